@@ -1,0 +1,1 @@
+"""HTTP and WebSocket: the only door into a running Cupola."""
