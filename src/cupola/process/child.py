@@ -1,0 +1,156 @@
+"""One child process as the server sees it: started, spoken to, and ended for certain.
+
+Ending climbs a ladder: asked to close, SIGTERM, SIGKILL, and if even that does not help (a process
+stuck in the kernel) it is abandoned and said so. What a death means is decided by the owner:
+`camera.supervisor` or `darkroom.queue`.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Literal
+
+from cupola.process.wire import Head, MessageProtocol, Payload, socket_pair
+
+TERM_S = 2.0
+KILL_S = 5.0
+Ending = Literal["closed", "terminated", "killed", "abandoned"]
+
+
+class Child:
+    """A running `python -m MODULE`. Make it with `Child.start`."""
+
+    def __init__(self, name: str, process: asyncio.subprocess.Process, protocol: MessageProtocol, link_closed: asyncio.Future[Exception | None]) -> None:
+        self.name = name
+        self.pid = process.pid
+        self._process = process
+        self._protocol = protocol
+        self._link_closed = link_closed
+        self._ending: Ending | None = None
+        self._stderr_task: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def start(
+        cls,
+        module: str,
+        *,
+        name: str,
+        on_message: Callable[[Head, bytearray], None],
+        on_stderr: Callable[[str], None],
+        python: str = sys.executable,
+        nice: int = 0,
+    ) -> "Child":
+        """Raises OSError when the interpreter cannot be started."""
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket_pair()
+        ours.setblocking(False)
+        link_closed: asyncio.Future[Exception | None] = loop.create_future()
+
+        def closed(error: Exception | None) -> None:
+            if not link_closed.done():
+                link_closed.set_result(error)
+
+        try:
+            process = await _spawn(module, theirs, python, nice)
+            _, protocol = await loop.create_connection(lambda: MessageProtocol(on_message, closed), sock=ours)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        child = cls(name, process, protocol, link_closed)
+        child._stderr_task = asyncio.create_task(child._read_stderr(on_stderr), name=f"stderr of {name}")
+        return child
+
+    def send(self, head: Head, payload: Payload = b"") -> None:
+        self._protocol.send(head, payload)
+
+    @property
+    def running(self) -> bool:
+        return self._process.returncode is None
+
+    async def wait(self) -> int:
+        """The exit code once the process has ended: negative, the signal that ended it."""
+        return await self._process.wait()
+
+    async def link_lost(self) -> Exception | None:
+        """Returns when the child closed its end or broke the format."""
+        return await asyncio.shield(self._link_closed)
+
+    async def end(self, *, ask_s: float = 0.0) -> Ending:
+        """End the process, whatever it does. `ask_s`: how long it may take to close by itself.
+
+        Takes at most ask_s + 7 s. "abandoned": it is stuck in the kernel and still there.
+        """
+        if ask_s > 0 and self.running:
+            self.send({"type": "close"})
+            if await self._ended_within(ask_s):
+                return await self._finish("closed")
+        for ending, action, seconds in (("terminated", self._process.terminate, TERM_S), ("killed", self._process.kill, KILL_S)):
+            with contextlib.suppress(ProcessLookupError):
+                action()
+            if await self._ended_within(seconds):
+                return await self._finish(ending)  # type: ignore[arg-type]
+        return await self._finish("abandoned")
+
+    async def kill(self) -> Ending:
+        """End it at once: for a process that already missed its deadline and a TERM."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        return await self._finish("killed" if await self._ended_within(KILL_S) else "abandoned")
+
+    async def _ended_within(self, seconds: float) -> bool:
+        if not self.running:
+            return True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(asyncio.ensure_future(self._process.wait())), seconds)
+        return not self.running
+
+    async def _finish(self, ending: Ending) -> Ending:
+        self._protocol.close()
+        if self._stderr_task is not None:
+            if ending == "abandoned":
+                self._stderr_task.cancel()
+            with contextlib.suppress(TimeoutError, asyncio.CancelledError):
+                await asyncio.wait_for(self._stderr_task, 1.0)
+        return ending
+
+    async def _read_stderr(self, on_stderr: Callable[[str], None]) -> None:
+        """What a library or the interpreter itself prints while dying belongs into the log."""
+        stream = self._process.stderr
+        assert stream is not None
+        while True:
+            try:
+                line = await stream.readline()
+            except ValueError:  # longer than the stream's limit: skipped by asyncio
+                continue
+            if not line:
+                return
+            if text := line.decode(errors="replace").rstrip():
+                on_stderr(text[:2000])
+
+
+async def _spawn(module: str, link: socket.socket, python: str, nice: int) -> asyncio.subprocess.Process:
+    """Start the interpreter in a session of its own: a Ctrl-C is for the server, which tells its children."""
+    argv = [python, "-X", "faulthandler", "-m", module]
+    if sys.platform == "win32":
+        process = await asyncio.create_subprocess_exec(*argv, "--link=stdin", stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert process.stdin is not None
+        process.stdin.write(link.share(process.pid))  # pyright: ignore[reportAttributeAccessIssue]
+        process.stdin.close()
+        return process
+    niceness = ["nice", "-n", str(nice)] if nice else []
+    return await asyncio.create_subprocess_exec(
+        *niceness,
+        *argv,
+        f"--link={link.fileno()}",
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        pass_fds=[link.fileno()],
+        start_new_session=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
