@@ -30,7 +30,6 @@ class Child:
         self._process = process
         self._protocol = protocol
         self._link_closed = link_closed
-        self._ending: Ending | None = None
         self._stderr_task: asyncio.Task[None] | None = None
 
     @classmethod
@@ -42,7 +41,6 @@ class Child:
         on_message: Callable[[Head, bytearray], None],
         on_stderr: Callable[[str], None],
         python: str = sys.executable,
-        nice: int = 0,
     ) -> "Child":
         """Raises OSError when the interpreter cannot be started."""
         loop = asyncio.get_running_loop()
@@ -55,7 +53,7 @@ class Child:
                 link_closed.set_result(error)
 
         try:
-            process = await _spawn(module, theirs, python, nice)
+            process = await _spawn(module, theirs, python)
             _, protocol = await loop.create_connection(lambda: MessageProtocol(on_message, closed), sock=ours)
         except BaseException:
             ours.close()
@@ -134,7 +132,7 @@ class Child:
                 on_stderr(text[:2000])
 
 
-async def _spawn(module: str, link: socket.socket, python: str, nice: int) -> asyncio.subprocess.Process:
+async def _spawn(module: str, link: socket.socket, python: str) -> asyncio.subprocess.Process:
     """Start the interpreter in a session of its own: a Ctrl-C is for the server, which tells its children."""
     argv = [python, "-X", "faulthandler", "-m", module]
     if sys.platform == "win32":
@@ -143,9 +141,7 @@ async def _spawn(module: str, link: socket.socket, python: str, nice: int) -> as
         process.stdin.write(link.share(process.pid))  # pyright: ignore[reportAttributeAccessIssue]
         process.stdin.close()
         return process
-    niceness = ["nice", "-n", str(nice)] if nice else []
     return await asyncio.create_subprocess_exec(
-        *niceness,
         *argv,
         f"--link={link.fileno()}",
         stdin=subprocess.DEVNULL,
