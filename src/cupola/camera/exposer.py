@@ -175,6 +175,12 @@ class Exposer(threading.Thread):
         if overdue:
             self._camera.interrupt()
 
+    def poke_until_ended(self, until: float) -> None:
+        """Wait for the thread to end, at most until a moment of the monotonic clock."""
+        while self.is_alive() and time.monotonic() < until:
+            self.poke()
+            self.join(0.1)
+
     @property
     def next_opening_in_s(self) -> float | None:
         with self._changed:

@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from cupola.camera.exposer import IDLE_BUDGET_S, Exposer, Sinks, Snap
+from cupola.camera.exposer import IDLE_BUDGET_S, ORPHAN_FINISHES_S, Exposer, Sinks, Snap
 from cupola.camera.live import LiveWorker
 from cupola.camera.messages import BEAT_S, EXIT_LOST, MODES, Plan, info_head
 from cupola.camera.storer import Storer
@@ -168,8 +168,9 @@ class CameraProcess:
         """Let the device go, store what was taken, say why if something failed. The process's exit code."""
         for exposer in self._exposers:
             exposer.close_soon(finish=self.finish)
+        patience = time.monotonic() + (ORPHAN_FINISHES_S + DRAIN_S if self.finish else DRAIN_S)
         for exposer in self._exposers:
-            exposer.join()
+            exposer.poke_until_ended(patience)
         self._live.close()
         self._storer.close()
         self._storer.join(DRAIN_S)
