@@ -94,7 +94,7 @@ class CameraSupervisor:
         self.temperature_c: float | None = None
         self.restarts = 0
         self.retry_at: float | None = None
-        self.frame_at: tuple[int, float | None] | None = None  # newest live picture: monotonic ns of its opening, exposure
+        self.frame_at: tuple[int, float | None] | None = None  # newest live picture: monotonic ns of shutter close, exposure
         self._fps: tuple[float, int, float] = (0.0, 0, 0.0)  # when, frames then, rate since
         self._wanted = connect
         self._ending = False
@@ -161,7 +161,7 @@ class CameraSupervisor:
 
     @property
     def age_s(self) -> float | None:
-        """Age of the newest live picture, from the opening of its shutter."""
+        """Age of the newest live picture, from the closing of its shutter."""
         return None if self.frame_at is None else max(0.0, (time.monotonic_ns() - self.frame_at[0]) / 1e9)
 
     @property
@@ -311,7 +311,7 @@ class CameraSupervisor:
         kind = head["type"]
         if kind == "packet":
             packet = packet_from(head, payload)
-            self.frame_at = (packet.monotonic_ns, packet.applied.exposure_s)
+            self.frame_at = (packet.closed_ns, packet.applied.exposure_s)
             self.settings.of(head["mode"]).saw(packet.applied, packet.generation)
             self.hub.publish(packet)
         elif kind == "beat":

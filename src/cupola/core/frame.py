@@ -135,6 +135,11 @@ class Packet:
     generation: Generation = Generation()
     dropped_before: int = 0
 
+    @property
+    def closed_ns(self) -> int:
+        """When the shutter closed, by the monotonic clock: what the age of a picture counts from."""
+        return self.monotonic_ns + round((self.ended_at - self.opened_at).total_seconds() * 1e9)
+
 
 @dataclass(frozen=True, slots=True)
 class ControlRange:

@@ -8,7 +8,7 @@ is sent is built once a packet, not once a viewer. Sockets belong to `web.live`.
 import asyncio
 import json
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from cupola.core.clock import iso_utc, monotonic_ns
 from cupola.core.frame import Codec, Packet
@@ -24,7 +24,7 @@ class LivePacket:
     def __init__(self, packet: Packet, seq: int) -> None:
         self.packet = packet
         self.seq = seq
-        self.age_ms = max(0.0, (monotonic_ns() - packet.monotonic_ns) / 1e6)
+        self.age_ms = max(0.0, (monotonic_ns() - packet.closed_ns) / 1e6)
         self._message: bytes | None = None
         self._part: bytes | None = None
 
@@ -73,6 +73,8 @@ class Viewer:
         self.sent = 0
         self._box: LivePacket | None = None
         self._queue: deque[LivePacket] = deque()
+        self._texts: deque[str] = deque(maxlen=8)
+        self.sending_since: float | None = None  # kept by the socket's task, to notice a stalled one
         self._needs_keyframe = True
         self._waiter: asyncio.Future[None] | None = None
         self._closed = False
@@ -103,9 +105,16 @@ class Viewer:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def next(self) -> LivePacket | None:
-        """The next packet to send; None once the viewer was closed."""
+    def tell(self, text: str) -> None:
+        """A text message, sent before any further packet."""
+        self._texts.append(text)
+        self._wake()
+
+    async def next(self) -> LivePacket | str | None:
+        """What to send next; None once the viewer was closed."""
         while not self._closed:
+            if self._texts:
+                return self._texts.popleft()
             live = self._box if self.codec == "jpeg" else (self._queue.popleft() if self._queue else None)
             if live is not None:
                 self._box = None
@@ -145,6 +154,14 @@ class FrameHub:
         for viewer in self._viewers:
             if viewer.codec == packet.codec:
                 viewer.offer(live)
+
+    def tell(self, text: str) -> None:
+        """A text message to every viewer."""
+        for viewer in self._viewers:
+            viewer.tell(text)
+
+    def __iter__(self) -> Iterator[Viewer]:
+        return iter(tuple(self._viewers))
 
     def join(self, codec: Codec) -> Viewer:
         viewer = Viewer(codec)
