@@ -8,7 +8,7 @@ ONLY ?=
 TEST_LIMIT ?= 3000
 
 BIN := .venv/bin
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --require-hashes
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --quiet --require-hashes
 STAMP := .venv/installed
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -40,7 +40,7 @@ $(STAMP)/python:
 $(STAMP)/run: $(STAMP)/python requirements/run.txt requirements/build.txt pyproject.toml hatch_build.py | ui
 	@echo "Installing the pinned dependencies"
 	@$(PIP_INSTALL) -r requirements/run.txt -r requirements/build.txt
-	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip install --quiet --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(STAMP)/test: $(STAMP)/run requirements/test.txt
