@@ -26,10 +26,10 @@ from cupola.camera.exposer import IDLE_BUDGET_S, ORPHAN_FINISHES_S, Exposer, Sin
 from cupola.camera.live import LiveWorker
 from cupola.camera.messages import BEAT_S, EXIT_LOST, MODES, Plan, info_head
 from cupola.camera.storer import Storer
-from cupola.core.errors import CupolaError
+from cupola.core.errors import CameraBusy, CupolaError
 from cupola.core.frame import Camera, CameraInfo, Codec, Controls, Generation, Station
 from cupola.process.wire import Head, Link, WireError
-from cupola.storage.files import Lock
+from cupola.storage.space import Lock
 
 DRAIN_S = 30.0  # for the storing of what was already taken
 
@@ -103,7 +103,8 @@ class CameraProcess:
 
     def start(self) -> None:
         """Raises CameraBusy when another camera process still holds this camera's lock."""
-        self._lock.acquire()
+        if not self._lock.acquire():
+            raise CameraBusy("An earlier process still holds this camera; it is given time to finish.")
         for thread in (self._outbox, self._storer, self._live, *self._exposers):
             thread.start()
 

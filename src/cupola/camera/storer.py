@@ -18,7 +18,7 @@ from cupola.camera.messages import facts_of
 from cupola.core.errors import BadImage, CupolaError, StorageFailed
 from cupola.core.frame import CameraInfo, Frame, Packet, PixelKind, Station
 from cupola.process.wire import Head
-from cupola.storage.files import WrittenFile, day_folder, image_stem, write_durable
+from cupola.storage.files import WrittenFile, jpg_path, queue_path, raw_path, write_durable
 
 QUEUE = 4  # stills in memory
 STILL_QUALITY = 95  # JPEG of a source that delivers decoded video
@@ -95,24 +95,22 @@ class Storer(threading.Thread):
     def _write(self, still: Still) -> tuple[str, WrittenFile]:
         picture = still.picture
         if isinstance(picture, Packet):
-            return "jpg", self._durable(self._path(picture.opened_at, "jpg", ".jpg"), _whole_jpeg(picture))
+            return "jpg", self._durable(self._jpg(picture.opened_at), _whole_jpeg(picture))
         if picture.format.kind in (PixelKind.YUV420, PixelKind.YUV422):
             from cupola.camera.render import encode_plain
 
-            return "jpg", self._durable(self._path(picture.opened_at, "jpg", ".jpg"), encode_plain(picture, STILL_QUALITY))
+            return "jpg", self._durable(self._jpg(picture.opened_at), encode_plain(picture, STILL_QUALITY))
         from cupola.storage.originals import encode_original
 
         data = encode_original(
             picture, camera=self._camera, sequence=self._sequence, station=self._station, info=self.info, session=still.session
         )
-        kind = "raw" if self._queue_folder is None else "queue"
-        return kind, self._durable(self._path(picture.opened_at, "raw", ".fits.fz"), data)
+        if self._queue_folder is not None:
+            return "queue", self._durable(queue_path(self._queue_folder, self._camera, picture.opened_at, self._sequence), data)
+        return "raw", self._durable(raw_path(self._root, self._camera, picture.opened_at, self._sequence, self._station), data)
 
-    def _path(self, opened_at: datetime, kind: str, suffix: str) -> Path:
-        name = image_stem(opened_at, self._sequence) + suffix
-        if kind == "raw" and self._queue_folder is not None:
-            return self._queue_folder / self._camera / name
-        return day_folder(self._root, self._camera, opened_at, self._station) / kind / name
+    def _jpg(self, opened_at: datetime) -> Path:
+        return jpg_path(self._root, self._camera, opened_at, self._sequence, self._station)
 
     def _durable(self, path: Path, data: bytes | bytearray | memoryview) -> WrittenFile:
         """Once more on an I/O error, as a new file: an fsync that failed must not be repeated on the same one."""

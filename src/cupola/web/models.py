@@ -167,6 +167,21 @@ class Health(_Answer):
     cameras: dict[str, LifeState]
 
 
+class DarkroomStatus(_Answer):
+    state: str = Field(description="idle, developing, waiting (after a failure), stopped")
+    waiting: int = Field(description="Originals that wait to be developed.")
+
+
+class StationStatus(_Answer):
+    station: str
+    version: str
+    uptime_s: float
+    disk_free_bytes: int
+    disk_free_percent: float
+    darkroom: DarkroomStatus
+    cameras: list[CameraStatus]
+
+
 class StartRequest(_Request):
     exposure_s: Seconds | None = None
     delay_s: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] | None = None

@@ -32,9 +32,9 @@ class Runtime:
     darkroom: Darkroom
     bus: Bus
     log: Callable[..., None]
-    newest: dict[str, int] = field(default_factory=dict[str, int])  # camera → id of its newest image
     started: float = field(default_factory=time.monotonic)
     viewers: int = 0
+    listeners: int = 0  # sockets that want events
 
     def camera(self, name: str) -> CameraSupervisor:
         """Raises NoSuchThing, naming those that exist."""
