@@ -47,7 +47,10 @@ def plain(text: str) -> Any:
 class _Loader(yaml.SafeLoader):
     """Composes nodes; never constructs objects. Depth is limited, so no input exhausts the stack."""
 
-    yaml_implicit_resolvers: ClassVar[dict[Any, Any]] = {}  # pyright: ignore[reportIncompatibleVariableOverride]
+    yaml_implicit_resolvers: ClassVar[dict[Any, Any]] = {  # pyright: ignore[reportIncompatibleVariableOverride]
+        None: [(_TAG + name, pattern) for name, pattern, _ in _PLAIN],
+        "<": [(_MERGE, re.compile(r"<<\Z"))],
+    }
     depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
@@ -58,12 +61,6 @@ class _Loader(yaml.SafeLoader):
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
-
-
-_resolve: Callable[[str, re.Pattern[str], list[str] | None], None] = _Loader.add_implicit_resolver  # pyright: ignore[reportUnknownMemberType]
-for _name, _pattern, _ in _PLAIN:
-    _resolve(_TAG + _name, _pattern, None)
-_resolve(_MERGE, re.compile(r"<<\Z"), ["<"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +101,7 @@ class Document:
 
 
 def parse(text: str, file: str, values: Mapping[str, str] | None = None) -> Document:
-    """Read one YAML document; fill `${NAME}` from `values` (not at all when None).
+    """Read one YAML document (an empty one is an empty group); fill `${NAME}` from `values` (not at all when None).
 
     Problems with single values are collected in the document; raises ConfigProblems when the text
     is not YAML, is nested too deeply or expands too far.
@@ -118,8 +115,7 @@ def parse(text: str, file: str, values: Mapping[str, str] | None = None) -> Docu
             loader.dispose()  # pyright: ignore[reportUnknownMemberType]
     except yaml.YAMLError as error:
         raise ConfigProblems([_syntax_problem(error, file, text)]) from None
-    if node is not None:
-        document.data = _Reader(document, values).read(node, ())
+    document.data = cast(Any, {}) if node is None else _Reader(document, values).read(node, ())
     return document
 
 
@@ -157,7 +153,9 @@ class _Reader:
                 result[key] = self.read(value_node, here)
             elif not merged:
                 first = document.origins[here].line
-                document.report(here, "is given twice", f"first in line {first}; remove one of the two", self._origin(key_node))
+                at = self._origin(key_node)
+                hint = f"first in line {first}; remove one of the two"
+                document.problems.append(Problem(at.file, at.line, at.column, key_text(here), "is given twice", hint))
         return result
 
     def _pairs(self, node: yaml.MappingNode, path: KeyPath, depth: int, *, merged: bool) -> Iterator[tuple[yaml.Node, yaml.Node, bool]]:
@@ -240,7 +238,6 @@ _HINTS = (
     ("expected <block end>", "check the indentation: keys of one group begin in the same column"),
     ("could not find expected ':'", 'write "key: value", with a space after the colon'),
     ("cannot start any token", "put a text that begins with a special character into quotes"),
-    ("expected a single document", "remove the line --- that begins a second document"),
     ("expected ',' or", "a [list] or {group} is not closed or misses a comma; inside one, put ${NAME} into quotes"),
     ("unknown escape", "in double quotes a backslash begins an escape: use single quotes"),
 )
@@ -259,6 +256,8 @@ def _syntax_problem(error: yaml.YAMLError, file: str, text: str) -> Problem:
     hint = next((hint for part, hint in _HINTS if part in words), "")
     if "undefined alias" in words:
         words, hint = "an alias (*) without its anchor (&)", "put a text that begins with * into quotes"
+    elif "another document" in words:
+        words, hint = "a second document begins here", "remove the line ---"
     elif "quoted scalar" in str(error.context) and "end of stream" in words:
         words, hint, mark = "a quote is opened here and never closed", "", error.context_mark or mark
     line, column = (mark.line + 1, mark.column + 1) if mark else (None, None)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 from pydantic_core import PydanticCustomError
 
 from cupola.config.base import Address, Block, ConfigPath, Float, Int, group, in_folder_of_config, key
@@ -124,11 +124,11 @@ def _address(address: Address, info: ValidationInfo) -> Address:
     except ValueError:
         usable = False
     if not usable:
-        raise PydanticCustomError("address", "is a URL without a usable host or port", {"hint": "write it as rtsp://user:password@host:554/path"})
+        raise PydanticCustomError("address", "is a URL without a usable host or port", {"hint": "write it as rtsp://192.168.1.20:554/path"})
     return address
 
 
-SourceAddress = Annotated[Address, AfterValidator(_address)]
+SourceAddress = Annotated[Address, AfterValidator(_address), WithJsonSchema({"type": "string", "writeOnly": True})]
 
 
 class VideoOptions(DriverOptions):

@@ -4,7 +4,7 @@ A refused value is repeated only where it helps (a word that is nearly right, a 
 bounds), and never when it came from the environment.
 """
 
-from typing import Any, get_args
+from typing import get_args
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -46,7 +46,7 @@ _GIVEN: dict[type, str] = {
 def explain(error: ValidationError, document: Document) -> None:
     """Add to `document` one problem for each finding, except where the document has one already."""
     for finding in error.errors(include_url=False):
-        path: KeyPath = finding["loc"]
+        path: KeyPath = finding["loc"] or tuple(str(finding.get("ctx", {}).get("key", "")).split("."))
         if path not in document.failed:
             message, hint = _words(finding, path, echo=path not in document.filled)
             document.report(path, message, hint)
@@ -117,6 +117,6 @@ def _number_in(text: str) -> object:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else text
 
 
-def _given(value: Any) -> str:
-    fraction = " with a fraction" if isinstance(value, float) and value % 1 else ""
-    return f"{_GIVEN.get(type(value), 'that')}{fraction}"
+def _given(value: object) -> str:
+    word = _GIVEN.get(type(value), "that")
+    return f"{word} with a fraction" if isinstance(value, float) and value % 1 else word

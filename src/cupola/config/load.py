@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
 
@@ -84,9 +84,7 @@ def from_text(text: str, name: str, base: Path) -> Settings:
 
 def _build(text: str, name: str, base: Path, values: Mapping[str, str]) -> Settings:
     document = parse(text, name, values)
-    if document.data is None:
-        document.data = {}
-    if type(document.data) is not dict:
+    if not _is_group(document.data):
         document.report((), "a configuration is a group of keys", "begin with station: or cameras:")
         raise ConfigProblems(document.problems)
     _override(document, values)
@@ -119,9 +117,7 @@ def _set(document: Document, parts: list[str], variable: str, text: str) -> None
     for position, part in enumerate(parts):
         step = _step(holder, part)
         if step is None:
-            return document.report(
-                path, f"has no place {part}", "a list is counted from 0; the next new entry has the number of entries", Origin(variable)
-            )
+            return document.report(path, f"has no place {part}", _places(holder), Origin(variable))
         path = (*path, step)
         if position == len(parts) - 1:
             document.origins[path] = Origin(variable)
@@ -131,26 +127,37 @@ def _set(document: Document, parts: list[str], variable: str, text: str) -> None
         document.origins.setdefault(path, Origin(variable))
         below = _below(holder, step)
         if below is None:
-            below = [] if parts[position + 1].isdecimal() else {}
-            holder[step] = below
+            below = holder[step] = cast(Any, [] if parts[position + 1].isdecimal() else {})
         holder = below
     return None
 
 
 def _step(holder: Any, part: str) -> Any:
     """The key in a group, or the index in a list (a new entry is added at its end); None when there is no such place."""
-    kind = type(holder)
-    if kind is dict:
+    if _is_group(holder):
         return part
-    if kind is not list or not (part.isascii() and part.isdecimal() and len(part) <= _MOST_DIGITS_OF_AN_INDEX) or int(part) > len(holder):
+    if not isinstance(holder, list):
         return None
-    if int(part) == len(holder):
-        holder.append(None)
+    entries = cast(list[Any], holder)
+    if not (part.isascii() and part.isdecimal() and len(part) <= _MOST_DIGITS_OF_AN_INDEX) or int(part) > len(entries):
+        return None
+    if int(part) == len(entries):
+        entries.append(None)
     return int(part)
 
 
+def _places(holder: Any) -> str:
+    if not isinstance(holder, list):
+        return "only groups and lists hold others"
+    return f"the entries are counted from 0, the next new one is {len(cast(list[Any], holder))}"
+
+
 def _below(holder: Any, step: Any) -> Any:
-    return holder.get(step) if type(holder) is dict else holder[step]
+    return holder.get(step) if _is_group(holder) else holder[step]
+
+
+def _is_group(value: object) -> bool:
+    return isinstance(value, dict)
 
 
 def _value(document: Document, text: str, variable: str, path: KeyPath) -> Any:

@@ -222,8 +222,8 @@ class Settings(Block):
             images = self.storage.root / camera.name
             for name, folder in (("storage.state", self.storage.state_folder), ("logging.folder", self.logging.folder)):
                 if folder == images or images in folder.parents:
-                    words = {"name": name, "camera": camera.name, "hint": "choose another folder, or rename the camera"}
-                    raise PydanticCustomError("folders", '{name} lies in the folder of the images of camera "{camera}"', words)
+                    words = {"key": name, "camera": camera.name, "hint": "choose another folder, or rename the camera"}
+                    raise PydanticCustomError("folders", 'lies in the folder of the images of camera "{camera}"', words)
         return self
 
     @staticmethod
