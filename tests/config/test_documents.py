@@ -160,7 +160,7 @@ VALUES = st.recursive(
 @settings(max_examples=200, deadline=None)
 @given(st.dictionaries(KEYS, VALUES, max_size=4))
 def test_any_tree_is_either_settings_or_problems(tree: dict[str, object]) -> None:
-    import yaml  # noqa: PLC0415
+    import yaml
 
     try:
         assert isinstance(from_text(yaml.safe_dump(tree, allow_unicode=True), "c.yaml", Path()), Settings)

@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from cupola.core.clock import iso_utc, parse_utc
-from cupola.core.frame import CameraInfo, Capability, Controls, ControlRange, Frame, Generation, Packet, PixelFormat, PixelKind
+from cupola.core.frame import CameraInfo, Capability, ControlRange, Controls, Frame, Generation, Packet, PixelFormat, PixelKind
 from cupola.process.wire import Head
 
 Mode = Literal["live", "still"]

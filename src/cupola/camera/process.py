@@ -82,6 +82,7 @@ class CameraProcess:
             station=station,
             root=Path(storage["root"]),
             queue=Path(storage["queue"]) if storage["queue"] else None,
+            min_free_percent=storage["min_free_percent"],
             next_sequence=head["next_sequence"],
             tell=self._outbox.tell,
             on_stored=self._stored,
@@ -208,7 +209,13 @@ def main(argv: list[str]) -> int:
     except Exception as error:
         kind = error.kind if isinstance(error, CupolaError) else "error"
         with contextlib.suppress(OSError):
-            link.send({"type": "lost", "kind": kind, "message": f"{error}" if isinstance(error, CupolaError) else f"The driver cannot be loaded: {error!r}."})
+            link.send(
+                {
+                    "type": "lost",
+                    "kind": kind,
+                    "message": f"{error}" if isinstance(error, CupolaError) else f"The driver cannot be loaded: {error!r}.",
+                }
+            )
         return EXIT_LOST
     events: queue.SimpleQueue[Head | Why] = queue.SimpleQueue()
     signal.signal(signal.SIGTERM, lambda *_: events.put("close"))

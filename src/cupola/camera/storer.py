@@ -15,10 +15,11 @@ from typing import Any
 
 from cupola.camera.exposer import Still
 from cupola.camera.messages import facts_of
-from cupola.core.errors import BadImage, CupolaError, StorageFailed
+from cupola.core.errors import BadImage, CupolaError, StorageFailed, StorageFull
 from cupola.core.frame import CameraInfo, Frame, Packet, PixelKind, Station
 from cupola.process.wire import Head
 from cupola.storage.files import WrittenFile, jpg_path, queue_path, raw_path, write_durable
+from cupola.storage.space import free_space
 
 QUEUE = 4  # stills in memory
 STILL_QUALITY = 95  # JPEG of a source that delivers decoded video
@@ -34,12 +35,14 @@ class Storer(threading.Thread):
         station: Station,
         root: Path,
         queue: Path | None,
+        min_free_percent: float,
         next_sequence: int,
         tell: Callable[[Head], None],
         on_stored: Callable[[int | None, bool], None],
     ) -> None:
         super().__init__(name="storer", daemon=True)
         self._camera, self._station, self._root, self._queue_folder = camera, station, root, queue
+        self._min_free_percent = min_free_percent
         self._sequence = next_sequence
         self._tell, self._on_stored = tell, on_stored
         self._changed = threading.Condition()
@@ -94,6 +97,11 @@ class Storer(threading.Thread):
 
     def _write(self, still: Still) -> tuple[str, WrittenFile]:
         picture = still.picture
+        if (free := free_space(self._root)).percent < self._min_free_percent:
+            raise StorageFull(
+                f"Only {free.percent:.1f} % of the disk with {self._root} is free; no image is stored below {self._min_free_percent:g} % "
+                "(storage.min_free_percent). Make room: storing goes on by itself."
+            )
         if isinstance(picture, Packet):
             return "jpg", self._durable(self._jpg(picture.opened_at), _whole_jpeg(picture))
         if picture.format.kind in (PixelKind.YUV420, PixelKind.YUV422):
@@ -102,9 +110,7 @@ class Storer(threading.Thread):
             return "jpg", self._durable(self._jpg(picture.opened_at), encode_plain(picture, STILL_QUALITY))
         from cupola.storage.originals import encode_original
 
-        data = encode_original(
-            picture, camera=self._camera, sequence=self._sequence, station=self._station, info=self.info, session=still.session
-        )
+        data = encode_original(picture, camera=self._camera, sequence=self._sequence, station=self._station, info=self.info, session=still.session)
         if self._queue_folder is not None:
             return "queue", self._durable(queue_path(self._queue_folder, self._camera, picture.opened_at, self._sequence), data)
         return "raw", self._durable(raw_path(self._root, self._camera, picture.opened_at, self._sequence, self._station), data)

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
-from cupola.camera.messages import EXIT_LOST, Mode, Plan, info_from, packet_from
+from cupola.camera.messages import Mode, Plan, info_from, packet_from
 from cupola.camera.settings import CameraSettings, check_against
 from cupola.core.bus import Bus
 from cupola.core.clock import utc_now
@@ -123,7 +123,11 @@ class CameraSupervisor:
         """Wait until the camera is open, closed, or failed, whichever was asked for."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while self.state in ("starting", "stopping") or (self._wanted and self.state == "stopped") or (not self._wanted and self.state != "stopped"):
+                while (
+                    self.state in ("starting", "stopping")
+                    or (self._wanted and self.state == "stopped")
+                    or (not self._wanted and self.state != "stopped")
+                ):
                     await asyncio.sleep(0.02)
 
     def request(self, mode: Mode, controls: Controls) -> None:
@@ -224,7 +228,10 @@ class CameraSupervisor:
                 future.set_exception(CameraLostError(message))
         self._snaps.clear()
         if ending == "abandoned":
-            self._report("abandoned", f'The process {child.pid} of camera "{self.name}" cannot be killed: it is stuck in the kernel. A new one is started beside it.')
+            self._report(
+                "abandoned",
+                f'The process {child.pid} of camera "{self.name}" cannot be killed: it is stuck in the kernel. A new one is started beside it.',
+            )
         if closing:
             self.problem = self.still_problem = self._down_since = None
             self._log("INFO", f'Camera "{self.name}" closed ({ending}).', event="session_event", camera=self.name)
@@ -255,7 +262,9 @@ class CameraSupervisor:
 
     async def _watch(self, child: Child) -> Literal["wanted", "ended", "hang"]:
         """Until the process ends, misses a deadline, or is no longer wanted."""
-        ended = asyncio.ensure_future(asyncio.wait({asyncio.ensure_future(child.wait()), asyncio.ensure_future(child.link_lost())}, return_when="FIRST_COMPLETED"))
+        ended = asyncio.ensure_future(
+            asyncio.wait({asyncio.ensure_future(child.wait()), asyncio.ensure_future(child.link_lost())}, return_when="FIRST_COMPLETED")
+        )
         try:
             while True:
                 if ended.done():

@@ -14,10 +14,11 @@ from cupola.core.errors import CupolaError
 from cupola.core.events import CaptureFailed, ImageCaptured, StorageFull
 from cupola.core.frame import Controls, Station
 from cupola.process.wire import Head
-from cupola.storage.catalogue import Catalogue, FileRow, ImageRow, NewImage
+from cupola.storage.catalogue import Catalogue
 from cupola.storage.files import day_of
-from cupola.storage.space import Reserve, free_space
 from cupola.storage.reconcile import reconcile
+from cupola.storage.rows import FileRow, ImageRow, NewImage
+from cupola.storage.space import Reserve, free_space
 
 RETRY_S = (0.2, 1.0, 2.0, 5.0)
 
@@ -26,7 +27,15 @@ class Archive:
     """One for all cameras; implements `camera.supervisor.Archive`."""
 
     def __init__(
-        self, catalogue: Catalogue, sessions: Sessions, bus: Bus, station: Station, root: Path, queue: Path, reserve: Reserve, log: Callable[..., None]
+        self,
+        catalogue: Catalogue,
+        sessions: Sessions,
+        bus: Bus,
+        station: Station,
+        root: Path,
+        queue: Path,
+        reserve: Reserve,
+        log: Callable[..., None],
     ) -> None:
         self._catalogue, self._sessions, self._bus, self._station = catalogue, sessions, bus, station
         self._root, self._queue, self._reserve, self._log = root, queue, reserve, log
@@ -42,7 +51,7 @@ class Archive:
             self._log("WARNING", f"Took up {row.files[0].path}, which was stored but not in the catalogue.", event="storage", camera=camera)
             self._announce(row)
         if report.deleted_tmp:
-            self._log("WARNING", f"Deleted {report.deleted_tmp} unfinished files of camera \"{camera}\".", event="storage", camera=camera)
+            self._log("WARNING", f'Deleted {report.deleted_tmp} unfinished files of camera "{camera}".', event="storage", camera=camera)
         for path in report.flagged_missing:
             self._log("ERROR", f"The file {path} is in the catalogue but gone from the disk.", event="storage", camera=camera)
         self.stored()

@@ -14,7 +14,8 @@ from cupola.camera.messages import Plan
 from cupola.core.bus import Bus
 from cupola.core.clock import utc_now
 from cupola.core.events import CaptureStarted, CaptureStopped
-from cupola.storage.catalogue import Catalogue, SessionRow
+from cupola.storage.catalogue import Catalogue
+from cupola.storage.rows import SessionRow, SessionState
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,9 @@ class Sessions:
         """Take up the series that were running when the server ended."""
         for row in await self._catalogue.run(self._catalogue.running_sessions):
             if row.camera in cameras:
-                self._running[row.camera] = _session(row)
+                newest = await self._catalogue.run(self._catalogue.latest, row.camera)
+                session = self._running[row.camera] = _session(row)
+                session.last_opened_at = newest.opened_at if newest is not None and newest.session == row.id else None
             else:
                 await self._catalogue.run(self._catalogue.close_session, row.id, "stopped")
         return list(self._running.values())
@@ -79,7 +82,7 @@ class Sessions:
         self.changed(camera)
         return session
 
-    async def stop(self, camera: str, reason: str = "stopped") -> Session | None:
+    async def stop(self, camera: str, reason: SessionState = "stopped") -> Session | None:
         """End the camera's series; None when there was none."""
         session = self._running.pop(camera, None)
         if session is None:
@@ -103,8 +106,8 @@ class Sessions:
         session = self._running.get(camera)
         if session is not None and session.id == session_id:
             session.failed += 1
-            await self._catalogue.run(self._catalogue.session_failed, session.id)
+            await self._catalogue.run(self._catalogue.session_failed_once, session.id)
 
 
 def _session(row: SessionRow) -> Session:
-    return Session(row.id, row.camera, Request(**row.plan), row.started_at, row.done, row.failed, row.last_opened_at)
+    return Session(row.id, row.camera, Request(**row.plan), row.started_at, row.done, row.failed)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import click
 
 from cupola.core.errors import CupolaError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 TIMEOUT_S = 30.0
 
@@ -59,7 +62,7 @@ def pick_camera(name: str | None) -> str:
     raise click.UsageError(f"Name a camera: {', '.join(names)}." if names else "No camera is configured.")
 
 
-def show(data: Any, as_json: bool, table: Callable[[Any], object]) -> None:
+def show(data: Any, as_json: bool, table: Callable[[Any], RenderableType]) -> None:
     """Print an answer, as JSON or as rich draws it."""
     if as_json:
         click.echo(json.dumps(data, indent=2))

@@ -65,7 +65,14 @@ def disconnect(camera: str | None, as_json: bool) -> None:
 @click.option("--wait", is_flag=True, help="Stay until the series is finished, showing its progress.")
 @JSON
 def start(
-    camera: str | None, exposure: float | None, delay: float | None, f_number: float | None, gain: float | None, count: int | None, wait: bool, as_json: bool
+    camera: str | None,
+    exposure: float | None,
+    delay: float | None,
+    f_number: float | None,
+    gain: float | None,
+    count: int | None,
+    wait: bool,
+    as_json: bool,
 ) -> None:
     """Start a series of stills."""
     name = pick_camera(camera)

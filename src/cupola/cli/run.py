@@ -8,7 +8,9 @@ import click
 
 
 @click.command()
-@click.option("--config", "file", type=click.Path(path_type=Path), help="The configuration file; else CUPOLA_CONFIG, ./cupola.yaml, your config folder.")
+@click.option(
+    "--config", "file", type=click.Path(path_type=Path), help="The configuration file; else CUPOLA_CONFIG, ./cupola.yaml, your config folder."
+)
 @click.option("--demo", is_flag=True, help="The built-in demo station, whatever is configured.")
 @click.option("--host", help="Address to listen on, instead of web.host.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Port to listen on, instead of web.port.")

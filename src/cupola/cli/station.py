@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cupola.cli.client import request, show
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 
 @click.command()
@@ -34,7 +37,7 @@ def status(as_json: bool, watch: bool) -> None:
 STYLES = {"running": "green", "stopped": "dim", "starting": "yellow", "stopping": "yellow", "recovering": "red", "degraded": "red"}
 
 
-def _table(data: dict[str, Any]) -> object:
+def _table(data: dict[str, Any]) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -71,7 +74,7 @@ def cameras(as_json: bool) -> None:
     show(request("GET", "/api/cameras")["items"], as_json, _camera_table)
 
 
-def _camera_table(data: list[dict[str, Any]]) -> object:
+def _camera_table(data: list[dict[str, Any]]) -> RenderableType:
     from rich.table import Table
 
     table = Table(header_style="bold")

@@ -23,7 +23,7 @@ def _known_zone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (KeyError, ValueError, OSError):
-        from zoneinfo import available_timezones  # noqa: PLC0415  reads hundreds of files
+        from zoneinfo import available_timezones
 
         meant = nearest(name, available_timezones())
         hint = f'did you mean "{meant}"?' if meant else "write it as in Europe/Zurich, or UTC"

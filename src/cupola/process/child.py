@@ -24,7 +24,9 @@ Ending = Literal["closed", "terminated", "killed", "abandoned"]
 class Child:
     """A running `python -m MODULE`. Make it with `Child.start`."""
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process, protocol: MessageProtocol, link_closed: asyncio.Future[Exception | None]) -> None:
+    def __init__(
+        self, name: str, process: asyncio.subprocess.Process, protocol: MessageProtocol, link_closed: asyncio.Future[Exception | None]
+    ) -> None:
         self.name = name
         self.pid = process.pid
         self._process = process

@@ -125,7 +125,8 @@ class Catalogue:
         values += [new.exposure_s, new.gain, new.f_number, new.temperature_c, new.width, new.height, new.session, new.day]
         try:
             added = self._writer.execute(
-                f"INSERT INTO image ({_COLUMNS}, acknowledged, developed) VALUES ({'?, ' * 13}?, ?)", (*values, bool(kept & {"raw", "jpg"}), "jpg" in kept)
+                f"INSERT INTO image ({_COLUMNS}, acknowledged, developed) VALUES ({'?, ' * 13}?, ?)",
+                (*values, bool(kept & {"raw", "jpg"}), "jpg" in kept),
             )
             for file in new.files:
                 self._put_file(cast("int", added.lastrowid), file)
@@ -146,7 +147,9 @@ class Catalogue:
         try:
             self._put_file(image_id, file)
         except sqlite3.IntegrityError as error:
-            raise StorageFailed(f"{file.path} cannot become a file of image {image_id}: {error}. Restart Cupola to reconcile catalogue and disk.") from error
+            raise StorageFailed(
+                f"{file.path} cannot become a file of image {image_id}: {error}. Restart Cupola to reconcile catalogue and disk."
+            ) from error
         if file.kind != "queue":
             self._writer.execute("UPDATE image SET acknowledged = 1 WHERE id = ?", (image_id,))
         if file.kind == "jpg":
@@ -218,7 +221,9 @@ class Catalogue:
     def latest(self, camera: str, *, developed: bool = False) -> ImageRow | None:
         """A camera's newest acknowledged image; with `developed`, the newest that has a JPEG."""
         only = "acknowledged AND developed" if developed else "acknowledged"
-        return next(iter(self._images(self._read(f"SELECT * FROM image WHERE camera = ? AND {only} ORDER BY opened_at DESC, id DESC LIMIT 1", camera))), None)
+        return next(
+            iter(self._images(self._read(f"SELECT * FROM image WHERE camera = ? AND {only} ORDER BY opened_at DESC, id DESC LIMIT 1", camera))), None
+        )
 
     def last_sequence(self, camera: str) -> int:
         """The highest image number of a camera, acknowledged or not; 0 when there is none."""

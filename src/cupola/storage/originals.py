@@ -56,17 +56,19 @@ class Original:
     facts: Facts
 
 
-def encode_original(frame: Frame, *, camera: str, sequence: int, station: Station, info: CameraInfo, software: str, session: int | None = None) -> bytes:
+def encode_original(
+    frame: Frame, *, camera: str, sequence: int, station: Station, info: CameraInfo, software: str, session: int | None = None
+) -> bytes:
     """The bytes of a `.fits.fz` file with the frame's pixels and facts.
 
     Takes (H, W) uint8 or uint16 of MONO and BAYER and (H, W, 3) uint8 of RGB (stored as a cube of three planes);
     raises ValueError for anything else (YUV is kept as JPEG). Bits below the sensor's own are shifted out, unless a
     driver says so wrongly and they are in use.
     """
-    from astropy.io import fits  # noqa: PLC0415
+    from astropy.io import fits
 
     plain, colour = frame.format.kind in (PixelKind.MONO, PixelKind.BAYER), frame.format.kind is PixelKind.RGB
-    if not (plain and frame.data.ndim == 2 or colour and frame.data.ndim == 3 and frame.data.shape[2] == 3 and frame.data.dtype == np.uint8):
+    if not ((plain and frame.data.ndim == 2) or (colour and frame.data.ndim == 3 and frame.data.shape[2] == 3 and frame.data.dtype == np.uint8)):
         raise ValueError(f"a {frame.format.kind} frame of shape {frame.data.shape} {frame.data.dtype} cannot be an original")
     pixels, bits, black = _without_padding(frame)
     if colour:
@@ -149,8 +151,8 @@ def read_original(path: Path) -> Original:
     Pixels come as stored: padding shifted out, so `facts.format.padding_bits` is 0. Raises StorageFailed
     when the file is not there, cut short, damaged (its checksums are compared) or not ours.
     """
-    from astropy.io import fits  # noqa: PLC0415
-    from astropy.utils.exceptions import AstropyWarning  # noqa: PLC0415
+    from astropy.io import fits
+    from astropy.utils.exceptions import AstropyWarning
 
     facts = read_facts(path)
     try:

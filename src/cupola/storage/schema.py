@@ -84,7 +84,9 @@ def telling_sqlite(path: Path) -> Iterator[None]:
             raise StorageFailed(
                 f"The catalogue {path} is damaged: {error}. Restart Cupola: it sets the file aside and makes a new one from the images on disk."
             ) from error
-        raise StorageFailed(f"The catalogue {path} cannot be used: {error}. Check the disk, its rights, and that no other program holds the file.") from error
+        raise StorageFailed(
+            f"The catalogue {path} cannot be used: {error}. Check the disk, its rights, and that no other program holds the file."
+        ) from error
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -115,7 +117,9 @@ def open_writer(path: Path) -> tuple[sqlite3.Connection, bool, str | None]:
                 raise
             damage = str(error)
         aside = _set_aside(path)
-        message = f"The catalogue {path} was damaged ({damage}). It is kept as {aside.name}; a new one is made from the images on disk, sessions are lost."
+        message = (
+            f"The catalogue {path} was damaged ({damage}). It is kept as {aside.name}; a new one is made from the images on disk, sessions are lost."
+        )
         return _prepared(path), True, message
 
 

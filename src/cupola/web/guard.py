@@ -105,6 +105,11 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, title
         await send({"type": "websocket.close", "code": 4403, "reason": detail[:120]})
         return
     body = json.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail}).encode()
-    headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode()), (b"connection", b"close"), *SECURITY_HEADERS]
+    headers = [
+        (b"content-type", b"application/problem+json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+        *SECURITY_HEADERS,
+    ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

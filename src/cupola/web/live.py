@@ -175,7 +175,14 @@ async def live_picture(request: Request, cam: str, max_age_s: Annotated[float, Q
                         pass
                 newest = item
             except TimeoutError:
-                raise CameraUnresponsive(f'Camera "{cam}" delivered no picture within {PICTURE_WAIT_S:.0f} s. Its state is in /api/cameras/{cam}.') from None
+                raise CameraUnresponsive(
+                    f'Camera "{cam}" delivered no picture within {PICTURE_WAIT_S:.0f} s. Its state is in /api/cameras/{cam}.'
+                ) from None
     packet = newest.packet
-    headers = {"Cache-Control": "no-store", "X-Sequence": str(newest.seq), "X-Opened-At": iso_utc(packet.opened_at), "X-Age-Ms": f"{newest.age_ms:.1f}"}
+    headers = {
+        "Cache-Control": "no-store",
+        "X-Sequence": str(newest.seq),
+        "X-Opened-At": iso_utc(packet.opened_at),
+        "X-Age-Ms": f"{newest.age_ms:.1f}",
+    }
     return Response(bytes(packet.data), media_type="image/jpeg", headers=headers)

@@ -8,7 +8,8 @@ from cupola.camera.settings import ModeSettings
 from cupola.camera.supervisor import CameraSupervisor
 from cupola.core.clock import utc_now
 from cupola.core.frame import CameraInfo
-from cupola.storage.catalogue import ImageRow
+from cupola.storage.files import day_of
+from cupola.storage.rows import ImageRow
 from cupola.web import models
 from cupola.web.runtime import Runtime
 
@@ -42,7 +43,9 @@ def activity(camera: CameraSupervisor) -> models.Activity:
     due = None if due is None else max(0.0, due - since_beat)
     if phase == "exposing" and exposure is not None:
         kind, words = ("exposing", f"exposing {min(age, exposure):.0f} of {seconds(exposure)}") if age <= exposure else ("reading", "reading out")
-        return models.Activity.model_validate({"kind": kind, "words": words, "exposure_s": exposure, "elapsed_s": age, "next_opening_in_s": due, "as_of": now})
+        return models.Activity.model_validate(
+            {"kind": kind, "words": words, "exposure_s": exposure, "elapsed_s": age, "next_opening_in_s": due, "as_of": now}
+        )
     words = {"live": live_words(camera), "waiting": f"next exposure in {seconds(due or 0.0)}", "storing": "waiting for the disk"}.get(phase, "ready")
     return models.Activity.model_validate({"kind": KINDS.get(phase, "idle"), "words": words, "next_opening_in_s": due, "as_of": now})
 
@@ -106,7 +109,10 @@ def capture(row: ImageRow) -> models.Capture:
 
 async def camera_status(runtime: Runtime, camera: CameraSupervisor) -> models.CameraStatus:
     catalogue = runtime.catalogue
-    newest, today, undeveloped = await catalogue.run(catalogue.summary, camera.name)
+    day = day_of(utc_now(), camera.spec.station)
+    newest = await catalogue.run(catalogue.latest, camera.name)
+    today = await catalogue.run(catalogue.count_day, camera.name, day)
+    undeveloped = await catalogue.run(catalogue.undeveloped_count, camera.name)
     session = runtime.sessions.of(camera.name)
     problem = camera.problem or camera.still_problem
     retry = None if camera.retry_at is None else max(0.0, camera.retry_at - time.monotonic())

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import FileResponse, Response
 
-from cupola.storage.catalogue import ImageRow
+from cupola.storage.rows import ImageRow
 from cupola.web import models
 from cupola.web.runtime import NoSuchThing, Runtime, runtime_of
 from cupola.web.views import capture
@@ -31,7 +31,7 @@ async def captures(
     runtime = runtime_of(request)
     if camera is not None:
         runtime.camera(camera)
-    rows, following = await runtime.catalogue.run(lambda: runtime.catalogue.images(camera=camera, from_=from_, to=to, after=after, limit=limit))
+    rows, following = await runtime.catalogue.run(runtime.catalogue.images, camera, from_, to, after, limit)
     return models.CapturePage(items=[capture(row) for row in rows], next=following)
 
 
@@ -49,8 +49,12 @@ def _file(runtime: Runtime, row: ImageRow, kind: Literal["raw", "jpg"]) -> Respo
             if not path.is_file():
                 raise NoSuchThing(f"The file {file.path} of image {row.id} is gone from the disk.")
             kind_of = "image/jpeg" if path.suffix == ".jpg" else "application/fits"
-            return FileResponse(path, media_type=kind_of, filename=path.name, content_disposition_type="inline", headers={**CACHE, "ETag": f'"{file.sha256}"'})
-    state = f"It could not be developed: {row.failure}" if row.failure else "It is not developed yet." if kind == "jpg" else "Its original was not kept."
+            return FileResponse(
+                path, media_type=kind_of, filename=path.name, content_disposition_type="inline", headers={**CACHE, "ETag": f'"{file.sha256}"'}
+            )
+    state = (
+        f"It could not be developed: {row.failure}" if row.failure else "It is not developed yet." if kind == "jpg" else "Its original was not kept."
+    )
     raise NoSuchThing(f"Image {row.id} has no {'picture' if kind == 'jpg' else 'original'}. {state}")
 
 
@@ -88,7 +92,7 @@ async def latest(request: Request, cam: str) -> Response:
     """The newest developed still of a camera."""
     runtime = runtime_of(request)
     runtime.camera(cam)
-    row = await runtime.catalogue.run(runtime.catalogue.latest_developed, cam)
+    row = await runtime.catalogue.run(runtime.catalogue.latest, cam, developed=True)
     if row is None:
         raise NoSuchThing(f'Camera "{cam}" has no developed image yet.')
     answer = _file(runtime, row, "jpg")

@@ -18,7 +18,7 @@ router = APIRouter(tags=["station"])
 @router.get("/api/health")
 async def health(request: Request) -> models.Health:
     runtime = runtime_of(request)
-    states = {name: camera.state for name, camera in runtime.cameras.items()}
+    states: dict[str, models.LifeState] = {name: camera.state for name, camera in runtime.cameras.items()}
     well = all(state in ("running", "stopped", "starting") for state in states.values())
     return models.Health(
         status="ok" if well else "degraded",
