@@ -70,7 +70,8 @@ def test_anchors_and_merges_are_followed_and_own_keys_win() -> None:
         ),
         (
             "a: b: c\n",
-            "c.yaml:1: is not YAML: mapping values are not allowed here; check the indentation, and put a text that contains a colon and a space into quotes",
+            "c.yaml:1: is not YAML: mapping values are not allowed here; "
+            "check the indentation, and put a text that contains a colon and a space into quotes",
         ),
         ("a: 1\nb: 'open\nc: 2\n", "c.yaml:2: is not YAML: a quote is opened here and never closed"),
         ("a: *secret\n", "c.yaml:1: is not YAML: an alias (*) without its anchor (&); put a text that begins with * into quotes"),

@@ -29,7 +29,8 @@ def camera(keys: str = "", driver: str = "driver: simulator") -> str:
         ("web:\n  zzzzz: 1\n", "cupola.yaml:2: web.zzzzz: unknown key; Allowed: host, port, max_viewers"),
         (
             camera("drivr: video"),
-            'cupola.yaml:4: cameras[0].drivr: unknown key; did you mean "driver"? Allowed: name, driver, connect, live, exposure, capture, simulator, replay, video',
+            'cupola.yaml:4: cameras[0].drivr: unknown key; did you mean "driver"? '
+            "Allowed: name, driver, connect, live, exposure, capture, simulator, replay, video",
         ),
         ("cameras:\n  - driver: simulator\n", "cupola.yaml:2: cameras[0].name: is missing; The camera's name in folders, addresses and commands."),
         (
@@ -42,7 +43,8 @@ def camera(keys: str = "", driver: str = "driver: simulator") -> str:
         ),
         (
             camera("replay: {path: x}"),
-            'cupola.yaml:4: cameras[0].replay: belongs to the driver "replay", but this camera has driver: simulator; remove this group, or write driver: replay',
+            'cupola.yaml:4: cameras[0].replay: belongs to the driver "replay", but this camera has driver: simulator; '
+            "remove this group, or write driver: replay",
         ),
         ("web: {port: 70000}\n", "cupola.yaml:1: web.port: must be from 1 to 65535, not 70000"),
         ("station: {latitude: -91.5}\n", "cupola.yaml:1: station.latitude: must be from -90 to 90°, not -91.5"),
@@ -75,6 +77,10 @@ def camera(keys: str = "", driver: str = "driver: simulator") -> str:
         ),
         ("logging: {debug: maybe}\n", "cupola.yaml:1: logging.debug: must be true or false, not text"),
         ("storage: {root: ''}\n", "cupola.yaml:1: storage.root: must be the path of a file or folder"),
+        ("storage: {root: ~nobody-here/x}\n", "cupola.yaml:1: storage.root: begins with ~, but there is no such home folder"),
+        ("station: {latitude: " + "9" * 400 + "}\n", "cupola.yaml:1: station.latitude: must be from -90 to 90°"),
+        ("web: {port: " + "9" * 400 + "}\n", "cupola.yaml:1: web.port: must be from 1 to 65535"),
+        (camera(driver="driver: 5"), "cupola.yaml:3: cameras[0].driver: must be text, not a number; simulator, replay, video"),
         ("storage: {root: 5}\n", "cupola.yaml:1: storage.root: must be a path, not a number"),
         ("web: 5\n", "cupola.yaml:1: web: must be a group of keys, not a number; write one key: value a line, indented"),
         ("cameras: sky\n", "cupola.yaml:1: cameras: must be a list, not text; each entry begins with a dash on a line of its own"),

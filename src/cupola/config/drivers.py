@@ -45,8 +45,8 @@ class SimulatorFaults(Block):
     replug_after_s: Float | None = key(
         None, "Plug in again", "How long an unplugged camera stays away; null: until the camera process is started anew.", unit="s", ge=0, le=86400
     )
-    slow_readout_s: Float | None = key(None, "Slow readout", "Readout time of the frames in slow_readout_on.", unit="s", ge=0, le=3600)
-    slow_readout_on: list[FrameNumber] = group(list, "Slow frames", "The frames with the slow readout.")
+    slow_readout_s: Float | None = key(None, "Slow readout", "Readout time of slow frames, in place of readout_s.", unit="s", ge=0, le=3600)
+    slow_readout_on: list[FrameNumber] = group(list, "Slow frames", "The frames slow_readout_s is for; none named: all.")
     freeze_after_frames: Int | None = key(None, "Freeze after frames", "The live stream delivers no more after so many frames; null never.", ge=0)
 
 

@@ -75,7 +75,7 @@ def _words(finding: ErrorDetails, path: KeyPath, *, echo: bool) -> tuple[str, st
         pass
     elif kind == "missing":
         message, hint = "is missing", field.description or ""
-    elif kind in _BOUNDS:
+    elif kind in _BOUNDS or (kind == "float_type" and type(value) is int):  # an integer beyond what a float holds
         message = f"must be {'at least 1' if isinstance(path[-1], int) else limits(field)}"
         message += f", not {number(value)}" if echo and abs(value) < _ECHO_BELOW else ""
     elif kind == "multiple_of":

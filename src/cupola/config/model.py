@@ -7,7 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, Secret, ValidationInfo, create_model, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    Secret,
+    ValidationInfo,
+    WithJsonSchema,
+    create_model,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from cupola.config.base import Block, ConfigPath, Float, Int, group, key
@@ -124,7 +135,9 @@ class _CameraBase(Block):
     name: Annotated[str, BeforeValidator(_free_name)] = key(
         ..., "Name", "The camera's name in folders, addresses and commands.", rule=_NAME_RULE, pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$"
     )
-    driver: str = key(..., "Driver", f"What drives the camera: {', '.join(DRIVERS)}. Its own keys stand in a group of that name.")
+    driver: Annotated[str, WithJsonSchema({"type": "string", "enum": list(DRIVERS)})] = key(
+        ..., "Driver", "What drives the camera. The driver's own keys stand in a group of its name.", rule=", ".join(DRIVERS)
+    )
     connect: bool = key(True, "Connect", "Open the camera when Cupola starts.")
     live: Live = group(dict, "Live view", "The live view: its frame rate, quality and first settings.")
     exposure: Exposure = group(dict, "Exposure", "The settings stills begin with.")
