@@ -1,8 +1,13 @@
 """What all tests share: the closing summary says what was skipped, and why."""
 
+import os
 from collections import Counter
+from pathlib import Path
 
 import pytest
+
+# camera processes load their drivers by name, also the test card
+os.environ["PYTHONPATH"] = os.pathsep.join(str(Path(__file__).parents[1] / folder) for folder in ("src", "."))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

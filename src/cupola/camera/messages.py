@@ -93,14 +93,15 @@ def info_head(info: CameraInfo) -> Head:
 
 def info_from(head: Mapping[str, Any]) -> CameraInfo:
     """The inverse of `info_head`, after JSON."""
-    values = {key: value for key, value in head.items() if key != "type"}
-    form = dict(values.pop("format"))
-    form["kind"] = PixelKind(form["kind"])
-    form["roi"] = tuple(form["roi"]) if form["roi"] else None
-    controls = {
-        name: ControlRange(**{**limits, "choices": tuple(limits["choices"]) if limits["choices"] else None})
-        for name, limits in values.pop("controls").items()
-    }
-    return CameraInfo(
-        **{**values, "format": PixelFormat(**form), "controls": controls, "capabilities": frozenset(map(Capability, values["capabilities"]))}
-    )
+    values: dict[str, Any] = {key: value for key, value in head.items() if key != "type"}
+    form: dict[str, Any] = values["format"]
+    roi = tuple(form["roi"]) if form["roi"] else None
+    values["format"] = PixelFormat(**{**form, "kind": PixelKind(form["kind"]), "roi": roi})
+    values["controls"] = {name: _range(limits) for name, limits in values["controls"].items()}
+    values["capabilities"] = frozenset(map(Capability, values["capabilities"]))
+    return CameraInfo(**values)
+
+
+def _range(limits: dict[str, Any]) -> ControlRange:
+    choices = limits["choices"]
+    return ControlRange(limits["minimum"], limits["maximum"], limits["default"], tuple(choices) if choices else None)

@@ -218,7 +218,11 @@ def main(argv: list[str]) -> int:
             )
         return EXIT_LOST
     events: queue.SimpleQueue[Head | Why] = queue.SimpleQueue()
-    signal.signal(signal.SIGTERM, lambda *_: events.put("close"))
+
+    def asked_to_end(number: int, frame: object) -> None:
+        events.put("close")
+
+    signal.signal(signal.SIGTERM, asked_to_end)
     threading.Thread(target=_listen, args=(link, events), name="listen", daemon=True).start()
     while process.running:
         try:

@@ -13,9 +13,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from cupola import __version__
 from cupola.camera.exposer import Still
 from cupola.camera.messages import facts_of
-from cupola.core.errors import BadImage, CupolaError, StorageFailed, StorageFull
+from cupola.core.errors import BadImage, CupolaError, StorageFull
 from cupola.core.frame import CameraInfo, Frame, Packet, PixelKind, Station
 from cupola.process.wire import Head
 from cupola.storage.files import WrittenFile, jpg_path, queue_path, raw_path, write_durable
@@ -103,27 +104,29 @@ class Storer(threading.Thread):
                 "(storage.min_free_percent). Make room: storing goes on by itself."
             )
         if isinstance(picture, Packet):
-            return "jpg", self._durable(self._jpg(picture.opened_at), _whole_jpeg(picture))
+            return "jpg", write_durable(self._jpg(picture.opened_at), _whole_jpeg(picture))
         if picture.format.kind in (PixelKind.YUV420, PixelKind.YUV422):
             from cupola.camera.render import encode_plain
 
-            return "jpg", self._durable(self._jpg(picture.opened_at), encode_plain(picture, STILL_QUALITY))
+            return "jpg", write_durable(self._jpg(picture.opened_at), encode_plain(picture, STILL_QUALITY))
         from cupola.storage.originals import encode_original
 
-        data = encode_original(picture, camera=self._camera, sequence=self._sequence, station=self._station, info=self.info, session=still.session)
+        assert self.info is not None
+        data = encode_original(
+            picture,
+            camera=self._camera,
+            sequence=self._sequence,
+            station=self._station,
+            info=self.info,
+            software=f"Cupola {__version__}",
+            session=still.session,
+        )
         if self._queue_folder is not None:
-            return "queue", self._durable(queue_path(self._queue_folder, self._camera, picture.opened_at, self._sequence), data)
-        return "raw", self._durable(raw_path(self._root, self._camera, picture.opened_at, self._sequence, self._station), data)
+            return "queue", write_durable(queue_path(self._queue_folder, self._camera, picture.opened_at, self._sequence), data)
+        return "raw", write_durable(raw_path(self._root, self._camera, picture.opened_at, self._sequence, self._station), data)
 
     def _jpg(self, opened_at: datetime) -> Path:
         return jpg_path(self._root, self._camera, opened_at, self._sequence, self._station)
-
-    def _durable(self, path: Path, data: bytes | bytearray | memoryview) -> WrittenFile:
-        """Once more on an I/O error, as a new file: an fsync that failed must not be repeated on the same one."""
-        try:
-            return write_durable(path, data)
-        except StorageFailed:
-            return write_durable(path, data)
 
 
 def _whole_jpeg(packet: Packet) -> bytes | bytearray | memoryview:

@@ -39,7 +39,7 @@ class WrittenFile:
     sha256: str
 
 
-def write_durable(path: Path, data: bytes | memoryview) -> WrittenFile:
+def write_durable(path: Path, data: bytes | bytearray | memoryview) -> WrittenFile:
     """Write `data` so that after the return no kill and no power cut can lose or truncate it.
 
     `.tmp` beside it, write, fsync, close, rename, fsync the folder; folders that do not exist are made and
@@ -62,7 +62,7 @@ def write_durable(path: Path, data: bytes | memoryview) -> WrittenFile:
     return WrittenFile(path, len(data), digest)
 
 
-def _write_once(path: Path, data: bytes | memoryview) -> None:
+def _write_once(path: Path, data: bytes | bytearray | memoryview) -> None:
     ensure_folder(path.parent)
     tmp = path.with_name(path.name + TMP)
     try:

@@ -1,7 +1,7 @@
 """Originals of sensors: FITS, Rice-compressed, losslessly, and the facts in their headers.
 
 Owns what a header says and how it is read back. Where the file lies and how it becomes durable is
-the business of `files`. astropy is imported inside the functions that need it (0.4 s, 24 MB); the header
+the business of `files`. astropy and numpy are imported inside the functions that need them (0.4 s, 24 MB); the header
 alone is read without it, so the server can adopt an original cheaply.
 
 Measured on a 6.4 MP 12-bit frame with photon noise (two busy x86-64 cores): 117 ms in tiles of 260 rows, 155 in tiles
@@ -9,21 +9,26 @@ of 64, 162 of 16, 400 of one; 112 of it is astropy's Rice code in C, which lets 
 waited longer than 6 ms. fitsio imports in 10 ms, but took 245 ms and held the lock all the while, which would stop the driver's thread.
 """
 
+from __future__ import annotations
+
+import array
 import io
 import math
+import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, cast
 
 from cupola.core.clock import parse_utc
 from cupola.core.errors import StorageFailed
-from cupola.core.frame import CameraInfo, Controls, Frame, PixelFormat, PixelKind, Pixels, Station
+from cupola.core.frame import CameraInfo, Controls, Frame, PixelFormat, PixelKind, Station
 from cupola.storage.files import telling
+
+if TYPE_CHECKING:
+    from cupola.core.frame import Pixels
 
 Value = str | int | float | bool
 TILE_ROWS = 256
@@ -65,6 +70,7 @@ def encode_original(
     raises ValueError for anything else (YUV is kept as JPEG). Bits below the sensor's own are shifted out, unless a
     driver says so wrongly and they are in use.
     """
+    import numpy as np
     from astropy.io import fits
 
     plain, colour = frame.format.kind in (PixelKind.MONO, PixelKind.BAYER), frame.format.kind is PixelKind.RGB
@@ -83,8 +89,10 @@ def encode_original(
     return file.getvalue()
 
 
-def _without_padding(frame: Frame) -> tuple[Pixels, int, int]:
-    """Pixels, significant bits and black level with the empty low bits shifted out."""
+def _without_padding(frame: Frame) -> tuple[int, int]:
+    """significant bits and black level with the empty low bits shifted out."""
+    import numpy as np
+
     f = frame.format
     if f.padding_bits and not int(np.bitwise_or.reduce(frame.data, axis=None)) & ((1 << f.padding_bits) - 1):
         return cast("Pixels", frame.data >> f.padding_bits), f.bits, f.black_level
@@ -151,6 +159,7 @@ def read_original(path: Path) -> Original:
     Pixels come as stored: padding shifted out, so `facts.format.padding_bits` is 0. Raises StorageFailed
     when the file is not there, cut short, damaged (its checksums are compared) or not ours.
     """
+    import numpy as np
     from astropy.io import fits
     from astropy.utils.exceptions import AstropyWarning
 
@@ -199,7 +208,10 @@ def _image_header(content: bytes) -> Mapping[str, Value]:
 
 def _sum_is_zero(unit: bytes) -> bool:
     """FITS 4.0, appendix J: the 32-bit ones' complement sum of a unit with a CHECKSUM card is all ones (minus zero)."""
-    total = int(np.frombuffer(unit, ">u4").sum(dtype=np.uint64))
+    words = array.array("I", unit)
+    if sys.byteorder == "little":
+        words.byteswap()
+    total = sum(words)
     while total >> 32:
         total = (total & 0xFFFFFFFF) + (total >> 32)
     return total == 0xFFFFFFFF
