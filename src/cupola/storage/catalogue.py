@@ -12,7 +12,7 @@ import functools
 import json
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
@@ -58,8 +58,8 @@ class Catalogue:
         with telling_sqlite(path):
             self._reader = connect(path)
             self._reader.execute("PRAGMA query_only = ON")
-        self._writes = ThreadPoolExecutor(1, "catalogue-write")
-        self._reads = ThreadPoolExecutor(1, "catalogue-read")
+        self._write_thread = ThreadPoolExecutor(1, "catalogue-write")
+        self._read_thread = ThreadPoolExecutor(1, "catalogue-read")
 
     def __enter__(self) -> Self:
         return self
@@ -69,8 +69,8 @@ class Catalogue:
 
     def close(self) -> None:
         """Finish what `run` began, fold the log into the file, close. Idempotent."""
-        self._writes.shutdown()
-        self._reads.shutdown()
+        self._write_thread.shutdown()
+        self._read_thread.shutdown()
         with self._read_lock, self._write_lock, telling_sqlite(self.path):
             self._reader.close()
             self._writer.close()
@@ -80,11 +80,11 @@ class Catalogue:
 
         A cancelled caller does not stop a write that has begun.
         """
-        executor = self._writes if getattr(method, "writes", False) else self._reads
+        executor = self._write_thread if getattr(method, "writes", False) else self._read_thread
         return await asyncio.get_running_loop().run_in_executor(executor, functools.partial(method, *args, **kwargs))
 
     @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
+    def writing(self) -> Generator[sqlite3.Connection]:
         """Several writes as one transaction, all or none. Other threads' writes wait."""
         with self._write_lock, telling_sqlite(self.path):
             if self._writer.in_transaction:
@@ -181,7 +181,7 @@ class Catalogue:
     def undeveloped(self, limit: int, exclude: Sequence[int] = ()) -> list[ImageRow]:
         """Images that wait for the darkroom and whose original is there, oldest first, without those of `exclude`."""
         wanted = "id NOT IN (SELECT value FROM json_each(?))"
-        return self._images(self._read(f"SELECT * FROM image WHERE {_WAITING} AND {wanted} ORDER BY id LIMIT ?", json.dumps(list(exclude)), limit))
+        return self._images(f"SELECT * FROM image WHERE {_WAITING} AND {wanted} ORDER BY id LIMIT ?", json.dumps(list(exclude)), limit)
 
     def undeveloped_count(self, camera: str | None = None) -> int:
         """How many images wait for the darkroom, of one camera or all."""
@@ -189,11 +189,11 @@ class Catalogue:
 
     def image(self, image_id: int) -> ImageRow | None:
         """The image with this id, acknowledged or not."""
-        return next(iter(self._images(self._read("SELECT * FROM image WHERE id = ?", image_id))), None)
+        return next(iter(self._images("SELECT * FROM image WHERE id = ?", image_id)), None)
 
     def image_of(self, camera: str, sequence: int) -> ImageRow | None:
         """The image with this number of a camera, acknowledged or not."""
-        return next(iter(self._images(self._read("SELECT * FROM image WHERE camera = ? AND sequence = ?", camera, sequence))), None)
+        return next(iter(self._images("SELECT * FROM image WHERE camera = ? AND sequence = ?", camera, sequence)), None)
 
     def images(
         self, camera: str | None = None, from_: datetime | None = None, to: datetime | None = None, after: str | None = None, limit: int = 100
@@ -201,29 +201,25 @@ class Catalogue:
         """Acknowledged images opened in [from_, to), newest first, and the cursor of the next page (None at the end).
 
         `after` is such a cursor; images added meanwhile neither repeat nor push out others. Raises InvalidSetting
-        for a cursor that is not one of ours and for a `limit` outside of 1…1000.
+        for a cursor that is not one of ours, a time outside of 1970…9998, a `limit` outside of 1…1000.
         """
         if not 1 <= limit <= MAX_PAGE:
             raise InvalidSetting("limit", f"limit is {limit}; it must be 1 to {MAX_PAGE}.")
         where, values = ["acknowledged"], list[object]()
-        for condition, value in (("camera = ?", camera), ("opened_at >= ?", from_ and iso_utc(from_)), ("opened_at < ?", to and iso_utc(to))):
+        for condition, value in (("camera = ?", camera), ("opened_at >= ?", _bound("from", from_)), ("opened_at < ?", _bound("to", to))):
             if value is not None:
                 where.append(condition)
                 values.append(value)
         if after is not None:
             where.append("(opened_at, id) < (?, ?)")
             values += _parse_cursor(after)
-        found = self._images(
-            self._read(f"SELECT * FROM image WHERE {' AND '.join(where)} ORDER BY opened_at DESC, id DESC LIMIT ?", *values, limit + 1),
-        )
+        found = self._images(f"SELECT * FROM image WHERE {' AND '.join(where)} ORDER BY opened_at DESC, id DESC LIMIT ?", *values, limit + 1)
         return found[:limit], _cursor(found[limit - 1]) if len(found) > limit else None
 
     def latest(self, camera: str, *, developed: bool = False) -> ImageRow | None:
         """A camera's newest acknowledged image; with `developed`, the newest that has a JPEG."""
         only = "acknowledged AND developed" if developed else "acknowledged"
-        return next(
-            iter(self._images(self._read(f"SELECT * FROM image WHERE camera = ? AND {only} ORDER BY opened_at DESC, id DESC LIMIT 1", camera))), None
-        )
+        return next(iter(self._images(f"SELECT * FROM image WHERE camera = ? AND {only} ORDER BY opened_at DESC, id DESC LIMIT 1", camera)), None)
 
     def last_sequence(self, camera: str) -> int:
         """The highest image number of a camera, acknowledged or not; 0 when there is none."""
@@ -232,6 +228,12 @@ class Catalogue:
     def count_day(self, camera: str, day: str) -> int:
         """Acknowledged images of a camera and observing day (`2026-11-21`)."""
         return self._read("SELECT count(*) FROM image WHERE camera = ? AND day = ? AND acknowledged", camera, day)[0][0]
+
+    def newest_days(self, camera: str) -> tuple[str, str] | None:
+        """The days of a camera's newest image by time and by number; they differ when the clock was set back. None without images."""
+        by = "(SELECT day FROM image WHERE camera = ?1 ORDER BY {} DESC LIMIT 1)"
+        row = self._read(f"SELECT {by.format('opened_at')}, {by.format('sequence')}", camera)[0]
+        return (row[0], row[1]) if row[0] else None
 
     def known_files(self, camera: str, since_day: str = "") -> dict[str, FileRow]:
         """All files of a camera's images from a day on, by path."""
@@ -248,10 +250,19 @@ class Catalogue:
             raise StorageFailed(f"Image {image_id} is not in the catalogue (any more).")
         return _image(row, connection.execute("SELECT * FROM file WHERE image = ? ORDER BY kind DESC", (image_id,)).fetchall())
 
-    def _images(self, rows: list[sqlite3.Row]) -> list[ImageRow]:
-        files: dict[int, list[sqlite3.Row]] = {row["id"]: [] for row in rows}
-        for file in self._read("SELECT * FROM file WHERE image IN (SELECT value FROM json_each(?)) ORDER BY kind DESC", json.dumps(list(files))):
-            files[file["image"]].append(file)
+    def _images(self, query: str, *values: object) -> list[ImageRow]:
+        """The images of a query, with their files as they were at the same moment."""
+        with self._read_lock, telling_sqlite(self.path):
+            self._reader.execute("BEGIN")
+            try:
+                rows = self._reader.execute(query, values).fetchall()
+                files: dict[int, list[sqlite3.Row]] = {row["id"]: [] for row in rows}
+                for file in self._reader.execute(
+                    "SELECT * FROM file WHERE image IN (SELECT value FROM json_each(?)) ORDER BY kind DESC", (json.dumps(list(files)),)
+                ):
+                    files[file["image"]].append(file)
+            finally:
+                self._reader.execute("COMMIT")
         return [_image(row, files[row["id"]]) for row in rows]
 
     # Sessions
@@ -320,6 +331,14 @@ def _image(row: sqlite3.Row, files: list[sqlite3.Row]) -> ImageRow:
     values |= {key: bool(row[key]) for key in ("clock_synced", "acknowledged", "developed", "gave_up")}
     values |= {"opened_at": parse_utc(row["opened_at"]), "ended_at": parse_utc(row["ended_at"]) if row["ended_at"] else None}
     return ImageRow(**values, files=tuple(map(_file, files)))
+
+
+def _bound(field: str, moment: datetime | None) -> str | None:
+    if moment is None:
+        return None
+    if moment.tzinfo is None or not 1970 <= moment.year <= 9998:
+        raise InvalidSetting(field, f"{field} must be a time with its timezone, in the years 1970 to 9998.")
+    return iso_utc(moment)
 
 
 def _cursor(last: ImageRow) -> str:

@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -136,7 +136,7 @@ def settle(path: Path) -> None:
 
 
 @contextmanager
-def telling(path: Path, action: str) -> Iterator[None]:
+def telling(path: Path, action: str) -> Generator[None]:
     """Turn an OSError into StorageFull or StorageFailed that say where, what, and what to do."""
     try:
         yield

@@ -9,6 +9,7 @@ of 64, 162 of 16, 400 of one; 112 of it is astropy's Rice code in C, which lets 
 waited longer than 6 ms. fitsio imports in 10 ms, but took 245 ms and held the lock all the while, which would stop the driver's thread.
 """
 
+import importlib
 from __future__ import annotations
 
 import array
@@ -70,11 +71,9 @@ def encode_original(
     raises ValueError for anything else (YUV is kept as JPEG). Bits below the sensor's own are shifted out, unless a
     driver says so wrongly and they are in use.
     """
-    import numpy as np
-    from astropy.io import fits
-
+    fits = _fits()
     plain, colour = frame.format.kind in (PixelKind.MONO, PixelKind.BAYER), frame.format.kind is PixelKind.RGB
-    if not ((plain and frame.data.ndim == 2) or (colour and frame.data.ndim == 3 and frame.data.shape[2] == 3 and frame.data.dtype == np.uint8)):
+    if not (plain and frame.data.ndim == 2 or colour and frame.data.ndim == 3 and frame.data.shape[2] == 3 and frame.data.dtype == np.uint8):
         raise ValueError(f"a {frame.format.kind} frame of shape {frame.data.shape} {frame.data.dtype} cannot be an original")
     pixels, bits, black = _without_padding(frame)
     if colour:
@@ -89,8 +88,12 @@ def encode_original(
     return file.getvalue()
 
 
-def _without_padding(frame: Frame) -> tuple[int, int]:
-    """significant bits and black level with the empty low bits shifted out."""
+def _fits() -> Any:
+    return importlib.import_module("astropy.io.fits")  # has no types, and is heavy: only on first use
+
+
+def _without_padding(frame: Frame) -> tuple[Pixels, int, int]:
+    """Pixels, significant bits and black level with the empty low bits shifted out."""
     import numpy as np
 
     f = frame.format
@@ -159,17 +162,13 @@ def read_original(path: Path) -> Original:
     Pixels come as stored: padding shifted out, so `facts.format.padding_bits` is 0. Raises StorageFailed
     when the file is not there, cut short, damaged (its checksums are compared) or not ours.
     """
-    import numpy as np
-    from astropy.io import fits
-    from astropy.utils.exceptions import AstropyWarning
-
     facts = read_facts(path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", AstropyWarning)
-            with fits.open(path, memmap=False) as hdus:
-                data = cast("Pixels", cast("Any", hdus[1]).data)
-    except (OSError, ValueError, TypeError, KeyError, IndexError, RuntimeError) as error:
+            warnings.simplefilter("error")
+            with _fits().open(path, memmap=False) as hdus:
+                data = cast("Pixels", hdus[1].data)
+    except (OSError, ValueError, TypeError, KeyError, IndexError, RuntimeError, Warning) as error:
         raise _damaged(path, str(error)) from error
     if facts.format.kind is PixelKind.RGB:
         data = cast("Pixels", np.ascontiguousarray(np.moveaxis(data, 0, 2)))

@@ -4,7 +4,7 @@ What is asked of the tables is the business of `catalogue`.
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -72,7 +72,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 
 
 @contextmanager
-def telling_sqlite(path: Path) -> Iterator[None]:
+def telling_sqlite(path: Path) -> Generator[None]:
     """Turn an error of SQLite into StorageFull or StorageFailed that say what to do."""
     try:
         yield
@@ -108,10 +108,9 @@ def open_writer(path: Path) -> tuple[sqlite3.Connection, bool, str | None]:
     Raises StorageFailed for a file of a newer Cupola, or one that cannot be opened; StorageFull.
     """
     ensure_folder(path.parent)
-    new = not path.exists()
     with telling_sqlite(path):
         try:
-            return _prepared(path), new, None
+            return *_prepared(path), None
         except sqlite3.DatabaseError as error:
             if not (getattr(error, "sqlite_errorname", "") or "").startswith(_BROKEN):
                 raise
@@ -120,10 +119,10 @@ def open_writer(path: Path) -> tuple[sqlite3.Connection, bool, str | None]:
         message = (
             f"The catalogue {path} was damaged ({damage}). It is kept as {aside.name}; a new one is made from the images on disk, sessions are lost."
         )
-        return _prepared(path), True, message
+        return *_prepared(path), message
 
 
-def _prepared(path: Path) -> sqlite3.Connection:
+def _prepared(path: Path) -> tuple[sqlite3.Connection, bool]:
     connection = connect(path)
     try:
         version: int = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -147,7 +146,7 @@ def _prepared(path: Path) -> sqlite3.Connection:
         with suppress(sqlite3.Error):
             connection.close()
         raise
-    return connection
+    return connection, version == 0
 
 
 def _set_aside(path: Path) -> Path:
