@@ -56,6 +56,8 @@ class App:
             self.catalogue, self.bus.publish, root, state / "queue", jpeg_quality_of=lambda camera: quality.get(camera, 90), log=logs.write
         )
         self.archive.stored = self.darkroom.wake
+        if self.catalogue.created:
+            self.archive.check_all({camera.name for camera in settings.cameras})
         epoch = int(time.time())
         self.cameras = {
             camera.name: CameraSupervisor(self._spec(camera), archive=self.archive, bus=self.bus, log=logs.write, epoch=epoch, connect=camera.connect)

@@ -84,6 +84,7 @@ async def test_a_change_during_a_long_still_takes_it_again_with_the_new_settings
 async def test_a_misbehaving_driver_is_replaced_and_the_series_goes_on(rig, fault):
     async with rig(**{fault: [3]}) as r:
         await r.until(lambda: r.camera.info)
+        r.camera.request("still", Controls(exposure_s=1.5))  # time to store each before the fault
         r.archive.running = Plan(session=1, remaining=4)
         r.camera.plan_changed()
         await r.until(lambda: len(r.archive.rows) == 4, 30)

@@ -15,7 +15,7 @@ from cupola.core.frame import CameraInfo, Capability, Controls, ControlRange, Fr
 
 
 class TestCard:
-    """Options: width, height, readout_s, crash_on, hang_on, hold_gil_on (frame numbers since open), absent."""
+    """Options: width, height, readout_s, crash_on, hang_on, hold_gil_on (frame numbers since open; in the middle of that exposure), absent."""
 
     __test__ = False
 
@@ -45,9 +45,11 @@ class TestCard:
 
     def expose(self, stop: Stop) -> Frame:
         self._seq += 1
+        opened, begun, half = utc_now(), time.monotonic_ns(), (self._controls.exposure_s or 0.0) / 2
+        if stop.wait(half):
+            raise CaptureCancelled("cancelled")
         self._misbehave()
-        opened, begun = utc_now(), time.monotonic_ns()
-        if stop.wait(self._controls.exposure_s or 0.0):
+        if stop.wait(half):
             raise CaptureCancelled("cancelled")
         ended = utc_now()
         time.sleep(self._options.get("readout_s", 0.0))

@@ -119,8 +119,11 @@ class CameraProcess:
             self._live.set_codecs(codecs)
             self._exposer.watch(bool(codecs))
         elif kind == "plan":
+            if head["plan"]:
+                self._storer.expect_stills()
             self._exposers[-1].set_plan(Plan(**head["plan"]) if head["plan"] else None)
         elif kind == "snap":
+            self._storer.expect_stills()
             self._exposers[-1].snap(Snap(head["token"], head["exposure_s"]))
         return kind != "close"
 
@@ -129,7 +132,7 @@ class CameraProcess:
             exposer.want(head["mode"], Generation(*head["generation"]), Controls.from_dict(head["controls"]))
 
     def _opened(self, info: CameraInfo) -> None:
-        self._storer.info = info
+        self._storer.opened(info)
         self._outbox.tell(info_head(info))
 
     def _stored(self, session: int | None, ok: bool) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cupola import __version__
-from cupola.camera.exposer import Still
+from cupola.camera.exposer import NATIVE, Still
 from cupola.camera.messages import facts_of
 from cupola.core.errors import BadImage, CupolaError, StorageFull
 from cupola.core.frame import CameraInfo, Frame, Packet, PixelKind, Station
@@ -48,14 +48,28 @@ class Storer(threading.Thread):
         self._tell, self._on_stored = tell, on_stored
         self._changed = threading.Condition()
         self._stills: deque[Still] = deque()
-        self._busy = False
+        self._cold, self._expecting = True, False
         self._closed = False
-        self.info: CameraInfo | None = None
+        self._info: CameraInfo | None = None
 
     def offer(self, still: Still) -> None:
         with self._changed:
             self._stills.append(still)
             self._changed.notify()
+
+    def opened(self, info: CameraInfo) -> None:
+        with self._changed:
+            self._info = info
+            self._changed.notify()
+
+    def expect_stills(self) -> None:
+        """Stills are coming: what encodes them is loaded beside the first exposure, not after it."""
+        with self._changed:
+            self._expecting = True
+            self._changed.notify()
+
+    def _shall_load(self) -> bool:
+        return self._cold and self._expecting and self._info is not None and not NATIVE & self._info.capabilities
 
     def has_room(self) -> bool:
         return len(self._stills) < QUEUE
@@ -69,11 +83,18 @@ class Storer(threading.Thread):
     def run(self) -> None:
         while True:
             with self._changed:
-                while not self._stills and not self._closed:
+                while not (self._stills or self._closed or self._shall_load()):
                     self._changed.wait()
-                if not self._stills:
+                if self._closed and not self._stills:
                     return
-                still = self._stills[0]
+                still = self._stills[0] if self._stills else None
+                load, self._cold = self._shall_load(), self._cold and not self._shall_load()
+            if load:
+                from cupola.storage.originals import load_encoder
+
+                load_encoder()
+            if still is None:
+                continue
             ok = self._store(still)
             with self._changed:
                 self._stills.popleft()
@@ -111,13 +132,13 @@ class Storer(threading.Thread):
             return "jpg", write_durable(self._jpg(picture.opened_at), encode_plain(picture, STILL_QUALITY))
         from cupola.storage.originals import encode_original
 
-        assert self.info is not None
+        assert self._info is not None
         data = encode_original(
             picture,
             camera=self._camera,
             sequence=self._sequence,
             station=self._station,
-            info=self.info,
+            info=self._info,
             software=f"Cupola {__version__}",
             session=still.session,
         )

@@ -33,6 +33,7 @@ BACKOFF_S = (1.0, 2.0, 4.0, 8.0, 16.0, 20.0)
 START_BUDGET_S = 20.0  # from spawning to the first beat, on slow hardware
 CLOSE_S = 5.0
 TICK_S = 0.25
+PRINTED_LINES = 200  # between two beats
 CAUSES = {"camera_not_found": "unreachable", "camera_busy": "busy", "camera_unresponsive": "hang", "camera_lost": "lost"}
 
 
@@ -107,6 +108,7 @@ class CameraSupervisor:
         self._captures: asyncio.Queue[Head] = asyncio.Queue()
         self._snaps: dict[int, asyncio.Future[int]] = {}
         self._token = 0
+        self._printed: list[str] = []
 
     # ── what others ask of it ──────────────────────────────────────────────
 
@@ -208,7 +210,7 @@ class CameraSupervisor:
         self._lost, self._expires = None, time.monotonic() + START_BUDGET_S
         try:
             next_sequence = await self._archive.prepare(self.name)
-            child = await Child.start("cupola.camera.process", name=self.name, on_message=self._heard, on_stderr=self._stderr)
+            child = await Child.start("cupola.camera.process", name=self.name, on_message=self._heard, on_stderr=self._print)
         except (OSError, CupolaError) as error:
             await self._pause("failed", f'The process of camera "{self.name}" cannot be started: {error}')
             return
@@ -221,6 +223,7 @@ class CameraSupervisor:
             self.state = "stopping"
         ending = await child.end(ask_s=CLOSE_S if closing else 0.0)
         self._child, self.info = None, None
+        self._flush_printed()
         await self._captures.join()
         message = self._why(cause, await child.wait() if ending != "abandoned" else None)
         for future in self._snaps.values():
@@ -281,11 +284,11 @@ class CameraSupervisor:
 
     def _why(self, cause: str, code: int | None) -> str:
         """What happened and what is done about it, for people."""
-        name = f'Camera "{self.name}"'
+        name = f'camera "{self.name}"'
         if cause == "hang":
             doing = self.beat.get("hangs_in", "starting")
             after = f" of a {self.beat['exposure_s']:g} s exposure" if self.beat.get("exposure_s") else ""
-            return f"{name} did not answer within its deadline ({doing}{after}). Its process was ended and is started again. If this repeats, check its power and cable."
+            return f"C{name[1:]} did not answer within its deadline ({doing}{after}). Its process was ended and is started again. If this repeats, check its power and cable."
         if self._lost is not None:
             return str(self._lost["message"])
         if code is not None and code < 0:
@@ -341,6 +344,7 @@ class CameraSupervisor:
             self._log(head["level"], head["message"], event=head["event"], camera=self.name)
 
     def _beat(self, head: Head) -> None:
+        self._flush_printed()
         self.beat, self.beat_at = head, time.monotonic()
         self._expires = self.beat_at + head["left_s"]
         if head["frames"]:
@@ -392,5 +396,12 @@ class CameraSupervisor:
         if self._child is not None:
             self._child.send(head)
 
-    def _stderr(self, line: str) -> None:
-        self._log("WARNING", f'Camera "{self.name}": {line}', event="usb_failure", camera=self.name)
+    def _print(self, line: str) -> None:
+        if len(self._printed) < PRINTED_LINES:
+            self._printed.append(line)
+
+    def _flush_printed(self) -> None:
+        """What libraries printed becomes one record: a crash report has a hundred lines."""
+        if self._printed:
+            lines, self._printed = self._printed, []
+            self._log("WARNING", f'Camera "{self.name}" printed:\n' + "\n".join(lines), event="usb_failure", camera=self.name)

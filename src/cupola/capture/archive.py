@@ -40,20 +40,30 @@ class Archive:
         self._catalogue, self._sessions, self._bus, self._station = catalogue, sessions, bus, station
         self._root, self._queue, self._reserve, self._log = root, queue, reserve, log
         self.stored: Callable[[], None] = lambda: None  # the darkroom is told here that there is work
+        self._to_check: set[str] = set()  # cameras whose folders are looked through whole at the next chance
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def check_all(self, cameras: set[str]) -> None:
+        """The catalogue is new: look through all folders of these cameras before they start."""
+        self._to_check = set(cameras)
 
     async def prepare(self, camera: str) -> int:
         """Adopt what an earlier process left; the next sequence number of the camera."""
         catalogue = self._catalogue
-        report = await catalogue.run(reconcile, catalogue, self._root, self._queue, camera, self._station)
+        full = camera in self._to_check
+        self._to_check.discard(camera)
+        report = await asyncio.to_thread(reconcile, catalogue, self._root, camera, self._station, full=full, queue=self._queue, darkroom_busy=True)
         for row in report.adopted:
             await self._sessions.stored(camera, row.session, row.opened_at)
             self._log("WARNING", f"Took up {row.files[0].path}, which was stored but not in the catalogue.", event="storage", camera=camera)
-            self._announce(row)
+            if row.acknowledged:
+                self._announce(row)
         if report.deleted_tmp:
-            self._log("WARNING", f'Deleted {report.deleted_tmp} unfinished files of camera "{camera}".', event="storage", camera=camera)
+            self._log("WARNING", f"Deleted {len(report.deleted_tmp)} unfinished files: {', '.join(report.deleted_tmp)}.", event="storage", camera=camera)
         for path in report.flagged_missing:
             self._log("ERROR", f"The file {path} is in the catalogue but gone from the disk.", event="storage", camera=camera)
+        for text in report.problems:
+            self._log("ERROR", text, event="storage", camera=camera)
         self.stored()
         return await catalogue.run(catalogue.last_sequence, camera) + 1
 
@@ -89,7 +99,7 @@ class Archive:
                 await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
                 attempt += 1
         await self._sessions.stored(camera, row.session, row.opened_at)
-        if file["kind"] != "queue":
+        if row.acknowledged:
             self._announce(row)
         self.stored()
         return row.id

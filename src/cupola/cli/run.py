@@ -19,8 +19,9 @@ def run(file: Path | None, demo: bool, host: str | None, port: int | None) -> No
     from cupola.cli.settings import settings_for
 
     settings = settings_for(file, demo=demo)
-    web = settings.web.model_copy(update={key: value for key, value in (("host", host), ("port", port)) if value is not None})
-    settings.web = web
+    given = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
+    settings = settings.model_copy(update={"web": settings.web.model_copy(update=given)})
+    web = settings.web
     click.echo(f"Cupola {settings.station.name}: {settings.source or 'built-in demo station'}; images in {settings.storage.root}")
     click.secho(f"Open http://{web.host}:{web.port}/", bold=True)
 

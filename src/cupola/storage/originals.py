@@ -9,10 +9,10 @@ of 64, 162 of 16, 400 of one; 112 of it is astropy's Rice code in C, which lets 
 waited longer than 6 ms. fitsio imports in 10 ms, but took 245 ms and held the lock all the while, which would stop the driver's thread.
 """
 
-import importlib
 from __future__ import annotations
 
 import array
+import importlib
 import io
 import math
 import sys
@@ -86,6 +86,11 @@ def encode_original(
     file = io.BytesIO()
     fits.HDUList([fits.PrimaryHDU(), image]).writeto(file, checksum=True)
     return file.getvalue()
+
+
+def load_encoder() -> None:
+    """Import now what `encode_original` imports on its first call: up to two seconds on small hardware."""
+    _fits()
 
 
 def _fits() -> Any:
