@@ -151,7 +151,7 @@ def storage_error(path: Path, action: str, error: OSError) -> CupolaError:
         limit = "The user's disk quota is used up" if error.errno == errno.EDQUOT else "The disk is full"
         return StorageFull(f"Cannot {action} {path}: {reason}. {limit}: delete or move old images, or point storage.root to a larger disk.")
     advice = {
-        errno.EIO: "The disk reports an error: look at its cable and power and at the kernel's log (dmesg), and replace the card or disk if it repeats.",
+        errno.EIO: "The disk reports an error: look at its cable and power and the kernel's log (dmesg); replace the card or disk if it repeats.",
         errno.EROFS: "The file system is read-only, often after an error: look at the kernel's log (dmesg), check it with fsck and mount it again.",
         errno.EACCES: "The user that runs Cupola may not write there: change the owner of the folder, or storage.root.",
         errno.EPERM: "The user that runs Cupola may not write there: change the owner of the folder, or storage.root.",
