@@ -97,7 +97,9 @@ def judge(folder: Path, acked: Path) -> Verdict:
         again = reconcile(catalogue, root, CAMERA, STATION, full=True, queue=queue)
         verdict.adopted, verdict.deleted_tmp = len(report.adopted), len(report.deleted_tmp)
         verdict.unreconciled += len(report.problems) + len(report.flagged_missing)
-        verdict.unreconciled += sum(len(part) for part in (again.adopted, again.deleted_tmp, again.problems, again.flagged_missing, again.deleted_queue))
+        verdict.unreconciled += sum(
+            len(part) for part in (again.adopted, again.deleted_tmp, again.problems, again.flagged_missing, again.deleted_queue)
+        )
         known, there = catalogue.known_files(CAMERA), visible()
         verdict.unreconciled += len(known.keys() ^ there.keys())
         for name in known.keys() & there.keys():

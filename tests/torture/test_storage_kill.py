@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from tests.support import ext4, syscalls
 from tests.torture.storage_writer import Verdict, judge
 
