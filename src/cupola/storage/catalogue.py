@@ -28,6 +28,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 MAX_PAGE = 1000
 _COLUMNS = "camera, sequence, opened_at, ended_at, clock_synced, exposure_s, gain, f_number, temperature_c, width, height, session, day"
+_FILES = "SELECT * FROM file WHERE image IN (SELECT value FROM json_each(?)) ORDER BY kind DESC"
 _WAITING = "NOT developed AND NOT gave_up AND EXISTS (SELECT 1 FROM file WHERE image = image.id AND kind IN ('raw', 'queue') AND NOT missing)"
 
 
@@ -257,9 +258,7 @@ class Catalogue:
             try:
                 rows = self._reader.execute(query, values).fetchall()
                 files: dict[int, list[sqlite3.Row]] = {row["id"]: [] for row in rows}
-                for file in self._reader.execute(
-                    "SELECT * FROM file WHERE image IN (SELECT value FROM json_each(?)) ORDER BY kind DESC", (json.dumps(list(files)),)
-                ):
+                for file in self._reader.execute(_FILES, (json.dumps(list(files)),)):
                     files[file["image"]].append(file)
             finally:
                 self._reader.execute("COMMIT")

@@ -50,25 +50,26 @@ def write_durable(path: Path, data: bytes | bytearray | memoryview) -> WrittenFi
     Raises StorageFull (no space, quota used up) and StorageFailed (anything else); then no `.tmp` stays, and
     `path` may hold the new content, the old or none.
     """
-    digest = hashlib.sha256(data).hexdigest()
+    content = memoryview(data).cast("B")
+    digest = hashlib.sha256(content).hexdigest()
     with telling(path, "write"):
         try:
-            _write_once(path, data)
+            _write_once(path, content)
         except OSError as error:
-            if error.errno not in (errno.EIO, errno.ENOENT):  # ENOENT: a folder was removed behind our back
+            if error.errno != errno.EIO:
                 raise
             _durable_folders.clear()
-            _write_once(path, data)
-    return WrittenFile(path, len(data), digest)
+            _write_once(path, content)
+    return WrittenFile(path, len(content), digest)
 
 
-def _write_once(path: Path, data: bytes | bytearray | memoryview) -> None:
+def _write_once(path: Path, content: memoryview) -> None:
     ensure_folder(path.parent)
     tmp = path.with_name(path.name + TMP)
     try:
         descriptor = _create(tmp)
         try:
-            rest = memoryview(data).cast("B")
+            rest = content
             while rest:
                 rest = rest[os.write(descriptor, rest) :]
             os.fsync(descriptor)
@@ -94,7 +95,7 @@ def _create(tmp: Path) -> int:
 def ensure_folder(folder: Path) -> None:
     """Make `folder` and its parents, durably. Cheap when this process has done so before."""
     folder = Path(os.path.abspath(folder))
-    if folder in _durable_folders:
+    if folder in _durable_folders and folder.is_dir():
         return
     with telling(folder, "make the folder"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -151,7 +152,7 @@ def storage_error(path: Path, action: str, error: OSError) -> CupolaError:
         limit = "The user's disk quota is used up" if error.errno == errno.EDQUOT else "The disk is full"
         return StorageFull(f"Cannot {action} {path}: {reason}. {limit}: delete or move old images, or point storage.root to a larger disk.")
     advice = {
-        errno.EIO: "The disk reports an error: look at its cable and power and at the kernel's log (dmesg), and replace the card or disk if it repeats.",
+        errno.EIO: "The disk reports an error: look at its cable and power and the kernel's log (dmesg); replace the card or disk if it repeats.",
         errno.EROFS: "The file system is read-only, often after an error: look at the kernel's log (dmesg), check it with fsck and mount it again.",
         errno.EACCES: "The user that runs Cupola may not write there: change the owner of the folder, or storage.root.",
         errno.EPERM: "The user that runs Cupola may not write there: change the owner of the folder, or storage.root.",

@@ -72,8 +72,12 @@ def encode_original(
     driver says so wrongly and they are in use.
     """
     fits = _fits()
-    plain, colour = frame.format.kind in (PixelKind.MONO, PixelKind.BAYER), frame.format.kind is PixelKind.RGB
-    if not (plain and frame.data.ndim == 2 or colour and frame.data.ndim == 3 and frame.data.shape[2] == 3 and frame.data.dtype == np.uint8):
+    colour = frame.format.kind is PixelKind.RGB
+    if colour:
+        fits_in = frame.data.ndim == 3 and frame.data.shape[2] == 3 and frame.data.dtype == np.uint8
+    else:
+        fits_in = frame.format.kind in (PixelKind.MONO, PixelKind.BAYER) and frame.data.ndim == 2
+    if not fits_in:
         raise ValueError(f"a {frame.format.kind} frame of shape {frame.data.shape} {frame.data.dtype} cannot be an original")
     pixels, bits, black = _without_padding(frame)
     if colour:

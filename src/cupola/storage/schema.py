@@ -85,7 +85,7 @@ def telling_sqlite(path: Path) -> Generator[None]:
                 f"The catalogue {path} is damaged: {error}. Restart Cupola: it sets the file aside and makes a new one from the images on disk."
             ) from error
         raise StorageFailed(
-            f"The catalogue {path} cannot be used: {error}. Check the disk, its rights, and that no other program holds the file."
+            f"The catalogue {path} cannot be used: {error}. Check the disk and its rights, and that no other program has it open."
         ) from error
 
 
@@ -116,9 +116,7 @@ def open_writer(path: Path) -> tuple[sqlite3.Connection, bool, str | None]:
                 raise
             damage = str(error)
         aside = _set_aside(path)
-        message = (
-            f"The catalogue {path} was damaged ({damage}). It is kept as {aside.name}; a new one is made from the images on disk, sessions are lost."
-        )
+        message = f"The catalogue {path} was damaged ({damage}). It is kept as {aside.name}; a new one is made from the images, sessions are lost."
         return *_prepared(path), message
 
 
@@ -128,7 +126,7 @@ def _prepared(path: Path) -> tuple[sqlite3.Connection, bool]:
         version: int = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > len(MIGRATIONS):
             raise StorageFailed(
-                f"The catalogue {path} was written by a newer Cupola (its version {version}, this one knows {len(MIGRATIONS)}): install that Cupola again."
+                f"The catalogue {path} is of version {version}, from a newer Cupola (this one knows {len(MIGRATIONS)}): install that Cupola again."
             )
         if version and path.stat().st_size <= _CHECKED_BYTES:
             answer: str = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
