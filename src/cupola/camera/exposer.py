@@ -22,7 +22,6 @@ from cupola.process.wire import Head
 MIN_BUDGET_S = 2.0
 OPEN_BUDGET_S = 45.0
 APPLY_BUDGET_S = 10.0
-IDLE_BUDGET_S = 6.0  # silence of the whole process while no call to the driver is under way
 INTERRUPT_AFTER_S = 0.3  # a stop that the driver has not noticed by then is followed by interrupt()
 ORPHAN_FINISHES_S = 60.0
 NATIVE = {Capability.NATIVE_JPEG, Capability.NATIVE_H264, Capability.NATIVE_H265}
