@@ -9,8 +9,13 @@ import select
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
+
+import av
+import av.error
+from av.bitstream import BitStreamFilterContext
+from av.container import InputContainer
 
 from cupola.core.clock import clock_synced, monotonic_ns, utc_now
 from cupola.core.errors import CameraBusy, CameraLost, CameraNotFound, CameraUnresponsive, CaptureCancelled, CupolaError
@@ -21,9 +26,6 @@ from cupola.drivers.decode import Pixels
 from cupola.drivers.feed import Picture
 from cupola.drivers.jpeg import BadJpeg, inspect
 from cupola.drivers.mjpeg import unreachable
-
-if TYPE_CHECKING:
-    import av
 
 _PASSED_THROUGH: dict[str, Codec] = {"mjpeg": "jpeg", "h264": "h264", "hevc": "h265"}
 _TO_ANNEX_B = {"h264": "h264_mp4toannexb", "h265": "hevc_mp4toannexb"}
@@ -73,7 +75,7 @@ class AvSource:
             if self.codec is None:
                 self._pixels = Pixels()
             elif self.codec != "jpeg":
-                self._prepare_annex_b(self.codec)
+                self._prepare_annex_b(self.codec, context.extradata)
             self._device = self._device_descriptor() if self.kind == "device" else None
         except BaseException:
             self.close()
@@ -90,7 +92,7 @@ class AvSource:
                     if started:
                         yield replace(picture, dropped_before=bad) if bad else picture
                         bad = 0
-            except (BadJpeg, self._problem) as reason:
+            except (BadJpeg, av.error.FFmpegError) as reason:
                 bad += 1
                 if bad >= _MAX_BAD_IN_A_ROW:
                     raise CameraLost(
@@ -101,22 +103,18 @@ class AvSource:
     def close(self) -> None:
         self._container.close()
 
-    def _open(self, options: Mapping[str, Any]) -> "av.container.InputContainer":
+    def _open(self, options: Mapping[str, Any]) -> InputContainer:
         chosen: dict[str, str] = {}
         file_format = None
         if self.kind == "network":
             chosen = {**LOW_LATENCY, **({"rtsp_transport": str(options.get("transport") or "tcp")} if self.address.startswith("rtsp") else {})}
             self._reach()
         elif not os.path.exists(self.address.removeprefix("file://")):
-            raise CameraNotFound(
-                f"There is no {self.address}. {'Is the camera plugged in? `cupola cameras` lists what is.' if self.kind == 'device' else 'Check the path.'}"
-            )
+            advice = "Is the camera plugged in? `cupola cameras` lists what is." if self.kind == "device" else "Check the path."
+            raise CameraNotFound(f"There is no {self.address}. {advice}")
         elif self.kind == "device":
             file_format = "v4l2"
             chosen = _device_options(options)
-        import av  # noqa: PLC0415 - heavy
-
-        self._problem = av.error.FFmpegError
         try:
             return av.open(self.address, format=file_format, options=chosen, timeout=(self._timeout_s, self._timeout_s))
         except (OSError, av.error.FFmpegError, ValueError) as problem:
@@ -141,44 +139,37 @@ class AvSource:
         self._abort.add(lambda: shut_down_connections_to(host, port))
 
     def _open_problem(self, problem: Exception, options: Mapping[str, Any]) -> CupolaError:
-        import av  # noqa: PLC0415
-
-        code = getattr(problem, "errno", None)
         if self._abort.is_set():
             return CaptureCancelled(f"opening {self.shown} was cancelled")
-        if isinstance(problem, av.error.HTTPUnauthorizedError | av.error.HTTPForbiddenError):
-            has_login = urlsplit(self.address).username is not None
-            return CameraNotFound(
-                f"{self.shown} wants a login. {'Check user and password in the address.' if has_login else 'Write it as rtsp://user:password@host/…'}"
-            )
-        if isinstance(problem, av.error.HTTPNotFoundError):
-            return CameraNotFound(f"{self.shown}: the host is there, the path is not (404). Check the address in the camera's manual.")
-        if isinstance(problem, av.error.ExitError | TimeoutError):
-            return CameraNotFound(
-                f"{self.shown} did not send any video within {self._timeout_s:g} s. Check that the camera is on; a larger timeout_s gives it more time."
-            )
-        if code == errno.EBUSY:
+        if getattr(problem, "errno", None) == errno.EBUSY:
             return CameraBusy(f"{self.shown} is in use by another program. Close it (`fuser {self.shown}` names it), then connect again.")
-        if code in (errno.EACCES, errno.EPERM):
-            advice = (
-                "Add the user Cupola runs as to the group video (`sudo usermod -aG video USER`) and log in again."
-                if self.kind == "device"
-                else "Check its permissions."
-            )
-            return CameraNotFound(f"{self.shown} may not be read. {advice}")
+        why, advice = self._reason(problem, options)
+        return CameraNotFound(f"{self.shown} {why}. {advice}")
+
+    def _reason(self, problem: Exception, options: Mapping[str, Any]) -> tuple[str, str]:
+        """What happened, and what to do about it."""
+        match problem:
+            case av.error.HTTPUnauthorizedError() | av.error.HTTPForbiddenError():
+                has_login = self.kind == "network" and urlsplit(self.address).username is not None
+                return "wants a login", "Check user and password in the address." if has_login else "Write it as rtsp://user:password@host/…"
+            case av.error.HTTPNotFoundError():
+                return "is not there, though its host is (404)", "Check the path of the address in the camera's manual."
+            case av.error.ExitError() | TimeoutError():
+                return f"did not send any video within {self._timeout_s:g} s", "Check that the camera is on; a larger timeout_s gives it more time."
+            case PermissionError() if self.kind == "device":
+                return "may not be read", "Add Cupola's user to the group video (`sudo usermod -aG video USER`) and log in again."
+            case PermissionError():
+                return "may not be read", "Check its permissions."
+            case _:
+                said = getattr(problem, "strerror", None) or str(problem)
         if self.kind == "device":
             wanted = ", ".join(f"{key} {options[key]}" for key in ("input_format", "width", "height", "fps") if options.get(key))
-            return CameraNotFound(
-                f"{self.shown} delivers no video{f' with {wanted}' if wanted else ''} ({problem}). `v4l2-ctl --list-formats-ext -d {self.shown}` lists what it can."
-            )
-        what = "is not a video, or was cut off before its index" if self.kind == "file" else "does not answer with video"
-        return CameraNotFound(
-            f"{self.shown} {what} ({getattr(problem, 'strerror', None) or problem}). Check the {'file' if self.kind == 'file' else 'address'}."
-        )
+            return f"delivers no video with {wanted or 'its defaults'} ({said})", f"`v4l2-ctl --list-formats-ext -d {self.shown}` lists what it can."
+        if self.kind == "file":
+            return f"is not a video, or was cut off before its index ({said})", "Check the file."
+        return f"does not answer with video ({said})", "Check the address."
 
-    def _packets(self) -> "Iterator[av.Packet[Any]]":
-        import av  # noqa: PLC0415
-
+    def _packets(self) -> Iterator["av.Packet[Any]"]:
         while True:
             if self._device is not None and not select.select([self._device], [], [], _DEVICE_POLL_S)[0]:
                 if self._abort.is_set():
@@ -199,7 +190,7 @@ class AvSource:
                     return
             except av.error.ExitError:
                 raise CameraUnresponsive(
-                    f"{self.shown} has sent nothing for {self._timeout_s:g} s. Cupola connects again; check its network and power."
+                    f"{self.shown} has sent nothing for {self._timeout_s:g} s. Cupola connects again; check its power."
                 ) from None
             except av.error.FFmpegError as problem:
                 if self.kind == "file":
@@ -210,8 +201,9 @@ class AvSource:
 
     def _made_of(self, packet: "av.Packet[Any]") -> Iterator[Picture]:
         at_ns, now = monotonic_ns(), utc_now()
-        if packet.time_base and (packet.dts if packet.dts is not None else packet.pts) is not None:
-            self.clock_s = float((packet.dts if packet.dts is not None else packet.pts) * packet.time_base)
+        stamp = packet.pts if packet.dts is None else packet.dts
+        if stamp is not None and packet.time_base:
+            self.clock_s = float(stamp * packet.time_base)
         if self.codec is None:
             for picture in packet.decode():
                 yield self._pixels.frame(picture, seq=0, opened_at=now, ended_at=now, monotonic_ns=at_ns, clock_synced=clock_synced())
@@ -226,18 +218,13 @@ class AvSource:
             if self.codec == "jpeg":
                 size = inspect(data)
                 if size != (self.width, self.height):
-                    if self.width and self.height:
-                        raise BadJpeg(f"it is {size.width} x {size.height} where the stream says {self.width} x {self.height}")
-                    self.width, self.height = size
+                    raise BadJpeg(f"it is {size.width} x {size.height} where the stream says {self.width} x {self.height}")
             elif whole.is_keyframe:
                 data = self._sets.complete(data)
             keyframe = self.codec == "jpeg" or whole.is_keyframe
             yield Packet(0, now, now, at_ns, self.codec, data, self.width, self.height, keyframe, pts_s, clock_synced=clock_synced())
 
-    def _prepare_annex_b(self, codec: Literal["h264", "h265"]) -> None:
-        from av.bitstream import BitStreamFilterContext  # noqa: PLC0415
-
-        extradata = self._stream.codec_context.extradata
+    def _prepare_annex_b(self, codec: Literal["h264", "h265"], extradata: bytes | None) -> None:
         self._sets = ParameterSets(codec, extradata)
         if extradata and extradata[0] == 1:  # avcC and hvcC begin with version 1, Annex B with a start code
             self._annex_b = BitStreamFilterContext(_TO_ANNEX_B[codec], self._stream)

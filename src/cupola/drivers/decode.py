@@ -1,18 +1,22 @@
 """Pixels from what a source delivers encoded, for those who need pixels: a still, a viewer who wants JPEG.
 
-The camera process's worker runs a `Decoder` beside a stream that is otherwise passed through.
+The camera process's worker runs a `Decoder` beside a stream that is otherwise passed through. Importing
+this module brings in FFmpeg (38 MB), so do it when the first picture has to be decoded.
 """
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+import av
 import numpy as np
 import numpy.typing as npt
+from av import VideoFrame
+from av.codec.context import Flags
+from av.error import FFmpegError
+from av.video.reformatter import VideoReformatter
 
 from cupola.core.frame import Frame, Packet, PixelFormat, PixelKind
 
-if TYPE_CHECKING:
-    from av import VideoFrame
-
+_SHARED_FACTS = ("seq", "opened_at", "ended_at", "monotonic_ns", "applied", "clock_synced", "generation", "dropped_before")
 _NAMES = {"h264": "h264", "h265": "hevc", "jpeg": "mjpeg"}
 _YUV420 = frozenset({"yuv420p", "yuvj420p", "nv12", "nv21", "yuv420p10le", "p010le"})
 _YUV422 = frozenset({"yuv422p", "yuvj422p", "yuyv422", "uyvy422", "yvyu422", "yuv422p10le"})
@@ -34,36 +38,30 @@ class Decoder:
 
         None before the first keyframe, after a broken packet until the next one, and while pictures are reordered.
         """
-        import av  # noqa: PLC0415 - heavy, and most streams are never decoded
-
         if self._context is None:
             if not packet.keyframe:
                 return None
             self._context = av.CodecContext.create(_NAMES[self._codec], "r")
             self._context.thread_count = 1
-            self._context.flags |= av.codec.context.Flags.low_delay
+            self._context.flags |= Flags.low_delay
         try:
             pictures = self._context.decode(av.Packet(packet.data))
-        except av.error.FFmpegError:
+        except FFmpegError:
             self._context = None
             return None
         if not pictures or pictures[-1].is_corrupt:
             return None
-        return self._pixels.frame(
-            pictures[-1], seq=packet.seq, opened_at=packet.opened_at, ended_at=packet.ended_at, monotonic_ns=packet.monotonic_ns, applied=packet.applied,
-            clock_synced=packet.clock_synced, generation=packet.generation, dropped_before=packet.dropped_before,
-        )  # fmt: skip
+        facts = {field: getattr(packet, field) for field in _SHARED_FACTS}
+        return self._pixels.frame(pictures[-1], **facts)
 
 
 class Pixels:
     """Turns PyAV's pictures into frames. Kept for a stream, as setting up a conversion costs more than converting."""
 
     def __init__(self) -> None:
-        from av.video.reformatter import VideoReformatter  # noqa: PLC0415 - heavy
-
         self._reformatter = VideoReformatter()
 
-    def frame(self, picture: "VideoFrame", **facts: Any) -> Frame:
+    def frame(self, picture: VideoFrame, **facts: Any) -> Frame:
         """A frame of a picture; `facts` are the frame's other fields.
 
         Grey stays grey (uint8, or uint16 with its bits), 4:2:0 and 4:2:2 become planes, everything else RGB.
@@ -85,17 +83,17 @@ class Pixels:
         rgb = self._reformatter.reformat(picture, format="rgb24")
         return Frame(data=_plane(rgb, 0, width * 3, height).reshape(height, width, 3), format=PixelFormat(PixelKind.RGB), **facts)
 
-    def _as_in_jpeg(self, picture: "VideoFrame", target: str) -> "VideoFrame":
+    def _as_in_jpeg(self, picture: VideoFrame, target: str) -> VideoFrame:
         full = picture.format.name.startswith("yuvj") or picture.color_range == _FULL_RANGE
         if full and picture.format.name in (target, target.replace("yuvj", "yuv")):
             return picture
         return self._reformatter.reformat(picture, format=target, dst_colorspace=_BT601, dst_color_range=_FULL_RANGE)
 
 
-def _plane(picture: "VideoFrame", index: int, across: int, down: int, kind: np.dtype[Any] = np.dtype(np.uint8)) -> npt.NDArray[Any]:  # noqa: B008
+def _plane(picture: VideoFrame, index: int, across: int, down: int, kind: np.dtype[Any] = np.dtype(np.uint8)) -> npt.NDArray[Any]:  # noqa: B008
     """One plane without the padding of its lines, read-only; it shares the picture's memory when there is no padding."""
     plane = picture.planes[index]
-    lines = np.frombuffer(plane, np.uint8)[: plane.line_size * down].reshape(down, plane.line_size)
+    lines = np.frombuffer(memoryview(plane), np.uint8)[: plane.line_size * down].reshape(down, plane.line_size)
     samples = np.ascontiguousarray(lines[:, : across * kind.itemsize]).view(kind)
     samples.flags.writeable = False
     return samples

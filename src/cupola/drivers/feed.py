@@ -132,7 +132,7 @@ class Feed:
                     raise self._ended
                 if time.monotonic() > self._silent_after:
                     raise CameraUnresponsive(
-                        f"{self.name} has sent no picture for {self._timeout_s:g} s. Cupola connects again; if this repeats, check its network and power."
+                        f"{self.name} has sent no picture for {self._timeout_s:g} s. Cupola connects again; if it repeats, check network and power."
                     )
                 self._changed.wait(_POLL_S)
         return None
@@ -204,7 +204,7 @@ class Feed:
 
     def _drop_oldest(self) -> None:
         self._bytes -= _size(self._kept.popleft())
-        if self._cursor == self._first:
-            self._cursor += 1
-            self._lost += 1
         self._first += 1
+        if self._cursor is not None and self._cursor < self._first:
+            self._cursor = self._first
+            self._lost += 1

@@ -15,7 +15,6 @@ from typing import Any
 from cupola.core.errors import CameraLost, CameraNotFound, CameraUnresponsive, CaptureCancelled, CupolaError
 from cupola.core.frame import CameraInfo, Capability, Controls, Frame, Packet, PixelFormat, PixelKind, Station, Stop
 from cupola.drivers.abort import Abort, without_password
-from cupola.drivers.decode import Decoder
 from cupola.drivers.feed import Feed, Picture, Source
 from cupola.drivers.mjpeg import HttpAnswer, MultipartSource
 
@@ -65,12 +64,15 @@ class Video:
         """
         asked_ns = time.monotonic_ns()
         feed = self._for_stills(stop)
-        decoder: Decoder | None = None
+        decoder = None
         with closing(feed.pictures(stop)) as pictures:
             for picture in pictures:
                 still: Picture | None = picture
                 if isinstance(picture, Packet) and picture.codec != "jpeg":
-                    decoder = decoder or Decoder(picture.codec)
+                    if decoder is None:
+                        from cupola.drivers.decode import Decoder  # noqa: PLC0415 - brings in FFmpeg, 38 MB
+
+                        decoder = Decoder(picture.codec)
                     still = decoder.decode(picture)
                 if still is not None and still.monotonic_ns >= asked_ns:
                     return self._numbered(still)
