@@ -49,6 +49,20 @@ class Decoder:
         except FFmpegError:
             self._context = None
             return None
+        return self._frame(pictures, packet)
+
+    def still(self, packet: Packet) -> Frame | None:
+        """The picture of a keyframe on its own; the decoder starts anew afterwards."""
+        frame = self.decode(packet)
+        if frame is None and self._context is not None:
+            try:
+                frame = self._frame(self._context.decode(None), packet)
+            except FFmpegError:
+                frame = None
+        self._context = None
+        return frame
+
+    def _frame(self, pictures: Any, packet: Packet) -> Frame | None:
         if not pictures or pictures[-1].is_corrupt:
             return None
         facts = {field: getattr(packet, field) for field in _SHARED_FACTS}
