@@ -56,6 +56,12 @@ class CaptureCancelled(CupolaError):
     kind = "cancelled"
 
 
+class BadImage(CupolaError):
+    """The camera delivered something that is not a picture: check the link to it if this repeats."""
+
+    kind = "bad_image"
+
+
 class StorageFull(CupolaError):
     """No space left where images go: free some, or point storage.root elsewhere."""
 
@@ -72,9 +78,3 @@ class NotAllowed(CupolaError):
     """The state of the camera, or missing rights, forbid this now."""
 
     kind = "not_allowed"
-
-
-KINDS: dict[str, type[CupolaError]] = {
-    cls.kind: cls
-    for cls in (CupolaError, ConfigError, CameraNotFound, CameraBusy, CameraLost, CameraUnresponsive, CaptureCancelled, StorageFull, StorageFailed, NotAllowed)
-}

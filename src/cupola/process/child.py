@@ -8,6 +8,7 @@ stuck in the kernel) it is abandoned and said so. What a death means is decided 
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typing import Literal
 
 from cupola.process.wire import Head, MessageProtocol, Payload, socket_pair
 
+SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # on Windows both end a process at once
 TERM_S = 2.0
 KILL_S = 5.0
 Ending = Literal["closed", "terminated", "killed", "abandoned"]
@@ -24,7 +26,9 @@ Ending = Literal["closed", "terminated", "killed", "abandoned"]
 class Child:
     """A running `python -m MODULE`. Make it with `Child.start`."""
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process, protocol: MessageProtocol, link_closed: asyncio.Future[Exception | None]) -> None:
+    def __init__(
+        self, name: str, process: asyncio.subprocess.Process, protocol: MessageProtocol, link_closed: asyncio.Future[Exception | None]
+    ) -> None:
         self.name = name
         self.pid = process.pid
         self._process = process
@@ -88,17 +92,20 @@ class Child:
             self.send({"type": "close"})
             if await self._ended_within(ask_s):
                 return await self._finish("closed")
-        for ending, action, seconds in (("terminated", self._process.terminate, TERM_S), ("killed", self._process.kill, KILL_S)):
+        self._signal(signal.SIGTERM)
+        if await self._ended_within(TERM_S):
+            return await self._finish("terminated")
+        return await self.kill()
+
+    def _signal(self, number: int) -> None:
+        """Not by asyncio's own `send_signal`: that one may reap the process before its watcher does."""
+        if self.running:
             with contextlib.suppress(ProcessLookupError):
-                action()
-            if await self._ended_within(seconds):
-                return await self._finish(ending)  # type: ignore[arg-type]
-        return await self._finish("abandoned")
+                os.kill(self.pid, number)
 
     async def kill(self) -> Ending:
         """End it at once: for a process that already missed its deadline and a TERM."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+        self._signal(SIGKILL)
         return await self._finish("killed" if await self._ended_within(KILL_S) else "abandoned")
 
     async def _ended_within(self, seconds: float) -> bool:

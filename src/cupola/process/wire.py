@@ -153,7 +153,7 @@ class MessageProtocol(asyncio.BufferedProtocol):
 
     def _fail(self, error: WireError) -> None:
         self._expect(bytearray(PREFIX.size), self._prefix_done)
-        closed, self._on_closed = self._on_closed, lambda _: None
+        closed, self._on_closed = self._on_closed, _ignore
         if self._transport is not None:
             self._transport.abort()
         closed(error)
@@ -177,10 +177,13 @@ class MessageProtocol(asyncio.BufferedProtocol):
             self._transport.close()
 
 
+def _ignore(_: Exception | None) -> None:
+    pass
+
+
 def socket_pair() -> tuple[socket.socket, socket.socket]:
     """Two connected stream sockets with buffers for a frame, so that a send is one system call."""
     ours, theirs = socket.socketpair()
     for end in (ours, theirs):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
     return ours, theirs
-

@@ -88,7 +88,7 @@ class Session(_Answer):
 class Live(_Answer):
     viewers: int
     fps: float
-    age_s: float | None = Field(description="Age of the newest frame, from shutter opening.")
+    age_s: float | None = Field(description="Age of the newest live picture, from the closing of its shutter.")
     stale: bool
     codec: str | None
     width: int | None
@@ -165,6 +165,21 @@ class Health(_Answer):
     viewers: int
     max_viewers: int
     cameras: dict[str, LifeState]
+
+
+class DarkroomStatus(_Answer):
+    state: str = Field(description="idle, developing, waiting (after a failure), stopped")
+    waiting: int = Field(description="Originals that wait to be developed.")
+
+
+class StationStatus(_Answer):
+    station: str
+    version: str
+    uptime_s: float
+    disk_free_bytes: int
+    disk_free_percent: float
+    darkroom: DarkroomStatus
+    cameras: list[CameraStatus]
 
 
 class StartRequest(_Request):

@@ -1,0 +1,5 @@
+"""`python -m cupola` is the same as `cupola`."""
+
+from cupola.cli import main
+
+main()

@@ -1,0 +1,150 @@
+"""The live worker: pictures from the driver thread become packets for viewers, once a frame, while someone watches.
+
+An encoded picture is passed through untouched when a viewer takes its codec. When the worker is slower
+than the camera it takes the newest picture; of a stream whose pictures build on each other it never
+drops single ones, but skips to the next keyframe.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from cupola.camera.messages import Mode, packet_head
+from cupola.core.errors import CupolaError
+from cupola.core.frame import Codec, Frame, Packet
+from cupola.process.wire import Head, Payload
+
+BACKLOG = 120  # packets of an inter-coded stream
+
+
+class LiveWorker(threading.Thread):
+    """`offer` and `set_codecs` from any thread; they never wait for encoding or sending."""
+
+    def __init__(
+        self,
+        send: Callable[[Head, Payload], None],
+        log: Callable[[str, str, str], None],
+        *,
+        quality: int,
+        fps_max: float,
+        width_max: int | None,
+    ) -> None:
+        super().__init__(name="live", daemon=True)
+        self._send, self._log = send, log
+        self._quality, self._width_max = quality, width_max
+        self._period_s = 1.0 / fps_max
+        self._changed = threading.Condition()
+        self._codecs: frozenset[Codec] = frozenset()
+        self._waiting: deque[tuple[Frame | Packet, Mode]] = deque()
+        self._skip_to_keyframe = False
+        self._next_due = 0.0
+        self._closed = False
+        self.dropped = 0
+        self.encoded = 0
+        self._renderer = None
+        self._decoder = None
+
+    def set_codecs(self, codecs: frozenset[Codec]) -> None:
+        with self._changed:
+            self._codecs = codecs
+            if not codecs:
+                self._waiting.clear()
+
+    def offer(self, picture: Frame | Packet, mode: Mode) -> None:
+        """Take the newest picture; the driver thread goes on at once."""
+        inter = isinstance(picture, Packet) and picture.codec != "jpeg"
+        with self._changed:
+            if not self._codecs:
+                return
+            if inter:
+                if len(self._waiting) >= BACKLOG:
+                    self.dropped += len(self._waiting)
+                    self._waiting.clear()
+                    self._skip_to_keyframe = True
+                if self._skip_to_keyframe and isinstance(picture, Packet) and not picture.keyframe:
+                    self.dropped += 1
+                    return
+                self._skip_to_keyframe = False
+            else:
+                if not self._due():
+                    return
+                self.dropped += len(self._waiting)
+                self._waiting.clear()
+            self._waiting.append((picture, mode))
+            self._changed.notify()
+
+    def _due(self) -> bool:
+        """Hold the rate to `live.fps_max`, evenly; lock held."""
+        now = time.monotonic()
+        if now < self._next_due - 0.3 * self._period_s:
+            return False
+        self._next_due = max(self._next_due + self._period_s, now)
+        return True
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
+    def run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting and not self._closed:
+                    self._changed.wait()
+                if self._closed:
+                    return
+                picture, mode = self._waiting.popleft()
+                codecs = self._codecs
+            try:
+                self._publish(picture, mode, codecs)
+            except OSError:
+                return  # the server is gone; the main thread notices too
+            except (CupolaError, ValueError, MemoryError) as error:
+                self.dropped += 1
+                self._log("WARNING", "performance", f"a live picture could not be encoded: {error}")
+
+    def _publish(self, picture: Frame | Packet, mode: Mode, codecs: frozenset[Codec]) -> None:
+        if isinstance(picture, Packet):
+            if picture.codec in codecs:
+                self._send(packet_head(picture, mode), picture.data)
+            if picture.codec == "jpeg" or "jpeg" not in codecs:
+                return
+            decoded = self._decode(picture)
+            if decoded is None or not self._due():
+                return
+            picture = decoded
+        if "jpeg" in codecs:
+            packet = self._encode(picture)
+            self._send(packet_head(packet, mode), packet.data)
+
+    def _encode(self, frame: Frame) -> Packet:
+        if self._renderer is None:
+            from cupola.camera.render import LiveRenderer
+
+            self._renderer = LiveRenderer(quality=self._quality, width_max=self._width_max)
+        data, width, height = self._renderer.jpeg(frame)
+        self.encoded += 1
+        return Packet(
+            seq=frame.seq,
+            opened_at=frame.opened_at,
+            ended_at=frame.ended_at,
+            monotonic_ns=frame.monotonic_ns,
+            clock_synced=frame.clock_synced,
+            applied=frame.applied,
+            generation=frame.generation,
+            codec="jpeg",
+            data=data,
+            width=width,
+            height=height,
+        )
+
+    def _decode(self, packet: Packet) -> Frame | None:
+        """Only where a viewer cannot take the camera's own codec. Every packet is needed, shown or not."""
+        if self._decoder is None:
+            from cupola.drivers.decode import Decoder
+
+            self._decoder = Decoder(packet.codec)
+        return self._decoder.decode(packet)

@@ -1,0 +1,107 @@
+"""What a camera process and the server say to each other (heads of `process.wire` messages).
+
+To the camera process:
+  configure  driver, options, station, camera, storage, still, live, next_sequence    first, once
+  settings   mode, generation, controls            new wanted settings of mode "live" or "still"
+  live       codecs                                what viewers want; empty: nobody watches
+  plan       session, remaining, interval_s, delay_s, first_in_s; or null     a series of stills
+  snap       token, exposure_s                     one still beside any plan
+  close      -                                     finish writing, let the device go, exit
+
+From the camera process:
+  info       the opened camera (CameraInfo)
+  beat       phase, age_s, budget_s, …             every 0.25 s; a budget overrun is a hang
+  applied    mode, generation, applied             what the hardware took
+  packet     facts of the frame + payload          one live picture
+  captured   facts of the frame, files, sequence, session, token     durable on disk, not yet in the catalogue
+  failed     kind, message, session, token         an exposure or its storing failed
+  lost       kind, message                         the device is gone; the process exits after this
+  log        level, event, message
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from cupola.core.clock import iso_utc, parse_utc
+from cupola.core.frame import CameraInfo, Capability, ControlRange, Controls, Frame, Generation, Packet, PixelFormat, PixelKind
+from cupola.process.wire import Head
+
+Mode = Literal["live", "still"]
+MODES: tuple[Mode, ...] = ("live", "still")
+BEAT_S = 0.25
+EXIT_LOST = 3  # exit code of a camera process that said `lost`
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A series of stills as the camera process runs it.
+
+    `interval_s` from opening to opening, or `delay_s` from shutter close to next opening.
+    `remaining` images are still to be stored; None: until told otherwise.
+    """
+
+    session: int
+    remaining: int | None = None
+    interval_s: float | None = None
+    delay_s: float = 0.0
+    first_in_s: float = 0.0
+
+
+def facts_of(picture: Frame | Packet) -> Head:
+    """What is known about a picture beside its pixels."""
+    return {
+        "seq": picture.seq,
+        "opened_at": iso_utc(picture.opened_at),
+        "ended_at": iso_utc(picture.ended_at),
+        "monotonic_ns": picture.monotonic_ns,
+        "clock_synced": picture.clock_synced,
+        "applied": picture.applied.to_dict(),
+        "generation": picture.generation,
+        "width": picture.width,
+        "height": picture.height,
+    }
+
+
+def packet_head(packet: Packet, mode: Mode) -> Head:
+    return {"type": "packet", "mode": mode, **facts_of(packet), "codec": packet.codec, "keyframe": packet.keyframe, "pts_s": packet.pts_s}
+
+
+def packet_from(head: Mapping[str, Any], data: bytes | bytearray) -> Packet:
+    return Packet(
+        seq=head["seq"],
+        opened_at=parse_utc(head["opened_at"]),
+        ended_at=parse_utc(head["ended_at"]),
+        monotonic_ns=head["monotonic_ns"],
+        clock_synced=head["clock_synced"],
+        applied=Controls.from_dict(head["applied"]),
+        generation=Generation(*head["generation"]),
+        width=head["width"],
+        height=head["height"],
+        codec=head["codec"],
+        keyframe=head["keyframe"],
+        pts_s=head["pts_s"],
+        data=data,
+    )
+
+
+def info_head(info: CameraInfo) -> Head:
+    return {**asdict(info), "type": "info", "capabilities": sorted(info.capabilities), "controls": {k: asdict(v) for k, v in info.controls.items()}}
+
+
+def info_from(head: Mapping[str, Any]) -> CameraInfo:
+    """The inverse of `info_head`, after JSON."""
+    values: dict[str, Any] = {key: value for key, value in head.items() if key != "type"}
+    form: dict[str, Any] = values["format"]
+    roi = tuple(form["roi"]) if form["roi"] else None
+    values["format"] = PixelFormat(**{**form, "kind": PixelKind(form["kind"]), "roi": roi})
+    values["controls"] = {name: _range(limits) for name, limits in values["controls"].items()}
+    values["capabilities"] = frozenset(map(Capability, values["capabilities"]))
+    return CameraInfo(**values)
+
+
+def _range(limits: dict[str, Any]) -> ControlRange:
+    choices = limits["choices"]
+    return ControlRange(limits["minimum"], limits["maximum"], limits["default"], tuple(choices) if choices else None)

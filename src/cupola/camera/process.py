@@ -1,0 +1,247 @@
+"""The camera process: `python -m cupola.camera.process --link=FD`, started by `supervisor`.
+
+Four threads beside the main one, which reads the server's messages: the driver thread (`exposer`; two
+for a source with a stream of its own for recording), the live worker, the storing worker, and the
+outbox, which sends what the others have to tell and a beat every quarter of a second.
+
+When the server is gone, the exposure is finished if it has less than a minute to go, what was taken is
+stored, the device closed. The next server finds the files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from cupola.camera.exposer import IDLE_BUDGET_S, ORPHAN_FINISHES_S, Exposer, Sinks, Snap
+from cupola.camera.live import LiveWorker
+from cupola.camera.messages import BEAT_S, EXIT_LOST, MODES, Plan, info_head
+from cupola.camera.storer import Storer
+from cupola.core.errors import CameraBusy, CupolaError
+from cupola.core.frame import Camera, CameraInfo, Codec, Controls, Generation, Station
+from cupola.process.wire import Head, Link, WireError
+from cupola.storage.space import Lock
+
+DRAIN_S = 30.0  # for the storing of what was already taken
+
+
+class Outbox(threading.Thread):
+    """Sends in order what any thread has to tell, without making it wait, and the beats."""
+
+    def __init__(self, link: Link, make_beat: Callable[[], Head]) -> None:
+        super().__init__(name="outbox", daemon=True)
+        self._link = link
+        self._messages: queue.SimpleQueue[Head | None] = queue.SimpleQueue()
+        self._make_beat = make_beat
+
+    def tell(self, head: Head) -> None:
+        self._messages.put(head)
+
+    def run(self) -> None:
+        due = time.monotonic()
+        while True:
+            try:
+                head = self._messages.get(timeout=max(0.0, due - time.monotonic()))
+                if head is None:
+                    return
+            except queue.Empty:
+                due = time.monotonic() + BEAT_S
+                head = self._make_beat()
+            try:
+                self._link.send(head)
+            except OSError:
+                return
+
+    def close(self) -> None:
+        """Send what is waiting, then end."""
+        self._messages.put(None)
+        self.join(2.0)
+
+
+class CameraProcess:
+    """What the server's `configure` set up."""
+
+    def __init__(self, link: Link, head: Head) -> None:
+        self._link = link
+        self._outbox = Outbox(link, self._beat)
+        self.finish = False
+        storage: Mapping[str, Any] = head["storage"]
+        station = Station(**head["station"])
+        self._lock = Lock(Path(storage["lock"]))
+        self._storer = Storer(
+            camera=head["camera"],
+            station=station,
+            root=Path(storage["root"]),
+            queue=Path(storage["queue"]) if storage["queue"] else None,
+            min_free_percent=storage["min_free_percent"],
+            next_sequence=head["next_sequence"],
+            tell=self._outbox.tell,
+            on_stored=self._stored,
+        )
+        self._live = LiveWorker(link.send, self.log, **head["live"])
+        module, _, name = str(head["driver"]).partition(":")
+        driver = getattr(importlib.import_module(module), name)
+        options: dict[str, Any] = head["options"]
+        sinks = Sinks(tell=self._outbox.tell, live=self._live.offer, still=self._storer.offer, has_room=self._storer.has_room)
+        record = options.get("record")
+        main: Camera = driver(options, station)
+        self._exposer = Exposer(main, sinks, self._opened, stills=not record)
+        self._exposers = [self._exposer]
+        if record:
+            second: Camera = driver({**options, "source": record, "record": None}, station)
+            self._exposers.append(Exposer(second, sinks, lambda _: None, live=False))
+        for mode in MODES:
+            self._want({"mode": mode, **head[mode + "_settings"]})
+
+    def start(self) -> None:
+        """Raises CameraBusy when another camera process still holds this camera's lock."""
+        if not self._lock.acquire():
+            raise CameraBusy("An earlier process still holds this camera; it is given time to finish.")
+        for thread in (self._outbox, self._storer, self._live, *self._exposers):
+            thread.start()
+
+    def obey(self, head: Head) -> bool:
+        """One message of the server; False when it is time to close."""
+        kind = head["type"]
+        if kind == "settings":
+            self._want(head)
+        elif kind == "live":
+            codecs: frozenset[Codec] = frozenset(head["codecs"])
+            self._live.set_codecs(codecs)
+            self._exposer.watch(bool(codecs))
+        elif kind == "plan":
+            if head["plan"]:
+                self._storer.expect_stills()
+            self._exposers[-1].set_plan(Plan(**head["plan"]) if head["plan"] else None)
+        elif kind == "snap":
+            self._storer.expect_stills()
+            self._exposers[-1].snap(Snap(head["token"], head["exposure_s"]))
+        return kind != "close"
+
+    def _want(self, head: Mapping[str, Any]) -> None:
+        for exposer in self._exposers:
+            exposer.want(head["mode"], Generation(*head["generation"]), Controls.from_dict(head["controls"]))
+
+    def _opened(self, info: CameraInfo) -> None:
+        self._storer.opened(info)
+        self._outbox.tell(info_head(info))
+
+    def _stored(self, session: int | None, ok: bool) -> None:
+        self._exposers[-1].stored(session, ok)
+
+    @property
+    def running(self) -> bool:
+        return all(exposer.is_alive() for exposer in self._exposers)
+
+    def _beat(self) -> Head:
+        """The phase with the least time left is the one that counts."""
+        now = time.monotonic()
+        for exposer in self._exposers:
+            exposer.poke()
+        phases = [exposer.phase for exposer in self._exposers]
+        phase = min(phases, key=lambda p: p.since + p.budget_s - now if p.budget_s is not None else IDLE_BUDGET_S)
+        shown = phases[0] if len(phases) == 1 or phases[1].name in ("idle", "closed") else phases[1]
+        left = IDLE_BUDGET_S if phase.budget_s is None else phase.since + phase.budget_s - now
+        return {
+            "type": "beat",
+            "phase": shown.name,
+            "age_s": now - shown.since,
+            "exposure_s": shown.exposure_s,
+            "mode": shown.mode,
+            "left_s": left,
+            "hangs_in": phase.name,
+            "next_opening_in_s": self._exposers[-1].next_opening_in_s,
+            "frames": sum(exposer.frames for exposer in self._exposers),
+            "encoded": self._live.encoded,
+            "dropped": sum(exposer.dropped for exposer in self._exposers) + self._live.dropped,
+            "last_opened_ns": max(exposer.last_opened_ns for exposer in self._exposers),
+        }
+
+    def log(self, level: str, event: str, message: str) -> None:
+        self._outbox.tell({"type": "log", "level": level, "event": event, "message": message})
+
+    def close(self) -> int:
+        """Let the device go, store what was taken, say why if something failed. The process's exit code."""
+        for exposer in self._exposers:
+            exposer.close_soon(finish=self.finish)
+        patience = time.monotonic() + (ORPHAN_FINISHES_S + DRAIN_S if self.finish else DRAIN_S)
+        for exposer in self._exposers:
+            exposer.poke_until_ended(patience)
+        self._live.close()
+        self._storer.close()
+        self._storer.join(DRAIN_S)
+        failure = next((exposer.failure for exposer in self._exposers if exposer.failure is not None), None)
+        if failure is not None:
+            kind = failure.kind if isinstance(failure, CupolaError) else "error"
+            message = str(failure) if isinstance(failure, CupolaError) else f"The driver failed: {failure!r}."
+            self._outbox.tell({"type": "lost", "kind": kind, "message": message})
+        self._outbox.close()
+        self._lock.release()
+        return EXIT_LOST if failure is not None else 0
+
+
+Why = Literal["close", "lost", "orphaned"]
+
+
+def _listen(link: Link, events: queue.SimpleQueue[Head | Why]) -> None:
+    """The server's messages, then the news that it is gone."""
+    with contextlib.suppress(WireError):
+        while (received := link.receive()) is not None:
+            events.put(received[0])
+    events.put("orphaned")
+
+
+def main(argv: list[str]) -> int:
+    link = Link.from_argv(argv)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    received = link.receive()
+    if received is None:
+        return 0
+    try:
+        process = CameraProcess(link, received[0])
+        process.start()
+    except Exception as error:
+        kind = error.kind if isinstance(error, CupolaError) else "error"
+        with contextlib.suppress(OSError):
+            link.send(
+                {
+                    "type": "lost",
+                    "kind": kind,
+                    "message": f"{error}" if isinstance(error, CupolaError) else f"The driver cannot be loaded: {error!r}.",
+                }
+            )
+        return EXIT_LOST
+    events: queue.SimpleQueue[Head | Why] = queue.SimpleQueue()
+
+    def asked_to_end(number: int, frame: object) -> None:
+        events.put("close")
+
+    signal.signal(signal.SIGTERM, asked_to_end)
+    threading.Thread(target=_listen, args=(link, events), name="listen", daemon=True).start()
+    while process.running:
+        try:
+            event = events.get(timeout=0.1)
+        except queue.Empty:
+            continue
+        if isinstance(event, str):
+            process.finish = event == "orphaned"
+            break
+        if not process.obey(event):
+            break
+    code = process.close()
+    sys.stdout.flush()
+    # a vendor's library may leave threads behind that would hold the exit
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

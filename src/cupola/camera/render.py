@@ -1,0 +1,116 @@
+"""A frame as a JPEG for looking at, fast: what the live view shows of a source that does not encode by itself.
+
+The careful rendering of stored images is the darkroom's. Here a dark sky is brightened by a curve that
+depends on the picture alone and moves slowly, so that it does not flicker.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import simplejpeg
+
+from cupola.core.frame import Frame, PixelKind
+
+TARGET = 0.22  # brightness of the background after stretching
+FOLLOW = 0.15  # share of a new frame's statistics in the curve
+SPARSE = 8
+
+Plane = npt.NDArray[np.uint8]
+
+
+def encode_plain(frame: Frame, quality: int) -> bytes:
+    """A JPEG of an 8-bit MONO, RGB or YUV frame, nothing changed."""
+    data = np.ascontiguousarray(frame.data)
+    if frame.chroma is not None:
+        u, v = (np.ascontiguousarray(plane) for plane in frame.chroma)
+        return simplejpeg.encode_jpeg_yuv_planes(data, u, v, quality=quality, fastdct=True)
+    if data.ndim == 2:
+        return simplejpeg.encode_jpeg(data[..., np.newaxis], quality=quality, colorspace="GRAY")
+    return simplejpeg.encode_jpeg(data, quality=quality, colorspace="RGB", colorsubsampling="420", fastdct=True)
+
+
+class LiveRenderer:
+    """Keeps the stretch of one camera. `jpeg` is called by one thread."""
+
+    def __init__(self, *, quality: int, width_max: int | None) -> None:
+        self._quality, self._width_max = quality, width_max
+        self._curve: npt.NDArray[np.float64] | None = None  # (phases, 3): black, median and scale of each Bayer phase
+        self._curve_of: object = None
+
+    def jpeg(self, frame: Frame) -> tuple[bytes, int, int]:
+        """The JPEG with its width and height."""
+        small = self._width_max is None or frame.width <= self._width_max
+        if frame.format.kind in (PixelKind.YUV420, PixelKind.YUV422) and small:
+            return encode_plain(frame, self._quality), frame.width, frame.height
+        picture = self._shrink(self._develop(frame))
+        height, width = picture.shape[:2]
+        if picture.ndim == 2:
+            data = simplejpeg.encode_jpeg(picture[..., np.newaxis], quality=self._quality, colorspace="GRAY")
+        else:
+            data = simplejpeg.encode_jpeg(picture, quality=self._quality, colorspace="RGB", colorsubsampling="420", fastdct=True)
+        return data, width, height
+
+    def _shrink(self, picture: Plane) -> Plane:
+        height, width = picture.shape[:2]
+        if self._width_max is None or width <= self._width_max:
+            return picture
+        import cv2
+
+        size = (self._width_max, max(1, round(height * self._width_max / width)))
+        return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)  # pyright: ignore[reportReturnType]
+
+    def _develop(self, frame: Frame) -> Plane:
+        """(H, W) or (H, W, 3) uint8."""
+        kind, data = frame.format.kind, frame.data
+        if kind is PixelKind.RGB or (kind is PixelKind.MONO and data.dtype == np.uint8):
+            return data  # type: ignore[return-value]
+        import cv2
+
+        cv2.setNumThreads(1)
+        if kind in (PixelKind.YUV420, PixelKind.YUV422):
+            assert frame.chroma is not None
+            chroma = [cv2.resize(plane, (frame.width, frame.height), interpolation=cv2.INTER_LINEAR) for plane in frame.chroma]
+            return cv2.cvtColor(cv2.merge([data, chroma[1], chroma[0]]), cv2.COLOR_YCrCb2RGB)  # pyright: ignore[reportReturnType]
+        tables = self._tables(frame)
+        if kind is PixelKind.MONO:
+            return cv2.LUT(data, tables[0])  # pyright: ignore[reportReturnType]
+        mosaic = np.empty(data.shape, np.uint8)
+        for phase, table in enumerate(tables):
+            row, column = divmod(phase, 2)
+            mosaic[row::2, column::2] = cv2.LUT(np.ascontiguousarray(data[row::2, column::2]), table)
+        # OpenCV names a pattern by its second row, second column
+        codes = {"RGGB": cv2.COLOR_BayerBG2RGB, "BGGR": cv2.COLOR_BayerRG2RGB, "GRBG": cv2.COLOR_BayerGB2RGB, "GBRG": cv2.COLOR_BayerGR2RGB}
+        return cv2.cvtColor(mosaic, codes[frame.format.bayer or "RGGB"])  # pyright: ignore[reportReturnType]
+
+    def _tables(self, frame: Frame) -> list[Plane]:
+        """One lookup table from raw sample to 8 bits for MONO, four for the phases of a Bayer pattern."""
+        bits, padding = frame.format.bits, frame.format.padding_bits
+        phases = [(0, 0)] if frame.format.kind is PixelKind.MONO else [(0, 0), (0, 1), (1, 0), (1, 1)]
+        scale = float((1 << bits) - 1)
+        samples = [(frame.data[row::SPARSE, column::SPARSE] >> padding).astype(np.float64) / scale for row, column in phases]
+        measured = np.array([[np.percentile(s, 1), np.median(s), np.percentile(s, 99.7)] for s in samples])
+        settings = (frame.generation, frame.applied)
+        if self._curve is None or self._curve.shape != measured.shape or settings != self._curve_of:
+            self._curve = measured
+        self._curve += FOLLOW * (measured - self._curve)
+        self._curve_of = settings
+        return [self._table(curve, bits, padding) for curve in self._curve]
+
+    def _table(self, curve: npt.NDArray[np.float64], bits: int, padding: int) -> Plane:
+        """Midtones transfer function: MTF(x, m) = (m-1)x / ((2m-1)x - m), as in PixInsight's reference (HistogramTransformation)."""
+        low, median, high = curve
+        assert self._curve is not None
+        black = max(0.0, min(low, float(self._curve[:, 0].mean())) * 0.9)
+        white = max(high, black + 0.02)
+        levels = np.clip((np.arange(1 << bits) / ((1 << bits) - 1) - black) / (white - black), 0.0, 1.0)
+        middle = min(max((median - black) / (white - black), 1e-4), 0.999)
+        if middle < TARGET:
+            m = middle * (TARGET - 1) / (middle * (2 * TARGET - 1) - TARGET)
+            levels = (m - 1) * levels / ((2 * m - 1) * levels - m)
+        table = np.repeat((levels * 255 + 0.5).astype(np.uint8), 1 << padding)
+        if bits + padding <= 8:
+            return table
+        full = np.full(1 << 16, 255, np.uint8)
+        full[: table.size] = table
+        return full

@@ -1,0 +1,170 @@
+"""The storing worker: stills become originals on disk, durably, in the order they were taken.
+
+Sequence numbers are given here, on success only, so that they have no gaps. Writing blocks nobody
+but itself: when the disk is slower than the camera, a few stills wait in memory, then the exposer does.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from cupola import __version__
+from cupola.camera.exposer import NATIVE, Still
+from cupola.camera.messages import facts_of
+from cupola.core.errors import BadImage, CupolaError, StorageFull
+from cupola.core.frame import CameraInfo, Frame, Packet, PixelKind, Station
+from cupola.process.wire import Head
+from cupola.storage.files import WrittenFile, jpg_path, queue_path, raw_path, write_durable
+from cupola.storage.space import free_space
+
+QUEUE = 4  # stills in memory
+STILL_QUALITY = 95  # JPEG of a source that delivers decoded video
+
+
+class Storer(threading.Thread):
+    """`offer` never blocks; `has_room` tells whether the next exposure should be taken."""
+
+    def __init__(
+        self,
+        *,
+        camera: str,
+        station: Station,
+        root: Path,
+        queue: Path | None,
+        min_free_percent: float,
+        next_sequence: int,
+        tell: Callable[[Head], None],
+        on_stored: Callable[[int | None, bool], None],
+    ) -> None:
+        super().__init__(name="storer", daemon=True)
+        self._camera, self._station, self._root, self._queue_folder = camera, station, root, queue
+        self._min_free_percent = min_free_percent
+        self._sequence = next_sequence
+        self._tell, self._on_stored = tell, on_stored
+        self._changed = threading.Condition()
+        self._stills: deque[Still] = deque()
+        self._cold, self._expecting = True, False
+        self._closed = False
+        self._info: CameraInfo | None = None
+
+    def offer(self, still: Still) -> None:
+        with self._changed:
+            self._stills.append(still)
+            self._changed.notify()
+
+    def opened(self, info: CameraInfo) -> None:
+        with self._changed:
+            self._info = info
+            self._changed.notify()
+
+    def expect_stills(self) -> None:
+        """Stills are coming: what encodes them is loaded beside the first exposure, not after it."""
+        with self._changed:
+            self._expecting = True
+            self._changed.notify()
+
+    def _shall_load(self) -> bool:
+        return self._cold and self._expecting and self._info is not None and not NATIVE & self._info.capabilities
+
+    def has_room(self) -> bool:
+        return len(self._stills) < QUEUE
+
+    def close(self) -> None:
+        """Store what is waiting, then end."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
+    def run(self) -> None:
+        while True:
+            with self._changed:
+                while not (self._stills or self._closed or self._shall_load()):
+                    self._changed.wait()
+                if self._closed and not self._stills:
+                    return
+                still = self._stills[0] if self._stills else None
+                load, self._cold = self._shall_load(), self._cold and not self._shall_load()
+            if load:
+                from cupola.storage.originals import load_encoder
+
+                load_encoder()
+            if still is None:
+                continue
+            ok = self._store(still)
+            with self._changed:
+                self._stills.popleft()
+            self._on_stored(still.session, ok)
+
+    def _store(self, still: Still) -> bool:
+        whose: Mapping[str, Any] = {"session": still.session, "token": still.token}
+        try:
+            kind, written = self._write(still)
+        except CupolaError as error:
+            self._tell({"type": "failed", "kind": error.kind, "message": str(error), **whose})
+            return False
+        except Exception as error:  # an encoder's refusal must not end the storing of all later images
+            self._tell({"type": "failed", "kind": "error", "message": f"The image could not be encoded: {error!r}.", **whose})
+            return False
+        file = {"kind": kind, "path": str(written.path), "bytes": written.bytes, "sha256": written.sha256}
+        temperature = still.picture.temperature_c if isinstance(still.picture, Frame) else None
+        facts = facts_of(still.picture)
+        self._tell({"type": "captured", "sequence": self._sequence, "file": file, "temperature_c": temperature, **facts, **whose})
+        self._sequence += 1
+        return True
+
+    def _write(self, still: Still) -> tuple[str, WrittenFile]:
+        picture = still.picture
+        if (free := free_space(self._root)).percent < self._min_free_percent:
+            raise StorageFull(
+                f"Only {free.percent:.1f} % of the disk with {self._root} is free; no image is stored below {self._min_free_percent:g} % "
+                "(storage.min_free_percent). Make room: storing goes on by itself."
+            )
+        if isinstance(picture, Packet):
+            return "jpg", write_durable(self._jpg(picture.opened_at), _whole_jpeg(picture))
+        if picture.format.kind in (PixelKind.YUV420, PixelKind.YUV422):
+            from cupola.camera.render import encode_plain
+
+            return "jpg", write_durable(self._jpg(picture.opened_at), encode_plain(picture, STILL_QUALITY))
+        from cupola.storage.originals import encode_original
+
+        assert self._info is not None
+        data = encode_original(
+            picture,
+            camera=self._camera,
+            sequence=self._sequence,
+            station=self._station,
+            info=self._info,
+            software=f"Cupola {__version__}",
+            session=still.session,
+        )
+        if self._queue_folder is not None:
+            return "queue", write_durable(queue_path(self._queue_folder, self._camera, picture.opened_at, self._sequence), data)
+        return "raw", write_durable(raw_path(self._root, self._camera, picture.opened_at, self._sequence, self._station), data)
+
+    def _jpg(self, opened_at: datetime) -> Path:
+        return jpg_path(self._root, self._camera, opened_at, self._sequence, self._station)
+
+
+def _whole_jpeg(packet: Packet) -> bytes | bytearray | memoryview:
+    """The packet's own bytes, if they decode: a still that is announced must be a picture."""
+    if packet.codec == "jpeg":
+        import simplejpeg
+
+        try:
+            simplejpeg.decode_jpeg(bytes(packet.data), min_height=1, min_width=1, min_factor=8, strict=True)
+        except ValueError as error:
+            raise BadImage(f"The camera sent a damaged JPEG ({error}); it was not stored. If this repeats, check the link to the camera.") from None
+        return packet.data
+    from cupola.camera.render import encode_plain
+    from cupola.drivers.decode import Decoder
+
+    decoder = Decoder(packet.codec)
+    frame = decoder.decode(packet) or decoder.flush()
+    if frame is None:
+        raise BadImage("A keyframe of the camera could not be decoded; it was not stored.")
+    return encode_plain(frame, STILL_QUALITY)

@@ -1,0 +1,407 @@
+"""The server's handle on one camera: it keeps what is wanted and makes it so, again and again.
+
+It starts the camera process, listens to its beats, ends it when it misses a deadline, and starts it
+anew with the same settings and plan. Series of stills are `capture.session`'s, rows the catalogue's
+(both behind `Archive`), viewers the hub's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+from cupola.camera.messages import Mode, Plan, info_from, packet_from
+from cupola.camera.settings import CameraSettings, check_against
+from cupola.core.bus import Bus
+from cupola.core.clock import utc_now
+from cupola.core.errors import CameraLost as CameraLostError
+from cupola.core.errors import CupolaError, NotAllowed
+from cupola.core.events import CameraConnected, CameraLost, CameraRecovered, SettingsApplied
+from cupola.core.frame import CameraInfo, Codec, Controls, Generation, Station
+from cupola.core.hub import FrameHub
+from cupola.process.child import Child
+from cupola.process.wire import Head
+
+State = Literal["stopped", "starting", "running", "recovering", "degraded", "stopping"]
+BACKOFF_S = (1.0, 2.0, 4.0, 8.0, 16.0, 20.0)
+START_BUDGET_S = 20.0  # from spawning to the first beat, on slow hardware
+CLOSE_S = 5.0
+TICK_S = 0.25
+PRINTED_LINES = 200  # between two beats
+CAUSES = {"camera_not_found": "unreachable", "camera_busy": "busy", "camera_unresponsive": "hang", "camera_lost": "lost"}
+
+
+@dataclass(frozen=True, slots=True)
+class CameraSpec:
+    """What the configuration says of one camera, in plain types."""
+
+    name: str
+    driver: str
+    driver_path: str  # "module:Class"
+    options: Mapping[str, Any]
+    station: Station
+    storage: Mapping[str, Any]  # root, queue (None: originals are kept), lock
+    live_view: Mapping[str, Any]  # quality, fps_max, width_max
+    live: Controls
+    still: Controls
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    kind: str
+    message: str
+    since: datetime
+
+
+class Archive(Protocol):
+    """Where stills end up; see `capture.archive`."""
+
+    async def prepare(self, camera: str) -> int:
+        """Bring files and rows in step while nobody writes; the next sequence number."""
+        ...
+
+    async def captured(self, camera: str, head: Head) -> int:
+        """Make the row of a durable image and announce it; its id. Does not give up."""
+        ...
+
+    def failed(self, camera: str, head: Head) -> None: ...
+
+    def plan(self, camera: str) -> Plan | None:
+        """What is left of the running series of stills."""
+        ...
+
+
+class CameraSupervisor:
+    """`run` is its one task; everything else is called from the same event loop."""
+
+    def __init__(self, spec: CameraSpec, *, archive: Archive, bus: Bus, log: Callable[..., None], epoch: int, connect: bool) -> None:
+        self.spec, self.name = spec, spec.name
+        self._archive, self._bus, self._log = archive, bus, log
+        self.settings = CameraSettings(epoch)
+        self.settings.begin(spec.live, spec.still)
+        self.hub = FrameHub(self._demand_changed)
+        self.state: State = "stopped"
+        self.info: CameraInfo | None = None
+        self.problem: Problem | None = None
+        self.still_problem: Problem | None = None
+        self.beat: Head = {}
+        self.beat_at = 0.0
+        self.temperature_c: float | None = None
+        self.restarts = 0
+        self.retry_at: float | None = None
+        self.frame_at: tuple[int, float | None] | None = None  # newest live picture: monotonic ns of shutter close, exposure
+        self._fps: tuple[float, int, float] = (0.0, 0, 0.0)  # when, frames then, rate since
+        self._wanted = connect
+        self._ending = False
+        self._nudge = asyncio.Event()
+        self._child: Child | None = None
+        self._expires = 0.0
+        self._lost: Head | None = None
+        self._attempts = 0
+        self._down_since: float | None = None
+        self._captures: asyncio.Queue[Head] = asyncio.Queue()
+        self._snaps: dict[int, asyncio.Future[int]] = {}
+        self._token = 0
+        self._printed: list[str] = []
+
+    # ── what others ask of it ──────────────────────────────────────────────
+
+    def connect(self) -> None:
+        """Want the camera open. A back-off that is under way is cut short."""
+        self._wanted = True
+        self._nudge.set()
+
+    def disconnect(self) -> None:
+        self._wanted = False
+        self._nudge.set()
+
+    async def settled(self, seconds: float) -> None:
+        """Wait until the camera is open, closed, or failed, whichever was asked for."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while (
+                    self.state in ("starting", "stopping")
+                    or (self._wanted and self.state == "stopped")
+                    or (not self._wanted and self.state != "stopped")
+                ):
+                    await asyncio.sleep(0.02)
+
+    def request(self, mode: Mode, controls: Controls) -> None:
+        """New settings; applied later, visible last. Raises InvalidSetting."""
+        if self.info is not None:
+            check_against(controls, self.info.controls, self.name)
+        settings = self.settings.request(mode, controls)
+        self._send({"type": "settings", "mode": mode, "generation": settings.generation, "controls": settings.requested.to_dict()})
+
+    def plan_changed(self) -> None:
+        """The running series of stills is another one; ask the archive for it."""
+        plan = self._archive.plan(self.name)
+        self._send({"type": "plan", "plan": asdict(plan) if plan else None})
+
+    async def snap(self, exposure_s: float | None) -> int:
+        """One still beside everything else; the id of its row. Raises CupolaError."""
+        self.require_open()
+        if exposure_s is not None and self.info is not None:
+            check_against(Controls(exposure_s=exposure_s), self.info.controls, self.name)
+        self._token += 1
+        future = self._snaps[self._token] = asyncio.get_running_loop().create_future()
+        self._send({"type": "snap", "token": self._token, "exposure_s": exposure_s})
+        return await future
+
+    def require_open(self) -> CameraInfo:
+        """Raise NotAllowed with what to do when the camera is not open."""
+        if self.info is None:
+            words = {"stopped": "It is closed: connect it first.", "recovering": "It is being restarted: try again when it is back."}
+            raise NotAllowed(f'Camera "{self.name}" is not ready. {words.get(self.state, "It is opening: try again in a moment.")}')
+        return self.info
+
+    @property
+    def fps(self) -> float:
+        return self._fps[2] if self.info is not None else 0.0
+
+    @property
+    def age_s(self) -> float | None:
+        """Age of the newest live picture, from the closing of its shutter."""
+        return None if self.frame_at is None else max(0.0, (time.monotonic_ns() - self.frame_at[0]) / 1e9)
+
+    @property
+    def live(self) -> bool:
+        """Live means: younger than max(0.5 s, exposure + 1 s)."""
+        age = self.age_s
+        return age is not None and self.frame_at is not None and age < max(0.5, (self.frame_at[1] or 0.0) + 1.0)
+
+    # ── its life ───────────────────────────────────────────────────────────
+
+    async def run(self) -> None:
+        """Until `end`: open the camera whenever it is wanted."""
+        keeper = asyncio.create_task(self._keep_captures(), name=f"captures of {self.name}")
+        try:
+            while not self._ending:
+                if self._wanted:
+                    await self._life()
+                else:
+                    self.state = "stopped"
+                    await self._nudged(None)
+        finally:
+            await self._captures.join()
+            keeper.cancel()
+
+    def end(self) -> None:
+        """Close the camera and let `run` return, within 8 s whatever the device does."""
+        self._ending = True
+        self._nudge.set()
+
+    async def _nudged(self, seconds: float | None) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._nudge.wait()
+        self._nudge.clear()
+
+    async def _life(self) -> None:
+        """One camera process, from its start to its end and the pause after it."""
+        self.state = "recovering" if self._down_since is not None else "starting"
+        self.retry_at = None
+        self._lost, self._expires = None, time.monotonic() + START_BUDGET_S
+        try:
+            next_sequence = await self._archive.prepare(self.name)
+            child = await Child.start("cupola.camera.process", name=self.name, on_message=self._heard, on_stderr=self._print)
+        except (OSError, CupolaError) as error:
+            await self._pause("failed", f'The process of camera "{self.name}" cannot be started: {error}')
+            return
+        self._child = child
+        self._expires = time.monotonic() + START_BUDGET_S
+        self._configure(child, next_sequence)
+        cause = await self._watch(child)
+        closing = self._ending or not self._wanted
+        if closing:
+            self.state = "stopping"
+        ending = await child.end(ask_s=CLOSE_S if closing else 0.0)
+        self._child, self.info = None, None
+        self._flush_printed()
+        await self._captures.join()
+        message = self._why(cause, await child.wait() if ending != "abandoned" else None)
+        for future in self._snaps.values():
+            if not future.done():
+                future.set_exception(CameraLostError(message))
+        self._snaps.clear()
+        if ending == "abandoned":
+            self._report(
+                "abandoned",
+                f'The process {child.pid} of camera "{self.name}" cannot be killed: it is stuck in the kernel. A new one is started beside it.',
+            )
+        if closing:
+            self.problem = self.still_problem = self._down_since = None
+            self._log("INFO", f'Camera "{self.name}" closed ({ending}).', event="session_event", camera=self.name)
+            return
+        await self._pause(self._cause(cause), message)
+
+    def _configure(self, child: Child, next_sequence: int) -> None:
+        spec = self.spec
+        modes = {
+            f"{mode}_settings": {"generation": self.settings.of(mode).generation, "controls": self.settings.of(mode).requested.to_dict()}
+            for mode in ("live", "still")
+        }
+        child.send(
+            {
+                "type": "configure",
+                "camera": spec.name,
+                "driver": spec.driver_path,
+                "options": spec.options,
+                "station": asdict(spec.station),
+                "storage": spec.storage,
+                "live": spec.live_view,
+                "next_sequence": next_sequence,
+                **modes,
+            }
+        )
+        self._demand_changed(self.hub.demand)
+        self.plan_changed()
+
+    async def _watch(self, child: Child) -> Literal["wanted", "ended", "hang"]:
+        """Until the process ends, misses a deadline, or is no longer wanted."""
+        ended = asyncio.ensure_future(
+            asyncio.wait({asyncio.ensure_future(child.wait()), asyncio.ensure_future(child.link_lost())}, return_when="FIRST_COMPLETED")
+        )
+        try:
+            while True:
+                if ended.done():
+                    return "ended"
+                if self._ending or not self._wanted:
+                    return "wanted"
+                if time.monotonic() > self._expires:
+                    return "hang"
+                nudge = asyncio.ensure_future(self._nudged(TICK_S))
+                await asyncio.wait({ended, nudge}, return_when="FIRST_COMPLETED")
+                nudge.cancel()
+        finally:
+            ended.cancel()
+
+    def _why(self, cause: str, code: int | None) -> str:
+        """What happened and what is done about it, for people."""
+        name = f'camera "{self.name}"'
+        if cause == "hang":
+            doing = self.beat.get("hangs_in", "starting")
+            after = f" of a {self.beat['exposure_s']:g} s exposure" if self.beat.get("exposure_s") else ""
+            return f"C{name[1:]} did not answer within its deadline ({doing}{after}). Its process was ended and is started again. If this repeats, check its power and cable."
+        if self._lost is not None:
+            return str(self._lost["message"])
+        if code is not None and code < 0:
+            return f"The process of {name} was ended by {signal.Signals(-code).name}. It is started again."
+        return f"The process of {name} ended by itself (exit code {code}). It is started again."
+
+    def _cause(self, cause: str) -> str:
+        if cause == "hang":
+            return "hang"
+        return CAUSES.get(str(self._lost["kind"]), "failed") if self._lost is not None else "crash"
+
+    def _report(self, cause: str, message: str, retry_in_s: float | None = None) -> None:
+        self._bus.publish(CameraLost(camera=self.name, cause=cause, message=message, retry_in_s=retry_in_s))
+        self._log("ERROR" if cause != "unreachable" else "WARNING", message, event="usb_failure", camera=self.name, cause=cause)
+
+    async def _pause(self, cause: str, message: str) -> None:
+        """Say what happened and wait before the next try, longer each time; a `connect` cuts it short."""
+        self._down_since = self._down_since or time.monotonic()
+        delay = BACKOFF_S[min(self._attempts, len(BACKOFF_S) - 1)]
+        self._attempts += 1
+        self.restarts += 1
+        self.state = "recovering"
+        self.retry_at = time.monotonic() + delay
+        since = self.problem.since if self.problem is not None else utc_now()
+        self.problem = Problem(cause, message, since)
+        self._report(cause, message, delay)
+        await self._nudged(delay)
+
+    # ── messages of the process ────────────────────────────────────────────
+
+    def _heard(self, head: Head, payload: bytearray) -> None:
+        kind = head["type"]
+        if kind == "packet":
+            packet = packet_from(head, payload)
+            self.frame_at = (packet.closed_ns, packet.applied.exposure_s)
+            self.settings.of(head["mode"]).saw(packet.applied, packet.generation)
+            self.hub.publish(packet)
+        elif kind == "beat":
+            self._beat(head)
+        elif kind == "captured":
+            self._captures.put_nowait(head)
+        elif kind == "failed":
+            self._failed(head)
+        elif kind == "applied":
+            settings = self.settings.of(head["mode"])
+            settings.applied, settings.applied_generation = Controls.from_dict(head["applied"]), Generation(*head["generation"])
+            self._bus.publish(SettingsApplied(camera=self.name, mode=head["mode"], generation=tuple(head["generation"]), applied=head["applied"]))
+        elif kind == "info":
+            self._opened(info_from(head))
+        elif kind == "lost":
+            self._lost = head
+        elif kind == "log":
+            self._log(head["level"], head["message"], event=head["event"], camera=self.name)
+
+    def _beat(self, head: Head) -> None:
+        self._flush_printed()
+        self.beat, self.beat_at = head, time.monotonic()
+        self._expires = self.beat_at + head["left_s"]
+        if head["frames"]:
+            self._attempts, self.problem = 0, None
+            at, frames, rate = self._fps
+            if self.beat_at - at >= 1.0:
+                rate = max(0.0, head["frames"] - frames) / (self.beat_at - at) if at else 0.0
+                self._fps = (self.beat_at, head["frames"], rate)
+
+    def _opened(self, info: CameraInfo) -> None:
+        self.info = info
+        self._fps = (0.0, 0, 0.0)
+        self.state = "running"
+        self.retry_at = None
+        if self._down_since is not None:
+            down, self._down_since = time.monotonic() - self._down_since, None
+            self._bus.publish(CameraRecovered(camera=self.name, down_s=round(down, 3), attempts=self._attempts))
+            self._log("WARNING", f'Camera "{self.name}" is back after {down:.1f} s.', event="camera_recovered", camera=self.name)
+        else:
+            self._log("INFO", f'Camera "{self.name}" is open: {info.model}.', event="session_event", camera=self.name)
+        self._bus.publish(CameraConnected(camera=self.name, model=info.model, serial=info.serial))
+
+    def _failed(self, head: Head) -> None:
+        self.still_problem = Problem(head["kind"], head["message"], utc_now())
+        if (future := self._snaps.pop(head.get("token") or 0, None)) is not None and not future.done():
+            error = CupolaError(head["message"])
+            error.kind = head["kind"]
+            future.set_exception(error)
+        self._archive.failed(self.name, head)
+
+    async def _keep_captures(self) -> None:
+        """Rows are made one by one, in order, and each is waited for."""
+        while True:
+            head = await self._captures.get()
+            try:
+                row = await self._archive.captured(self.name, head)
+                self.still_problem = None
+                self.temperature_c = head["temperature_c"]
+                self.settings.still.saw(Controls.from_dict(head["applied"]), Generation(*head["generation"]))
+                if (future := self._snaps.pop(head["token"] or 0, None)) is not None and not future.done():
+                    future.set_result(row)
+            finally:
+                self._captures.task_done()
+
+    def _demand_changed(self, codecs: frozenset[Codec]) -> None:
+        self._send({"type": "live", "codecs": sorted(codecs)})
+
+    def _send(self, head: Head) -> None:
+        if self._child is not None:
+            self._child.send(head)
+
+    def _print(self, line: str) -> None:
+        if len(self._printed) < PRINTED_LINES:
+            self._printed.append(line)
+
+    def _flush_printed(self) -> None:
+        """What libraries printed becomes one record: a crash report has a hundred lines."""
+        if self._printed:
+            lines, self._printed = self._printed, []
+            self._log("WARNING", f'Camera "{self.name}" printed:\n' + "\n".join(lines), event="usb_failure", camera=self.name)

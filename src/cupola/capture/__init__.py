@@ -1,0 +1,1 @@
+"""Series of stills: who wants them, how far they are, and how they get into the catalogue."""

@@ -1,0 +1,113 @@
+"""Running series of stills, one a camera at most. Kept in the catalogue, so a series survives the server.
+
+The camera process runs a series by itself (`camera.exposer`); this module says which one, counts what
+came of it, and ends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+
+from cupola.camera.messages import Plan
+from cupola.core.bus import Bus
+from cupola.core.clock import utc_now
+from cupola.core.events import CaptureStarted, CaptureStopped
+from cupola.storage.catalogue import Catalogue
+from cupola.storage.rows import SessionRow, SessionState
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked for; stored with the session. Exposure, gain and f-number are facts for the reader: the
+    camera's still settings are what counts."""
+
+    exposure_s: float | None = None
+    gain: float | None = None
+    f_number: float | None = None
+    delay_s: float | None = None
+    interval_s: float | None = None
+    count: int | None = None
+
+
+@dataclass(slots=True)
+class Session:
+    id: int
+    camera: str
+    request: Request
+    started_at: datetime
+    done: int = 0
+    failed: int = 0
+    last_opened_at: datetime | None = None
+
+    def plan(self) -> Plan:
+        """What is left to do, on the grid of the last opening."""
+        wait = 0.0
+        if self.request.interval_s is not None and self.last_opened_at is not None:
+            due = self.last_opened_at + timedelta(seconds=self.request.interval_s)
+            wait = min(self.request.interval_s, max(0.0, (due - utc_now()).total_seconds()))
+        remaining = None if self.request.count is None else max(0, self.request.count - self.done)
+        return Plan(self.id, remaining, self.request.interval_s, self.request.delay_s or 0.0, wait)
+
+
+class Sessions:
+    """`changed(camera)` is called whenever a camera's plan is another one."""
+
+    def __init__(self, catalogue: Catalogue, bus: Bus) -> None:
+        self._catalogue, self._bus = catalogue, bus
+        self._running: dict[str, Session] = {}
+        self.changed: Callable[[str], None] = lambda _: None
+
+    def of(self, camera: str) -> Session | None:
+        return self._running.get(camera)
+
+    async def resume(self, cameras: set[str]) -> list[Session]:
+        """Take up the series that were running when the server ended."""
+        for row in await self._catalogue.run(self._catalogue.running_sessions):
+            if row.camera in cameras:
+                newest = await self._catalogue.run(self._catalogue.latest, row.camera)
+                session = self._running[row.camera] = _session(row)
+                session.last_opened_at = newest.opened_at if newest is not None and newest.session == row.id else None
+            else:
+                await self._catalogue.run(self._catalogue.close_session, row.id, "stopped")
+        return list(self._running.values())
+
+    async def start(self, camera: str, request: Request) -> Session:
+        """Begin a series; one that was running is replaced."""
+        await self.stop(camera, "replaced")
+        row = await self._catalogue.run(self._catalogue.open_session, camera, asdict(request))
+        session = self._running[camera] = _session(row)
+        self._bus.publish(CaptureStarted(camera=camera, session=session.id, exposure_s=request.exposure_s, count=request.count))
+        self.changed(camera)
+        return session
+
+    async def stop(self, camera: str, reason: SessionState = "stopped") -> Session | None:
+        """End the camera's series; None when there was none."""
+        session = self._running.pop(camera, None)
+        if session is None:
+            return None
+        self.changed(camera)
+        await self._catalogue.run(self._catalogue.close_session, session.id, reason)
+        self._bus.publish(CaptureStopped(camera=camera, session=session.id, done=session.done, failed=session.failed, reason=reason))
+        return session
+
+    async def stored(self, camera: str, session_id: int | None, opened_at: datetime) -> None:
+        """An image of a series is in the catalogue."""
+        session = self._running.get(camera)
+        if session is None or session.id != session_id:
+            return
+        session.done += 1
+        session.last_opened_at = max(opened_at, session.last_opened_at or opened_at)
+        if session.request.count is not None and session.done >= session.request.count:
+            await self.stop(camera, "finished")
+
+    async def failed(self, camera: str, session_id: int | None) -> None:
+        session = self._running.get(camera)
+        if session is not None and session.id == session_id:
+            session.failed += 1
+            await self._catalogue.run(self._catalogue.session_failed_once, session.id)
+
+
+def _session(row: SessionRow) -> Session:
+    return Session(row.id, row.camera, Request(**row.plan), row.started_at, row.done, row.failed)

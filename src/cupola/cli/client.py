@@ -1,0 +1,72 @@
+"""Talks to the running server for the commands that need one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import click
+
+from cupola.core.errors import CupolaError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+TIMEOUT_S = 30.0
+
+
+class Refused(CupolaError):
+    """The server answered with a problem."""
+
+
+def request(method: str, path: str, body: dict[str, Any] | None = None, *, timeout_s: float = TIMEOUT_S) -> Any:
+    """The JSON answer, or the bytes of anything else. Raises CupolaError with what to do."""
+    from http.client import HTTPConnection, HTTPException
+
+    from cupola.web.endpoint import announced
+
+    url = announced()
+    if url is None:
+        raise CupolaError("Cupola is not running on this machine. Start it with: cupola run")
+    parts = urlsplit(url)
+    connection = HTTPConnection(parts.hostname or "127.0.0.1", parts.port, timeout=timeout_s)
+    try:
+        text = json.dumps(body) if body is not None else None
+        connection.request(method, path, text, {"Content-Type": "application/json"} if text else {})
+        answer = connection.getresponse()
+        content, kind = answer.read(), answer.headers.get_content_type()
+    except TimeoutError:
+        raise CupolaError(f"The server at {url} did not answer within {timeout_s:.0f} s. See its log: cupola-error.log") from None
+    except (OSError, HTTPException) as error:
+        raise CupolaError(f"The server that was at {url} is gone ({error}). Start it again with: cupola run") from None
+    finally:
+        connection.close()
+    if answer.status >= 400:
+        try:
+            problem = json.loads(content)
+            raise Refused(f"{problem['title']}: {problem['detail']}")
+        except (ValueError, KeyError, TypeError):
+            raise Refused(f"The server answered {answer.status} to {method} {path}.") from None
+    return json.loads(content) if kind == "application/json" else content
+
+
+def pick_camera(name: str | None) -> str:
+    """The camera that was named, or the only one there is."""
+    if name:
+        return name
+    names = list(request("GET", "/api/health")["cameras"])
+    if len(names) == 1:
+        return names[0]
+    raise click.UsageError(f"Name a camera: {', '.join(names)}." if names else "No camera is configured.")
+
+
+def show(data: Any, as_json: bool, table: Callable[[Any], RenderableType]) -> None:
+    """Print an answer, as JSON or as rich draws it."""
+    if as_json:
+        click.echo(json.dumps(data, indent=2))
+        return
+    from rich.console import Console
+
+    Console().print(table(data))

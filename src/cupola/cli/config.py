@@ -1,0 +1,80 @@
+"""Commands around the configuration file: init, config check, show, schema."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+FILE = click.argument("file", required=False, type=click.Path(path_type=Path))
+
+
+@click.command()
+@click.option("--station", default="cupola", help="The station's name.")
+@click.option("--latitude", type=click.FloatRange(-90, 90), default=47.0, help="Degrees, north positive.")
+@click.option("--longitude", type=click.FloatRange(-180, 180), default=8.0, help="Degrees, east positive.")
+@click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), default=Path("cupola.yaml"), show_default=True)
+def init(station: str, latitude: float, longitude: float, output: Path) -> None:
+    """Write a first configuration file."""
+    from cupola.config.load import from_text
+    from cupola.config.schema import initial_yaml
+
+    text = initial_yaml(station, latitude, longitude)
+    from_text(text, str(output), output.absolute().parent)
+    try:
+        with output.open("x") as file:
+            file.write(text)
+    except FileExistsError:
+        raise click.ClickException(f"{output} is there already. Move it away, or choose another name with -o.") from None
+    except OSError as error:
+        raise click.ClickException(f"{output} cannot be written: {error.strerror}.") from None
+    click.echo(f"Wrote {output}. Look at its cameras, then start with: cupola run --config {output}")
+
+
+@click.group()
+def config() -> None:
+    """Check and explain the configuration file."""
+
+
+@config.command()
+@FILE
+@click.option("--json", "as_json", is_flag=True, help="Print the problems as JSON.")
+def check(file: Path | None, as_json: bool) -> None:
+    """List every problem of a configuration file at once."""
+    from dataclasses import asdict
+
+    from cupola.config.load import check as check_file
+    from cupola.config.load import find
+
+    problems = check_file(file)
+    if as_json:
+        click.echo(json.dumps([asdict(problem) for problem in problems], indent=2, default=str))
+    elif problems:
+        click.echo("\n".join(str(problem) for problem in problems), err=True)
+    else:
+        click.echo(f"{find(file)}: no problems")
+    if problems:
+        raise click.exceptions.Exit(1)
+
+
+@config.command()
+@FILE
+@click.option("--demo", is_flag=True, help="Of the built-in demo station.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def show(file: Path | None, demo: bool, as_json: bool) -> None:
+    """Print the configuration in force, with defaults; secrets as ***."""
+    from cupola.cli.settings import settings_for
+    from cupola.config.schema import show as as_data
+    from cupola.config.schema import show_yaml
+
+    settings = settings_for(file, demo=demo)
+    click.echo(json.dumps(as_data(settings), indent=2) if as_json else show_yaml(settings))
+
+
+@config.command()
+def schema() -> None:
+    """Print the JSON schema of the configuration, for editors."""
+    from cupola.config.schema import json_schema
+
+    click.echo(json.dumps(json_schema(), indent=2))

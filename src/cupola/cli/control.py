@@ -1,0 +1,146 @@
+"""Commands that move a camera: connect, disconnect, start, stop, snap."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from cupola.cli.client import pick_camera, request
+from cupola.core.errors import CupolaError
+
+CAMERA = click.argument("camera", required=False)
+JSON = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+DEVELOP_S = 60.0
+
+
+def _post(camera: str, action: str, body: dict[str, Any] | None = None, *, timeout_s: float = 30.0) -> Any:
+    return request("POST", f"/api/cameras/{quote(camera, safe='')}/{action}", body, timeout_s=timeout_s)
+
+
+def _say(status: dict[str, Any], as_json: bool) -> None:
+    import json
+
+    if as_json:
+        click.echo(json.dumps(status, indent=2))
+        return
+    session = status["session"]
+    series = ""
+    if session:
+        series = f"; series {session['id']}: {session['done']} of {session['count'] or 'until stopped'}"
+    click.echo(f"{status['name']}: {status['state']}, {status['activity']['words']}{series}")
+    if status["problem"]:
+        click.echo(f"  {status['problem']['message']}", err=True)
+
+
+@click.command()
+@CAMERA
+@JSON
+def connect(camera: str | None, as_json: bool) -> None:
+    """Open a camera; after a failure, try again at once."""
+    status = _post(pick_camera(camera), "connect", timeout_s=60)
+    _say(status, as_json)
+    if status["state"] not in ("running", "degraded"):
+        raise click.exceptions.Exit(1)
+
+
+@click.command()
+@CAMERA
+@JSON
+def disconnect(camera: str | None, as_json: bool) -> None:
+    """Close a camera, and its series of stills."""
+    _say(_post(pick_camera(camera), "disconnect"), as_json)
+
+
+@click.command()
+@CAMERA
+@click.option("-e", "--exposure", type=float, metavar="EXPOSURE_S", help="Seconds the shutter is open.")
+@click.option("-d", "--delay", type=float, metavar="DELAY_S", help="Seconds from closing the shutter to the next opening.")
+@click.option("-f", "--f-number", type=float, help="Aperture.")
+@click.option("-g", "--gain", type=float, help="Gain, in the camera's scale; ISO for a DSLR.")
+@click.option("--count", type=int, help="How many images; else until stopped.")
+@click.option("--wait", is_flag=True, help="Stay until the series is finished, showing its progress.")
+@JSON
+def start(
+    camera: str | None,
+    exposure: float | None,
+    delay: float | None,
+    f_number: float | None,
+    gain: float | None,
+    count: int | None,
+    wait: bool,
+    as_json: bool,
+) -> None:
+    """Start a series of stills."""
+    name = pick_camera(camera)
+    given = {"exposure_s": exposure, "delay_s": delay, "f_number": f_number, "gain": gain, "count": count}
+    status = _post(name, "start", {key: value for key, value in given.items() if value is not None})
+    _say(status, as_json)
+    if wait:
+        _follow(name, status["session"]["id"], count)
+
+
+def _follow(name: str, session: int, count: int | None) -> None:
+    """A progress bar until the series is over; Ctrl-C leaves it running."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[words]}"))
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bar = progress.add_task(name, total=count, words="")
+        while True:
+            status = request("GET", f"/api/cameras/{quote(name, safe='')}")
+            running = status["session"]
+            if running is None or running["id"] != session:
+                progress.update(bar, completed=count or 0, words="done")
+                return
+            words = status["activity"]["words"] + (f", {running['failed']} failed" if running["failed"] else "")
+            progress.update(bar, completed=running["done"], words=words)
+            time.sleep(0.5)
+
+
+@click.command()
+@CAMERA
+@JSON
+def stop(camera: str | None, as_json: bool) -> None:
+    """Stop a camera's series of stills."""
+    _say(_post(pick_camera(camera), "stop"), as_json)
+
+
+@click.command()
+@CAMERA
+@click.option("-e", "--exposure", type=float, metavar="EXPOSURE_S", help="Seconds the shutter is open.")
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the developed JPEG to this file.")
+@JSON
+def snap(camera: str | None, exposure: float | None, output: Path | None, as_json: bool) -> None:
+    """Take one still."""
+    import json
+
+    name = pick_camera(camera)
+    body = {} if exposure is None else {"exposure_s": exposure}
+    if as_json:
+        image = _post(name, "snap", body, timeout_s=(exposure or 30) + 60)
+    else:
+        from rich.console import Console
+
+        with Console(stderr=True).status(f"exposing{f' {exposure:g} s' if exposure else ''} …"):
+            image = _post(name, "snap", body, timeout_s=(exposure or 30) + 60)
+    if output is not None:
+        output.write_bytes(_developed(image["id"]))
+    click.echo(json.dumps(image, indent=2) if as_json else f"{image['files'][0]['path']}{f' → {output}' if output else ''}")
+
+
+def _developed(number: int) -> bytes:
+    """The JPEG of an image, as soon as the darkroom has it."""
+    patience = time.monotonic() + DEVELOP_S
+    while time.monotonic() < patience:
+        image = request("GET", f"/api/captures/{number}")
+        if image["developed"]:
+            return request("GET", f"/api/captures/{number}/image")
+        if image["failure"]:
+            raise CupolaError(f"The image is stored, but could not be developed: {image['failure']}")
+        time.sleep(0.1)
+    raise CupolaError(f"The image is stored, but was not developed within {DEVELOP_S:.0f} s; it will be. See: cupola status")

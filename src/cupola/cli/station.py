@@ -1,0 +1,91 @@
+"""Commands that look: status, cameras."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cupola.cli.client import request, show
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+@click.option("--watch", is_flag=True, help="Keep it on the screen, up to date, until Ctrl-C.")
+def status(as_json: bool, watch: bool) -> None:
+    """What the station does at the moment."""
+    if not watch:
+        show(request("GET", "/api/status"), as_json, _table)
+        return
+    if as_json:
+        while True:
+            click.echo(json.dumps(request("GET", "/api/status")))
+            time.sleep(1)
+    from rich.live import Live
+
+    with Live(_table(request("GET", "/api/status")), refresh_per_second=2) as screen:
+        while True:
+            time.sleep(1)
+            screen.update(_table(request("GET", "/api/status")))
+
+
+STYLES = {"running": "green", "stopped": "dim", "starting": "yellow", "stopping": "yellow", "recovering": "red", "degraded": "red"}
+
+
+def _table(data: dict[str, Any]) -> RenderableType:
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    free = f"{data['disk_free_bytes'] / 1e9:.1f} GB ({data['disk_free_percent']:.0f} %) free"
+    room = data["darkroom"]
+    waiting = f", {room['waiting']} to develop" if room["waiting"] else ""
+    table = Table(title=f"{data['station']} · {free}{waiting}", title_justify="left", header_style="bold")
+    for name in ("camera", "state", "now", "last image", "next exposure", "today", "temperature"):
+        table.add_column(name)
+    problems: list[Text] = []
+    for camera in data["cameras"]:
+        last, due = camera["last_image"], camera["activity"]["next_opening_in_s"]
+        session = camera["session"]
+        count = f" ({session['done']}/{session['count'] or '∞'})" if session else ""
+        table.add_row(
+            camera["name"],
+            Text(camera["state"], style=STYLES.get(camera["state"], "")),
+            camera["activity"]["words"],
+            f"{last['opened_at'][:19].replace('T', ' ')} UTC" if last else "none yet",
+            (f"in {due:.0f} s" if due is not None else "–") + count,
+            str(camera["images_today"]),
+            "–" if camera["temperature_c"] is None else f"{camera['temperature_c']:.1f} °C",
+        )
+        if camera["problem"]:
+            problems.append(Text(f"{camera['name']}: {camera['problem']['message']}", style="red"))
+    return Group(table, *problems)
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+def cameras(as_json: bool) -> None:
+    """The configured cameras, and what each is."""
+    show(request("GET", "/api/cameras")["items"], as_json, _camera_table)
+
+
+def _camera_table(data: list[dict[str, Any]]) -> RenderableType:
+    from rich.table import Table
+
+    table = Table(header_style="bold")
+    for name in ("camera", "driver", "model", "serial", "picture", "can", "limits"):
+        table.add_column(name)
+    for camera in data:
+        info = camera["info"]
+        if info is None:
+            table.add_row(camera["name"], camera["driver"], camera["activity"]["words"], "", "", "", "")
+            continue
+        limits = "\n".join(f"{name} {limit['minimum']:g}…{limit['maximum']:g}" for name, limit in info["controls"].items())
+        size = f"{info['width']}×{info['height']} {info['pixel_format']} {info['bits']} bit"
+        table.add_row(camera["name"], camera["driver"], info["model"], info["serial"] or "", size, ", ".join(info["capabilities"]), limits)
+    return table

@@ -1,0 +1,153 @@
+"""Each driver's block of keys, and the registry: a name, its block, the class that drives the camera.
+
+The classes themselves live in `cupola.drivers` and are named here as text: reading a configuration
+loads no camera code. A new driver is its file, its block and one line in `DRIVERS`.
+"""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, field_validator
+from pydantic_core import PydanticCustomError
+
+from cupola.config.base import Address, Block, ConfigPath, Float, Int, group, in_folder_of_config, key
+from cupola.config.problems import suggestion
+from cupola.core.clock import parse_utc
+
+FrameNumber = Annotated[Int, Field(ge=1)]
+_SCHEMES = ("rtsp", "rtsps", "http", "https")
+
+
+class DriverOptions(Block):
+    """Base of all drivers' blocks."""
+
+
+def _sky_time(text: str) -> str:
+    if text in ("now", "night"):
+        return text
+    try:
+        if parse_utc(text).utcoffset() == timedelta(0):
+            return text
+    except (ValueError, OverflowError):
+        pass
+    raise PydanticCustomError("sky_time", "is neither now, night, nor a time in UTC such as 2026-11-21T23:15:00Z")
+
+
+class SimulatorFaults(Block):
+    """Faults on purpose. Frames count from 1, since the camera was opened."""
+
+    hang_on: list[FrameNumber] = group(list, "Hang on frames", "The exposure of these frames never ends, and cannot be interrupted.")
+    hang_holds_gil: bool = key(False, "Hang holds the interpreter", "A hang blocks the whole camera process, as a vendor library that never returns.")
+    crash_on: list[FrameNumber] = group(list, "Crash on frames", "The camera process dies with a segmentation fault during these frames.")
+    unplug_after_frames: Int | None = key(None, "Unplug after frames", "The camera disappears after so many frames; null never.", ge=0)
+    replug_after_s: Float | None = key(
+        None, "Plug in again", "How long an unplugged camera stays away; null: until the camera process is started anew.", unit="s", ge=0, le=86400
+    )
+    slow_readout_s: Float | None = key(None, "Slow readout", "Readout time of slow frames, in place of readout_s.", unit="s", ge=0, le=3600)
+    slow_readout_on: list[FrameNumber] = group(list, "Slow frames", "The frames slow_readout_s is for; none named: all.")
+    freeze_after_frames: Int | None = key(None, "Freeze after frames", "The live stream delivers no more after so many frames; null never.", ge=0)
+
+
+class SimulatorOptions(DriverOptions):
+    """A sensor under the real sky of the station's place and time: for the demo, for tests, to try settings by day."""
+
+    width: Int = key(1920, "Width", "Width of the sensor; even.", unit="px", ge=64, le=8192, multiple_of=2)
+    height: Int = key(1080, "Height", "Height of the sensor; even.", unit="px", ge=64, le=8192, multiple_of=2)
+    bits: Int = key(12, "Bit depth", "Bits of one sample.", unit="bit", ge=8, le=16)
+    bayer: Literal["RGGB", "BGGR", "GRBG", "GBRG"] | None = key(
+        "RGGB", "Bayer pattern", "Colour filters of the top left 2x2 pixels; null for monochrome."
+    )
+    seed: Int = key(1, "Seed", "The same seed gives the same hot pixels, clouds, meteors and satellites.", ge=0, le=2**32 - 1)
+    sky_time: Annotated[str, AfterValidator(_sky_time)] = key(
+        "now",
+        "Sky time",
+        "now: the real sky. night: the sky's clock is shifted so that the sun is more than 18° below the horizon when the camera opens. "
+        "Or the time the sky shows when the camera opens, in UTC (2026-11-21T23:15:00Z).",
+        rule="now, night, or a time in UTC such as 2026-11-21T23:15:00Z",
+    )
+    field_of_view_deg: Float = key(180.0, "Field of view", "Angle across the sensor's height.", unit="°", ge=1, le=220)
+    distortion: Float = key(0.02, "Distortion", "How far the lens departs from an ideal fisheye (equidistant); 0 is ideal.", ge=-0.2, le=0.2)
+    azimuth_deg: Float = key(
+        0.0, "Azimuth", "Compass direction at the top of the picture; with a lowered camera, where it looks.", unit="°", ge=-360, le=360
+    )
+    altitude_deg: Float = key(90.0, "Altitude", "Height above the horizon the camera points at; 90 is the zenith.", unit="°", ge=-90, le=90)
+    full_well_e: Float = key(20_000.0, "Full well", "Electrons a pixel holds before it saturates.", unit="e-", ge=100, le=1_000_000)
+    read_noise_e: Float = key(2.5, "Read noise", "Noise of reading a pixel.", unit="e-", ge=0, le=1000)
+    dark_current_e_s: Float = key(
+        0.1, "Dark current", "Electrons a second and pixel at 20 °C; doubles about every 6 °C.", unit="e-/s", ge=0, le=10_000
+    )
+    temperature_c: Float = key(15.0, "Sensor temperature", "Temperature of the sensor.", unit="°C", ge=-60, le=80)
+    hot_pixels: Float = key(0.0002, "Hot pixels", "Share of the pixels with a much higher dark current; 0.0002 is two in ten thousand.", ge=0, le=0.1)
+    exposure_min_s: Float = key(0.0001, "Shortest exposure", "The shortest exposure the camera takes.", unit="s", gt=0, le=3600)
+    exposure_max_s: Float = key(300.0, "Longest exposure", "The longest exposure the camera takes.", unit="s", gt=0, le=86400)
+    gain_max: Float = key(400.0, "Highest gain", "The highest gain the camera takes, in tenths of a dB; the lowest is 0.", ge=0, le=1000)
+    readout_s: Float = key(0.05, "Readout", "Time from the shutter's closing to the frame.", unit="s", ge=0, le=60)
+    clouds: Float = key(0.0, "Clouds", "Share of the sky under clouds: 0 clear, 1 overcast.", ge=0, le=1)
+    meteors_per_hour: Float = key(10.0, "Meteors", "Meteors an hour, on average.", unit="per hour", ge=0, le=100_000)
+    satellites_per_hour: Float = key(20.0, "Satellites", "Satellites an hour, on average.", unit="per hour", ge=0, le=100_000)
+    f_number: Float = key(2.0, "f-number", "The lens's f-number.", ge=0.5, le=64)
+    truth: ConfigPath | None = key(None, "Truth", "Folder that gets, for each frame, where stars and streaks really are; null writes nothing.")
+    faults: SimulatorFaults = group(dict, "Faults", "Faults on purpose, to see what Cupola makes of them.")
+
+    @field_validator("exposure_max_s", mode="after")
+    @classmethod
+    def _above_the_shortest(cls, value: float, info: ValidationInfo) -> float:
+        shortest = info.data.get("exposure_min_s")
+        if isinstance(shortest, float) and value <= shortest:
+            raise PydanticCustomError("exposure_max", "must be longer than exposure_min_s")
+        return value
+
+
+class ReplayOptions(DriverOptions):
+    """A folder of images or a video file, played as if it were a camera."""
+
+    path: ConfigPath = key(..., "Path", "Folder with images (played by name), or one video file.")
+    rate_fps: Float | None = key(None, "Rate", "Frames a second; null: a video file's own rate, one a second for a folder.", unit="fps", gt=0, le=240)
+    loop: bool = key(True, "Loop", "Begin again after the last picture. Without it the camera ends there.")
+
+
+def _address(address: Address, info: ValidationInfo) -> Address:
+    """A URL of a known scheme with a host, or a device or file; `./` counts from the configuration's folder."""
+    text = address.get_secret_value()
+    if not text.strip() or "\0" in text:
+        raise PydanticCustomError("address", "is empty; give a URL or a device such as /dev/video0")
+    scheme, separator, _ = text.partition("://")
+    if not separator:
+        return Address(str(in_folder_of_config(Path(text), info))) if text.startswith(("./", "../", "~/")) else address
+    if scheme.lower() not in _SCHEMES:
+        raise PydanticCustomError("address", "is a URL of an unknown kind", {"hint": suggestion(scheme if scheme.isalnum() else "", _SCHEMES)})
+    try:
+        parts = urlsplit(text)
+        usable = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise PydanticCustomError("address", "is a URL without a usable host or port", {"hint": "write it as rtsp://192.168.1.20:554/path"})
+    return address
+
+
+SourceAddress = Annotated[Address, AfterValidator(_address), WithJsonSchema({"type": "string", "writeOnly": True})]
+
+
+class VideoOptions(DriverOptions):
+    """A webcam, a network camera (RTSP, HTTP MJPEG) or any other source of video."""
+
+    source: SourceAddress = key(..., "Source", "URL or device of the live picture: rtsp://…, http://…, /dev/video0. Passwords belong into ${NAME}.")
+    record: SourceAddress | None = key(
+        None, "Record source", "URL or device for the stills, such as a camera's main stream; null: the same as source."
+    )
+    input_format: Literal["mjpeg", "yuyv", "h264"] | None = key(None, "Input format", "What a webcam is asked to deliver; null: its own choice.")
+    width: Int | None = key(None, "Width", "Width a webcam is asked for; null: its own choice.", unit="px", ge=16, le=16384)
+    height: Int | None = key(None, "Height", "Height a webcam is asked for; null: its own choice.", unit="px", ge=16, le=16384)
+    fps: Float | None = key(None, "Frame rate", "Frames a second a webcam is asked for; null: its own choice.", unit="fps", gt=0, le=240)
+    timeout_s: Float = key(10.0, "Timeout", "Longest silence of the source before it counts as lost, also while connecting.", unit="s", ge=1, le=120)
+    transport: Literal["tcp", "udp"] = key("tcp", "RTSP transport", "tcp loses nothing; udp has less delay on a good network.")
+
+
+DRIVERS: dict[str, tuple[type[DriverOptions], str]] = {
+    "simulator": (SimulatorOptions, "cupola.drivers.simulator:Simulator"),
+    "replay": (ReplayOptions, "cupola.drivers.replay:Replay"),
+    "video": (VideoOptions, "cupola.drivers.video:Video"),
+}

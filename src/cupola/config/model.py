@@ -1,0 +1,265 @@
+"""Every key of the configuration, with its bounds and its explanation.
+
+Drivers' own keys are in `drivers`; reading files and explaining what is wrong in `load`.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from zoneinfo import ZoneInfo
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    Secret,
+    ValidationInfo,
+    WithJsonSchema,
+    create_model,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from cupola.config.base import Block, ConfigPath, Float, Int, group, key
+from cupola.config.drivers import DRIVERS
+from cupola.config.problems import nearest, suggestion
+
+_DEVICE_NAMES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))})
+_NAME_RULE = "small letters, digits, - and _, at most 32"
+RESERVED_NAMES = _DEVICE_NAMES | {"all"}
+
+
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        from zoneinfo import available_timezones
+
+        meant = nearest(name, available_timezones())
+        hint = f'did you mean "{meant}"?' if meant else "write it as in Europe/Zurich, or UTC"
+        raise PydanticCustomError("timezone", "is no timezone this machine knows", {"hint": hint}) from None
+    return name
+
+
+class Station(Block):
+    """Where the cameras stand."""
+
+    name: str = key("cupola", "Name", "The station's name.", rule="letters, digits, - and _, at most 32", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")
+    latitude: Float = key(47.0, "Latitude", "Degrees north; south is negative.", unit="°", ge=-90, le=90)
+    longitude: Float = key(8.0, "Longitude", "Degrees east; west is negative.", unit="°", ge=-180, le=180)
+    elevation_m: Float = key(400.0, "Elevation", "Height above sea level.", unit="m", ge=-500, le=9000)
+    timezone: Annotated[str, AfterValidator(_known_zone)] = key(
+        "UTC", "Timezone", "IANA name, such as Europe/Zurich. Days of images are cut by it; times of images stay UTC.", rule="an IANA name"
+    )
+
+
+class Storage(Block):
+    """Where images go, and how full the disk may get."""
+
+    root: ConfigPath = key(Path("cupola-data"), "Root", "Folder of the images, one folder a camera below it.")
+    state: ConfigPath | None = key(None, "State", "Folder of the catalogue and other state, best on a local disk; null: .cupola in root.")
+    originals: Literal["keep", "off"] = key("keep", "Originals", "Whether a sensor's raw files stay after they were developed.")
+    min_free_percent: Float = key(2.0, "Least free space", "Below this share of free space no new exposure is stored.", unit="%", ge=0, le=90)
+    reserve_mb: Int = key(
+        32, "Reserve", "Size of a file kept in reserve, given up when the disk is full so that the catalogue can close.", unit="MB", ge=1, le=4096
+    )
+
+    @property
+    def state_folder(self) -> Path:
+        """`state`, or its place below `root`."""
+        return self.state or self.root / ".cupola"
+
+
+class Exposure(Block):
+    """Settings the camera starts with; null leaves the camera's own."""
+
+    exposure_s: Float | None = key(None, "Exposure", "How long the shutter is open.", unit="s", gt=0, le=86400)
+    gain: Float | None = key(None, "Gain", "In the camera's own scale; ISO for a DSLR.", ge=0, le=1_000_000)
+    f_number: Float | None = key(None, "f-number", "Aperture, where the camera can set it.", gt=0, le=128)
+
+
+class Live(Exposure):
+    """The live view."""
+
+    fps_max: Int = key(30, "Highest frame rate", "More frames than this a second are not encoded.", unit="fps", ge=1, le=120)
+    quality: Int = key(80, "JPEG quality", "Quality of encoded live pictures. A camera's own JPEGs are passed on untouched.", ge=10, le=100)
+    width_max: Int | None = key(None, "Greatest width", "Wider pictures are made smaller; null: as they are.", unit="px", ge=64, le=16384)
+
+
+class Capture(Block):
+    """Series of stills."""
+
+    autostart: bool = key(False, "Start by itself", "Begin a series as soon as the camera is open.")
+    interval_s: Float | None = key(
+        None, "Interval", "From one opening of the shutter to the next; not together with delay_s.", unit="s", gt=0, le=86400
+    )
+    delay_s: Float | None = key(
+        None,
+        "Delay",
+        "From closing the shutter to the next opening; not together with interval_s. Without both, the next exposure follows at once.",
+        unit="s",
+        ge=0,
+        le=86400,
+    )
+    count: Int | None = key(None, "Count", "How many images a series has; null: until it is stopped.", ge=1, le=10_000_000)
+    jpeg_quality: Int = key(90, "JPEG quality", "Quality of the developed images.", ge=10, le=100)
+
+    @field_validator("delay_s", mode="after")
+    @classmethod
+    def _one_pace(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is not None and info.data.get("interval_s") is not None:
+            raise PydanticCustomError("pace", "cannot stand beside interval_s", {"hint": "keep one of the two"})
+        return value
+
+
+class _Taken:
+    """Stands for a camera's name that an earlier camera has."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+
+def _free_name(value: object) -> object:
+    if isinstance(value, _Taken):
+        words = {"index": value.index, "hint": "each camera needs its own name"}
+        raise PydanticCustomError("name_taken", "is already the name of cameras[{index}]", words)
+    if isinstance(value, str) and value in RESERVED_NAMES:
+        raise PydanticCustomError("name_reserved", "is a reserved word", {"hint": "choose another name, such as sky or north"})
+    return value
+
+
+class _CameraBase(Block):
+    """One camera."""
+
+    name: Annotated[str, BeforeValidator(_free_name)] = key(
+        ..., "Name", "The camera's name in folders, addresses and commands.", rule=_NAME_RULE, pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$"
+    )
+    driver: Annotated[str, WithJsonSchema({"type": "string", "enum": list(DRIVERS)})] = key(
+        ..., "Driver", "What drives the camera. The driver's own keys stand in a group of its name.", rule=", ".join(DRIVERS)
+    )
+    connect: bool = key(True, "Connect", "Open the camera when Cupola starts.")
+    live: Live = group(dict, "Live view", "The live view: its frame rate, quality and first settings.")
+    exposure: Exposure = group(dict, "Exposure", "The settings stills begin with.")
+    capture: Capture = group(dict, "Capture", "Series of stills.")
+
+    @field_validator("driver", mode="after")
+    @classmethod
+    def _known_driver(cls, value: str) -> str:
+        if value not in DRIVERS:
+            raise PydanticCustomError("driver", "is no driver", {"hint": suggestion(value, list(DRIVERS)), "word": value})
+        return value
+
+    @field_validator(*DRIVERS, mode="before", check_fields=False)
+    @classmethod
+    def _own_block(cls, value: object, info: ValidationInfo) -> object:
+        driver, block = info.data.get("driver"), info.field_name
+        if driver == block:
+            return {} if value is None else value
+        if value is not None and driver is not None:
+            words = {"block": block, "driver": driver, "hint": f"remove this group, or write driver: {block}"}
+            raise PydanticCustomError("foreign_block", 'belongs to the driver "{block}", but this camera has driver: {driver}', words)
+        return value
+
+
+if TYPE_CHECKING:
+
+    class Camera(_CameraBase):
+        """One camera: the keys above, and the block of its driver."""
+else:
+    _BLOCKS = {
+        name: (options | None, key(None, f"{name.capitalize()} driver", f"Keys of the driver {name}; only with driver: {name}."))
+        for name, (options, _) in DRIVERS.items()
+    }
+    Camera = create_model("Camera", __base__=_CameraBase, __doc__="One camera.", **_BLOCKS)
+
+
+class Web(Block):
+    """The web page and the API."""
+
+    host: str = key(
+        "127.0.0.1",
+        "Address",
+        "Address the server listens on. Until Cupola has access control it serves this machine only: 127.0.0.1, ::1 or localhost.",
+        rule="an IP address or host name",
+        pattern=r"^[0-9A-Za-z.:_-]{1,253}$",
+    )
+    port: Int = key(8000, "Port", "TCP port of page and API.", ge=1, le=65535)
+    max_viewers: Int = key(5, "Most viewers", "So many may watch live at the same time; the next is turned away.", ge=1, le=1000)
+
+
+class Logging(Block):
+    """Log files."""
+
+    folder: ConfigPath = key(Path("logs"), "Folder", "Folder of cupola.log, cupola-error.log and cupola-debug.log.")
+    debug: bool = key(False, "Debug", "Write cupola-debug.log too. The environment variable CUPOLA_DEBUG sets it as well.")
+
+
+class Settings(Block):
+    """The whole configuration."""
+
+    station: Station = group(dict, "Station", "Where the cameras stand.")
+    storage: Storage = group(dict, "Storage", "Where images go, and how full the disk may get.")
+    cameras: list[Camera] = Field(default_factory=list[Camera], title="Cameras", description="One entry a camera.", max_length=64)
+    web: Web = group(dict, "Web", "The web page and the API.")
+    logging: Logging = group(dict, "Logging", "Log files.")
+    _source: Path | None = PrivateAttr(default=None)
+
+    @property
+    def source(self) -> Path | None:
+        """The file these settings were read from; None for the built-in demo."""
+        return self._source
+
+    def read_from(self, source: Path) -> None:
+        self._source = source
+
+    @field_validator("cameras", mode="before")
+    @classmethod
+    def _mark_taken_names(cls, value: object) -> object:
+        """Flag repeated names before the cameras are checked, so that all problems come out together."""
+        if value is None:
+            return []
+        if not isinstance(value, list):
+            return value
+        first: dict[str, int] = {}
+        cameras = list(cast(list[object], value))
+        for index, camera in enumerate(cameras):
+            fields = cast(dict[str, object], camera if isinstance(camera, dict) else {})
+            if isinstance(name := fields.get("name"), str) and first.setdefault(name, index) != index:
+                cameras[index] = {**fields, "name": _Taken(first[name])}
+        return cameras
+
+    @model_validator(mode="after")
+    def _folders_apart(self) -> "Settings":
+        for camera in self.cameras:
+            images = self.storage.root / camera.name
+            for name, folder in (("storage.state", self.storage.state_folder), ("logging.folder", self.logging.folder)):
+                if folder == images or images in folder.parents:
+                    words = {"key": name, "camera": camera.name, "hint": "choose another folder, or rename the camera"}
+                    raise PydanticCustomError("folders", 'lies in the folder of the images of camera "{camera}"', words)
+        return self
+
+    @staticmethod
+    def driver_options(camera: Camera) -> dict[str, Any]:
+        """The block of the camera's driver with its defaults, as JSON types, passwords included: for the camera process only."""
+        block: Block = getattr(camera, camera.driver)
+        return _as_json_types(block.model_dump())
+
+    @staticmethod
+    def driver_class_path(camera: Camera) -> str:
+        """`module:Class` of the camera's driver."""
+        return DRIVERS[camera.driver][1]
+
+
+def _as_json_types(value: Any) -> Any:
+    match value:
+        case Path():
+            return str(value)
+        case Secret():
+            return cast(Secret[str], value).get_secret_value()
+        case dict():
+            return {name: _as_json_types(item) for name, item in cast(dict[str, Any], value).items()}
+        case list():
+            return [_as_json_types(item) for item in cast(list[Any], value)]
+        case _:
+            return value

@@ -1,0 +1,189 @@
+"""Live packets of one camera, handed to any number of viewers without ever waiting for one.
+
+A JPEG viewer has a box for one packet: the newest. An H.264 or H.265 viewer has a short queue, because
+pictures build on each other; when it overflows, the viewer skips to the next keyframe. What a viewer
+is sent is built once a packet, not once a viewer. Sockets belong to `web.live`.
+"""
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+
+from cupola.core.clock import iso_utc, monotonic_ns
+from cupola.core.frame import Codec, Packet
+
+GOP_QUEUE = 90  # packets: three seconds at 30 frames a second
+
+
+class LivePacket:
+    """A packet on its way to viewers, with its wire forms made on first use and shared by all."""
+
+    __slots__ = ("_message", "_part", "age_ms", "packet", "seq")
+
+    def __init__(self, packet: Packet, seq: int) -> None:
+        self.packet = packet
+        self.seq = seq
+        self.age_ms = max(0.0, (monotonic_ns() - packet.closed_ns) / 1e6)
+        self._message: bytes | None = None
+        self._part: bytes | None = None
+
+    @property
+    def message(self) -> bytes:
+        """The WebSocket message: uint16 header length, JSON header, payload."""
+        if self._message is None:
+            packet = self.packet
+            header = json.dumps(
+                {
+                    "seq": self.seq,
+                    "opened_at": iso_utc(packet.opened_at),
+                    "age_ms": round(self.age_ms, 1),
+                    "width": packet.width,
+                    "height": packet.height,
+                    "codec": packet.codec,
+                    "keyframe": packet.keyframe,
+                    "generation": packet.generation,
+                    "exposure_s": packet.applied.exposure_s,
+                    "gain": packet.applied.gain,
+                },
+                separators=(",", ":"),
+            ).encode()
+            self._message = b"".join((len(header).to_bytes(2, "big"), header, packet.data))
+        return self._message
+
+    @property
+    def part(self) -> bytes:
+        """The part of a multipart/x-mixed-replace answer, behind whose boundary the next one follows."""
+        if self._part is None:
+            packet = self.packet
+            head = (
+                f"Content-Type: image/jpeg\r\nContent-Length: {len(packet.data)}\r\n"
+                f"X-Sequence: {self.seq}\r\nX-Opened-At: {iso_utc(packet.opened_at)}\r\n\r\n"
+            )
+            self._part = b"".join((head.encode(), packet.data, b"\r\n--frame\r\n"))
+        return self._part
+
+
+class Viewer:
+    """One subscriber's end. `next` from one task; packets it had no time for are counted in `dropped`."""
+
+    def __init__(self, codec: Codec) -> None:
+        self.codec: Codec = codec
+        self.dropped = 0
+        self.sent = 0
+        self._box: LivePacket | None = None
+        self._queue: deque[LivePacket] = deque()
+        self._texts: deque[str] = deque(maxlen=8)
+        self.sending_since: float | None = None  # kept by the socket's task, to notice a stalled one
+        self._needs_keyframe = True
+        self._waiter: asyncio.Future[None] | None = None
+        self._closed = False
+
+    def offer(self, live: LivePacket) -> None:
+        """Called by the hub for each packet of the viewer's codec."""
+        if self.codec == "jpeg":
+            if self._box is not None:
+                self.dropped += 1
+            self._box = live
+        elif not self._enqueue(live):
+            return
+        self._wake()
+
+    def _enqueue(self, live: LivePacket) -> bool:
+        if len(self._queue) >= GOP_QUEUE:
+            self.dropped += len(self._queue)
+            self._queue.clear()
+            self._needs_keyframe = True
+        if self._needs_keyframe and not live.packet.keyframe:
+            self.dropped += 1
+            return False
+        self._needs_keyframe = False
+        self._queue.append(live)
+        return True
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def tell(self, text: str) -> None:
+        """A text message, sent before any further packet."""
+        self._texts.append(text)
+        self._wake()
+
+    async def next(self) -> LivePacket | str | None:
+        """What to send next; None once the viewer was closed."""
+        while not self._closed:
+            if self._texts:
+                return self._texts.popleft()
+            live = self._box if self.codec == "jpeg" else (self._queue.popleft() if self._queue else None)
+            if live is not None:
+                self._box = None
+                self.sent += 1
+                return live
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        return None
+
+    def close(self) -> None:
+        self._closed = True
+        self._wake()
+
+
+class FrameHub:
+    """One camera's viewers. `on_demand` is told whenever the set of wanted codecs changes."""
+
+    def __init__(self, on_demand: Callable[[frozenset[Codec]], None]) -> None:
+        self._on_demand = on_demand
+        self._viewers: set[Viewer] = set()
+        self._demand: frozenset[Codec] = frozenset()
+        self._seq = 0
+        self.newest: LivePacket | None = None
+
+    @property
+    def viewers(self) -> int:
+        return len(self._viewers)
+
+    @property
+    def demand(self) -> frozenset[Codec]:
+        return self._demand
+
+    def publish(self, packet: Packet) -> None:
+        """Hand a packet to everyone who takes its codec. Never blocks."""
+        self._seq += 1
+        live = self.newest = LivePacket(packet, self._seq)
+        for viewer in self._viewers:
+            if viewer.codec == packet.codec:
+                viewer.offer(live)
+
+    def tell(self, text: str) -> None:
+        """A text message to every viewer."""
+        for viewer in self._viewers:
+            viewer.tell(text)
+
+    def __iter__(self) -> Iterator[Viewer]:
+        return iter(tuple(self._viewers))
+
+    def join(self, codec: Codec) -> Viewer:
+        viewer = Viewer(codec)
+        self._viewers.add(viewer)
+        self._changed()
+        return viewer
+
+    def leave(self, viewer: Viewer) -> None:
+        viewer.close()
+        self._viewers.discard(viewer)
+        self._changed()
+
+    def _changed(self) -> None:
+        demand: frozenset[Codec] = frozenset(viewer.codec for viewer in self._viewers)
+        if demand != self._demand:
+            self._demand = demand
+            self._on_demand(demand)
+
+
+def choose_codec(accepted: Iterable[str], native: Codec) -> Codec | None:
+    """What a viewer gets: the camera's own codec if it takes it, else JPEG, else nothing fits."""
+    accepted = tuple(accepted)
+    if native in accepted:
+        return native
+    return "jpeg" if "jpeg" in accepted else None

@@ -1,0 +1,57 @@
+"""The FastAPI application: routes, errors, the guard around it all, and the built page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi import FastAPI, Request
+from fastapi.responses import FileResponse, HTMLResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
+
+from cupola import __version__
+from cupola.web import events, live, problems
+from cupola.web.guard import Guard
+from cupola.web.problems import problem
+from cupola.web.routes import cameras, captures, station
+from cupola.web.runtime import NoSuchThing, Runtime
+
+STATIC = Path(__file__).parent / "static"
+NOT_BUILT = "<!doctype html><title>Cupola</title><p>The page is not built. Run <code>make setup</code> in the source folder. The API is described at <a href=/api/openapi.json>/api/openapi.json</a>."
+
+
+class _Page(StaticFiles):
+    """Files of the page; a WebSocket to an address that is none is refused, not a failure."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 4404, "reason": "there is no such socket"})
+            return
+        await super().__call__(scope, receive, send)
+
+
+def create_app(runtime: Runtime) -> FastAPI:
+    app = FastAPI(title="Cupola", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
+    app.state.runtime = runtime
+    app.add_middleware(Guard)
+    problems.install(app, runtime.log)
+
+    @app.exception_handler(NoSuchThing)
+    async def missing(request: Request, error: NoSuchThing) -> Response:
+        return problem(404, "Not found", str(error))
+
+    for module in (station, cameras, captures, live, events):
+        app.include_router(module.router)
+    _page(app)
+    return app
+
+
+def _page(app: FastAPI) -> None:
+    @app.get("/", include_in_schema=False)
+    async def index() -> Response:
+        if not (STATIC / "index.html").is_file():
+            return HTMLResponse(NOT_BUILT, 503)
+        return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+
+    app.mount("/", _Page(directory=STATIC, check_dir=False), name="page")

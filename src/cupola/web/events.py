@@ -1,0 +1,99 @@
+"""Events as they happen: `/ws/events` for everything, `/ws/captures/` in the shape older clients know."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable
+
+from fastapi import APIRouter, WebSocket
+from starlette.websockets import WebSocketDisconnect
+
+from cupola.core.events import CameraChanged, Event, ImageCaptured, ImageDeveloped
+from cupola.web.runtime import Runtime, runtime_of
+from cupola.web.views import camera_status
+
+CHANGE_TICK_S = 0.5
+SOCKETS_MAX = 50
+
+router = APIRouter(tags=["events"])
+
+
+async def announce_changes(runtime: Runtime) -> None:
+    """Publish `camera_changed` when something about a camera is different. One task for the server."""
+    told: dict[str, object] = {}
+    while True:
+        await asyncio.sleep(CHANGE_TICK_S)
+        if not runtime.listeners:
+            told.clear()
+            continue
+        for name, camera in runtime.cameras.items():
+            status = await camera_status(runtime, camera)
+            data = status.model_dump(mode="json")
+            # times that run by themselves are not news
+            compared = json.dumps({**data, "activity": {"kind": data["activity"]["kind"]}, "live": {**data["live"], "age_s": None, "fps": None}})
+            if told.get(name) != compared:
+                told[name] = compared
+                runtime.bus.publish(CameraChanged(camera=name, data=data))
+
+
+@router.websocket("/ws/events")
+async def events(socket: WebSocket) -> None:
+    await _stream(socket, lambda runtime, event: event.model_dump_json())
+
+
+@router.websocket("/ws/captures/")
+async def captures(socket: WebSocket) -> None:
+    """`capture_update` messages only."""
+
+    def shape(runtime: Runtime, event: Event) -> str | None:
+        if not isinstance(event, ImageCaptured | ImageDeveloped):
+            return None
+        camera = runtime.cameras.get(event.camera or "")
+        data = {
+            "camera": event.camera,
+            "status": camera.state if camera else "stopped",
+            "temperature": camera.temperature_c if camera else None,
+            "latest_image": {"id": event.id, "sequence": event.sequence, "path": event.path, "developed": isinstance(event, ImageDeveloped)},
+        }
+        return json.dumps({"type": "capture_update", "data": data})
+
+    await _stream(socket, shape)
+
+
+async def _stream(socket: WebSocket, shape: Callable[[Runtime, Event], str | None]) -> None:
+    runtime = runtime_of(socket)
+    await socket.accept()
+    if runtime.listeners >= SOCKETS_MAX:
+        await socket.close(1013, f"All {SOCKETS_MAX} places for listeners are taken.")
+        return
+    runtime.listeners += 1
+    try:
+        with runtime.bus.subscribe() as subscription:
+            sending = asyncio.create_task(_send(socket, subscription, lambda event: shape(runtime, event)))
+            try:
+                await _until_gone(socket, sending)
+            finally:
+                sending.cancel()
+                await asyncio.gather(sending, return_exceptions=True)
+    finally:
+        runtime.listeners -= 1
+
+
+async def _send(socket: WebSocket, subscription: AsyncIterator[Event], text_of: Callable[[Event], str | None]) -> None:
+    async for event in subscription:
+        if (text := text_of(event)) is not None:
+            await socket.send_text(text)
+
+
+async def _until_gone(socket: WebSocket, sending: asyncio.Task[None]) -> None:
+    async def listen() -> None:
+        with contextlib.suppress(WebSocketDisconnect):
+            while True:
+                await socket.receive_text()
+
+    listening = asyncio.create_task(listen())
+    await asyncio.wait({sending, listening}, return_when=asyncio.FIRST_COMPLETED)
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)

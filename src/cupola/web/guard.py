@@ -1,0 +1,115 @@
+"""The outermost layer: which hosts and origins may ask, and how much they may send.
+
+Until access control exists the server listens on loopback only. A page of another site, open in a
+browser on this machine, must not reach it all the same: the Host and the Origin have to be ours.
+"""
+
+from __future__ import annotations
+
+import json
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+BODY_LIMIT = 64 * 1024
+SAFE = {"GET", "HEAD", "OPTIONS"}
+SECURITY_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (
+        b"content-security-policy",
+        b"default-src 'self'; img-src 'self' blob: data:; connect-src 'self' ws: wss:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'",
+    ),
+]
+
+
+class _TooLarge(Exception):
+    pass
+
+
+def is_local(host: str) -> bool:
+    """Whether a Host header's name means this machine itself."""
+    name = (urlsplit(f"//{host}").hostname or "").rstrip(".").lower()
+    if name == "localhost":
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+class Guard:
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        refused = self._refusal(scope, headers)
+        if refused is not None:
+            await _refuse(scope, receive, send, *refused)
+        elif scope["type"] == "websocket":
+            await self._app(scope, receive, send)
+        else:
+            await self._http(scope, receive, send)
+
+    def _refusal(self, scope: Scope, headers: dict[bytes, str]) -> tuple[int, str, str] | None:
+        host = headers.get(b"host", "")
+        try:
+            if not is_local(host):
+                return 421, "Not for this host", f"This server answers to localhost only, not to {host[:100]!r}."
+            origin = headers.get(b"origin")
+            foreign = origin is not None and urlsplit(origin).netloc.lower() != host.lower()
+        except ValueError:
+            return 400, "Bad request", "The Host or Origin header is not an address."
+        unsafe = scope["type"] == "websocket" or scope["method"] not in SAFE
+        if unsafe and (foreign or headers.get(b"sec-fetch-site", "none") not in ("none", "same-origin")):
+            return 403, "Not from another site", "A page of another site may not control this camera."
+        length = headers.get(b"content-length", "0")
+        if not length.isdecimal() or int(length) > BODY_LIMIT:
+            return 413, "Too large", f"A request may have {BODY_LIMIT} bytes at most."
+        return None
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        received, started = 0, False
+
+        async def limited() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > BODY_LIMIT:
+                raise _TooLarge
+            return message
+
+        async def secured(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message = {**message, "headers": [*message["headers"], *SECURITY_HEADERS]}
+            await send(message)
+
+        try:
+            await self._app(scope, limited, secured)
+        except _TooLarge:
+            if not started:
+                await _refuse(scope, receive, send, 413, "Too large", f"A request may have {BODY_LIMIT} bytes at most.")
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, title: str, detail: str) -> None:
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 4403, "reason": detail[:120]})
+        return
+    body = json.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail}).encode()
+    headers = [
+        (b"content-type", b"application/problem+json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+        *SECURITY_HEADERS,
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,107 @@
+"""Cameras: their state, and what can be done with them. Reads never move hardware."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+
+from cupola.camera.messages import Mode
+from cupola.camera.settings import check_against
+from cupola.camera.supervisor import CameraSupervisor
+from cupola.capture.session import Request as SessionRequest
+from cupola.core.errors import InvalidSetting
+from cupola.core.frame import Controls
+from cupola.web import models
+from cupola.web.runtime import Runtime, runtime_of
+from cupola.web.views import camera_status, capture, mode_settings
+
+OPENING_S = 15.0
+
+router = APIRouter(tags=["cameras"])
+
+
+@router.get("/api/cameras")
+async def cameras(request: Request) -> models.CameraList:
+    runtime = runtime_of(request)
+    return models.CameraList(items=[await camera_status(runtime, camera) for camera in runtime.cameras.values()])
+
+
+@router.get("/api/cameras/{cam}")
+async def camera(request: Request, cam: str) -> models.CameraStatus:
+    runtime = runtime_of(request)
+    return await camera_status(runtime, runtime.camera(cam))
+
+
+@router.post("/api/connect")
+async def connect_first(request: Request) -> models.CameraStatus:
+    """Open the only or the first camera; after a failure, try again at once."""
+    runtime = runtime_of(request)
+    return await _connect(runtime, runtime.first_camera())
+
+
+@router.post("/api/cameras/{cam}/connect")
+async def connect(request: Request, cam: str) -> models.CameraStatus:
+    runtime = runtime_of(request)
+    return await _connect(runtime, runtime.camera(cam))
+
+
+async def _connect(runtime: Runtime, which: CameraSupervisor) -> models.CameraStatus:
+    which.connect()
+    await which.settled(OPENING_S)
+    return await camera_status(runtime, which)
+
+
+@router.post("/api/cameras/{cam}/disconnect")
+async def disconnect(request: Request, cam: str) -> models.CameraStatus:
+    """Close the camera; a running series of stills ends with it."""
+    runtime = runtime_of(request)
+    which = runtime.camera(cam)
+    await runtime.sessions.stop(cam)
+    which.disconnect()
+    await which.settled(OPENING_S)
+    return await camera_status(runtime, which)
+
+
+@router.post("/api/cameras/{cam}/start")
+async def start(request: Request, cam: str, wanted: models.StartRequest) -> models.CameraStatus:
+    """Begin a series of stills. One that runs already is replaced."""
+    runtime = runtime_of(request)
+    which = runtime.camera(cam)
+    if wanted.delay_s is not None and wanted.interval_s is not None:
+        raise InvalidSetting("interval_s", "Give either delay_s (shutter close to next opening) or interval_s (opening to opening), not both.")
+    controls = Controls(exposure_s=wanted.exposure_s, gain=wanted.gain, f_number=wanted.f_number)
+    check_against(controls, which.require_open().controls, cam)
+    if controls != Controls():
+        which.request("still", controls)
+    in_force = which.settings.still.requested
+    await runtime.sessions.start(cam, SessionRequest(**{**wanted.model_dump(), **{k: v for k, v in in_force.to_dict().items() if v is not None}}))
+    return await camera_status(runtime, which)
+
+
+@router.post("/api/cameras/{cam}/stop")
+async def stop(request: Request, cam: str) -> models.CameraStatus:
+    """End the series of stills, and the exposure under way. The live view stays."""
+    runtime = runtime_of(request)
+    which = runtime.camera(cam)
+    await runtime.sessions.stop(cam)
+    return await camera_status(runtime, which)
+
+
+@router.post("/api/cameras/{cam}/snap")
+async def snap(request: Request, cam: str, wanted: models.SnapRequest | None = None) -> models.Capture:
+    """Take one still; answers when it is on disk and in the catalogue."""
+    runtime = runtime_of(request)
+    number = await runtime.camera(cam).snap(wanted.exposure_s if wanted else None)
+    row = await runtime.catalogue.run(runtime.catalogue.image, number)
+    assert row is not None
+    return capture(row)
+
+
+@router.patch("/api/cameras/{cam}/settings", status_code=202)
+async def settings(request: Request, cam: str, wanted: models.SettingsRequest) -> models.SettingsAccepted:
+    """Ask for other settings. They are applied soon, and visible in pictures after that."""
+    runtime = runtime_of(request)
+    which = runtime.camera(cam)
+    mode: Mode = wanted.mode or ("still" if runtime.sessions.of(cam) else "live")
+    which.request(mode, Controls(exposure_s=wanted.exposure_s, gain=wanted.gain, f_number=wanted.f_number))
+    told = mode_settings(which.settings.of(mode))
+    return models.SettingsAccepted(mode=mode, generation=told.generation, requested=told.requested, applied=told.applied)

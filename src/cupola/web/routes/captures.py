@@ -1,0 +1,100 @@
+"""Stored images, addressed by their row's id, never by a path."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import FileResponse, Response
+
+from cupola.storage.rows import ImageRow
+from cupola.web import models
+from cupola.web.runtime import NoSuchThing, Runtime, runtime_of
+from cupola.web.views import capture
+
+router = APIRouter(tags=["captures"])
+Id = Annotated[int, Path(ge=1, le=2**53)]
+CACHE = {"Cache-Control": "private, max-age=31536000, immutable"}
+
+
+@router.get("/api/captures")
+async def captures(
+    request: Request,
+    camera: Annotated[str | None, Query(max_length=40)] = None,
+    from_: Annotated[datetime | None, Query(alias="from")] = None,
+    to: datetime | None = None,
+    after: Annotated[str | None, Query(max_length=200)] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+) -> models.CapturePage:
+    """Newest first. `next` of one page is `after` of the following."""
+    runtime = runtime_of(request)
+    if camera is not None:
+        runtime.camera(camera)
+    rows, following = await runtime.catalogue.run(runtime.catalogue.images, camera, from_, to, after, limit)
+    return models.CapturePage(items=[capture(row) for row in rows], next=following)
+
+
+async def _row(runtime: Runtime, number: int) -> ImageRow:
+    row = await runtime.catalogue.run(runtime.catalogue.image, number)
+    if row is None:
+        raise NoSuchThing(f"There is no image {number}.")
+    return row
+
+
+def _file(runtime: Runtime, row: ImageRow, kind: Literal["raw", "jpg"]) -> Response:
+    for file in row.files:
+        if file.kind == kind:
+            path = runtime.settings.storage.root / file.path
+            if not path.is_file():
+                raise NoSuchThing(f"The file {file.path} of image {row.id} is gone from the disk.")
+            kind_of = "image/jpeg" if path.suffix == ".jpg" else "application/fits"
+            return FileResponse(
+                path, media_type=kind_of, filename=path.name, content_disposition_type="inline", headers={**CACHE, "ETag": f'"{file.sha256}"'}
+            )
+    state = (
+        f"It could not be developed: {row.failure}" if row.failure else "It is not developed yet." if kind == "jpg" else "Its original was not kept."
+    )
+    raise NoSuchThing(f"Image {row.id} has no {'picture' if kind == 'jpg' else 'original'}. {state}")
+
+
+@router.get("/api/captures/{number}")
+async def one(request: Request, number: Id) -> models.Capture:
+    return capture(await _row(runtime_of(request), number))
+
+
+@router.get("/api/captures/{number}/image", response_class=FileResponse)
+async def image(request: Request, number: Id) -> Response:
+    """The developed JPEG."""
+    runtime = runtime_of(request)
+    return _file(runtime, await _row(runtime, number), "jpg")
+
+
+@router.get("/api/captures/{number}/raw", response_class=FileResponse)
+async def raw(request: Request, number: Id) -> Response:
+    """The original: FITS of a sensor. A camera that delivers JPEG has its original at /image."""
+    runtime = runtime_of(request)
+    return _file(runtime, await _row(runtime, number), "raw")
+
+
+@router.get("/api/captures/{number}/thumb", response_class=Response)
+async def thumb(request: Request, number: Id) -> Response:
+    """The developed JPEG, small; 404 until it is developed."""
+    runtime = runtime_of(request)
+    row = await _row(runtime, number)
+    if not any(file.kind == "jpg" for file in row.files):
+        return _file(runtime, row, "jpg")
+    return Response(await runtime.darkroom.thumb(row), media_type="image/jpeg", headers=CACHE)
+
+
+@router.get("/api/cameras/{cam}/latest.jpg", response_class=FileResponse)
+async def latest(request: Request, cam: str) -> Response:
+    """The newest developed still of a camera."""
+    runtime = runtime_of(request)
+    runtime.camera(cam)
+    row = await runtime.catalogue.run(runtime.catalogue.latest, cam, developed=True)
+    if row is None:
+        raise NoSuchThing(f'Camera "{cam}" has no developed image yet.')
+    answer = _file(runtime, row, "jpg")
+    answer.headers["Cache-Control"] = "no-cache"
+    return answer

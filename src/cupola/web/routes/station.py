@@ -1,0 +1,45 @@
+"""The station as a whole: is it well, what does it do."""
+
+from __future__ import annotations
+
+import time
+
+from fastapi import APIRouter, Request
+
+from cupola import __version__
+from cupola.storage.space import free_space
+from cupola.web import models
+from cupola.web.runtime import runtime_of
+from cupola.web.views import camera_status
+
+router = APIRouter(tags=["station"])
+
+
+@router.get("/api/health")
+async def health(request: Request) -> models.Health:
+    runtime = runtime_of(request)
+    states: dict[str, models.LifeState] = {name: camera.state for name, camera in runtime.cameras.items()}
+    well = all(state in ("running", "stopped", "starting") for state in states.values())
+    return models.Health(
+        status="ok" if well else "degraded",
+        version=__version__,
+        uptime_s=round(time.monotonic() - runtime.started, 3),
+        viewers=runtime.viewers,
+        max_viewers=runtime.settings.web.max_viewers,
+        cameras=states,
+    )
+
+
+@router.get("/api/status")
+async def status(request: Request) -> models.StationStatus:
+    runtime = runtime_of(request)
+    free = free_space(runtime.settings.storage.root)
+    return models.StationStatus(
+        station=runtime.settings.station.name,
+        version=__version__,
+        uptime_s=round(time.monotonic() - runtime.started, 3),
+        disk_free_bytes=free.bytes,
+        disk_free_percent=round(free.percent, 1),
+        darkroom=models.DarkroomStatus(state=runtime.darkroom.state, waiting=runtime.darkroom.pending),
+        cameras=[await camera_status(runtime, camera) for camera in runtime.cameras.values()],
+    )

@@ -1,0 +1,54 @@
+"""What the routes work on. Put together by `cupola.app`, reached through `runtime_of`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from fastapi import Request, WebSocket
+
+from cupola.camera.supervisor import CameraSupervisor
+from cupola.capture.session import Sessions
+from cupola.config.model import Settings
+from cupola.core.bus import Bus
+from cupola.core.errors import CupolaError
+from cupola.darkroom.queue import Darkroom
+from cupola.storage.catalogue import Catalogue
+
+
+class NoSuchThing(CupolaError):
+    """The address names a camera or an image that does not exist."""
+
+    kind = "not_found"
+
+
+@dataclass(slots=True)
+class Runtime:
+    settings: Settings
+    cameras: dict[str, CameraSupervisor]
+    sessions: Sessions
+    catalogue: Catalogue
+    darkroom: Darkroom
+    bus: Bus
+    log: Callable[..., None]
+    started: float = field(default_factory=time.monotonic)
+    viewers: int = 0
+    listeners: int = 0  # sockets that want events
+
+    def camera(self, name: str) -> CameraSupervisor:
+        """Raises NoSuchThing, naming those that exist."""
+        try:
+            return self.cameras[name]
+        except KeyError:
+            known = ", ".join(sorted(self.cameras)) or "none"
+            raise NoSuchThing(f'There is no camera "{name[:40]}". Configured: {known}.') from None
+
+    def first_camera(self) -> CameraSupervisor:
+        if not self.cameras:
+            raise NoSuchThing("No camera is configured. Add one to the configuration file; `cupola init` writes a first one.")
+        return next(iter(self.cameras.values()))
+
+
+def runtime_of(connection: Request | WebSocket) -> Runtime:
+    return connection.app.state.runtime

@@ -1,0 +1,157 @@
+"""How the state of a camera is told: in the API's types, and in words."""
+
+from __future__ import annotations
+
+import time
+
+from cupola.camera.settings import ModeSettings
+from cupola.camera.supervisor import CameraSupervisor
+from cupola.core.clock import utc_now
+from cupola.core.frame import CameraInfo
+from cupola.storage.files import day_of
+from cupola.storage.rows import ImageRow
+from cupola.web import models
+from cupola.web.runtime import Runtime
+
+KINDS = {"opening": "opening", "exposing": "exposing", "live": "live", "idle": "idle", "waiting": "waiting", "storing": "storing", "applying": "idle"}
+
+
+def seconds(value: float) -> str:
+    """A duration for people: `0.25 s`, `8 s`, `3 min 20 s`."""
+    if value < 1:
+        return f"{value:.2g} s"
+    if value < 120:
+        return f"{value:.0f} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest} s" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def activity(camera: CameraSupervisor) -> models.Activity:
+    """What the camera does this moment."""
+    now, beat = utc_now(), camera.beat
+    since_beat = time.monotonic() - camera.beat_at
+    if camera.state in ("stopped", "stopping"):
+        return models.Activity(kind="closed", words="closed" if camera.state == "stopped" else "closing", as_of=now)
+    if camera.state == "starting" or (camera.state == "recovering" and camera.retry_at is None):
+        return models.Activity(kind="opening", words="opening", as_of=now)
+    if camera.state == "recovering":
+        left = max(0.0, (camera.retry_at or 0.0) - time.monotonic())
+        return models.Activity(kind="recovering", words=f"recovering, next try in {seconds(left)}", as_of=now)
+    phase, age = str(beat.get("phase", "idle")), float(beat.get("age_s", 0.0)) + since_beat
+    exposure = beat.get("exposure_s")
+    due = beat.get("next_opening_in_s")
+    due = None if due is None else max(0.0, due - since_beat)
+    if phase == "exposing" and exposure is not None:
+        kind, words = ("exposing", f"exposing {min(age, exposure):.0f} of {seconds(exposure)}") if age <= exposure else ("reading", "reading out")
+        return models.Activity.model_validate(
+            {"kind": kind, "words": words, "exposure_s": exposure, "elapsed_s": age, "next_opening_in_s": due, "as_of": now}
+        )
+    words = {"live": live_words(camera), "waiting": f"next exposure in {seconds(due or 0.0)}", "storing": "waiting for the disk"}.get(phase, "ready")
+    return models.Activity.model_validate({"kind": KINDS.get(phase, "idle"), "words": words, "next_opening_in_s": due, "as_of": now})
+
+
+def live_words(camera: CameraSupervisor) -> str:
+    if not camera.hub.viewers:
+        return "ready"
+    if camera.age_s is None:
+        return "waiting for the first picture"
+    return "live" if camera.live else f"stale {seconds(camera.age_s)}"
+
+
+def live_state(camera: CameraSupervisor) -> dict[str, object]:
+    """The text message of the live socket: whether the picture can be trusted, in one word and in words."""
+    state: str = camera.state
+    doing = activity(camera)
+    if state in ("running", "degraded"):
+        state = "live" if camera.live else "stale"
+    words = doing.words
+    if state == "live" and doing.kind == "live":
+        words = "live"
+    age = camera.age_s
+    return {"type": "state", "state": state, "words": words, "age_s": None if age is None or state == "live" else round(age)}
+
+
+def info(value: CameraInfo) -> models.Info:
+    return models.Info.model_validate(
+        {
+            "model": value.model,
+            "serial": value.serial,
+            "width": value.width,
+            "height": value.height,
+            "pixel_format": str(value.format.kind),
+            "bits": value.format.bits,
+            "capabilities": sorted(value.capabilities),
+            "controls": {name: models.ControlRange.model_validate(limits) for name, limits in value.controls.items()},
+        }
+    )
+
+
+def mode_settings(value: ModeSettings) -> models.ModeSettings:
+    def values(controls: object) -> models.Values | None:
+        return None if controls is None else models.Values.model_validate(controls)
+
+    return models.ModeSettings.model_validate(
+        {
+            "generation": value.generation,
+            "requested": values(value.requested),
+            "applied": values(value.applied),
+            "applied_generation": value.applied_generation,
+            "visible": values(value.visible),
+            "visible_generation": value.visible_generation,
+        }
+    )
+
+
+def capture(row: ImageRow) -> models.Capture:
+    files = [models.CaptureFile.model_validate(file) for file in row.files if file.kind in ("raw", "jpg")]
+    return models.Capture.model_validate({**{name: getattr(row, name) for name in models.Capture.model_fields if name != "files"}, "files": files})
+
+
+async def camera_status(runtime: Runtime, camera: CameraSupervisor) -> models.CameraStatus:
+    catalogue = runtime.catalogue
+    day = day_of(utc_now(), camera.spec.station)
+    newest = await catalogue.run(catalogue.latest, camera.name)
+    today = await catalogue.run(catalogue.count_day, camera.name, day)
+    undeveloped = await catalogue.run(catalogue.undeveloped_count, camera.name)
+    session = runtime.sessions.of(camera.name)
+    problem = camera.problem or camera.still_problem
+    retry = None if camera.retry_at is None else max(0.0, camera.retry_at - time.monotonic())
+    newest_live = camera.hub.newest.packet if camera.hub.newest else None
+    return models.CameraStatus(
+        name=camera.name,
+        driver=camera.spec.driver,
+        state="degraded" if camera.state == "running" and problem is not None else camera.state,
+        activity=activity(camera),
+        problem=None if problem is None else models.Problem(kind=problem.kind, message=problem.message, since=problem.since, retry_in_s=retry),
+        info=None if camera.info is None else info(camera.info),
+        settings=models.Settings(live=mode_settings(camera.settings.live), still=mode_settings(camera.settings.still)),
+        session=None
+        if session is None
+        else models.Session(
+            id=session.id,
+            exposure_s=session.request.exposure_s,
+            gain=session.request.gain,
+            f_number=session.request.f_number,
+            delay_s=session.request.delay_s,
+            interval_s=session.request.interval_s,
+            count=session.request.count,
+            done=session.done,
+            failed=session.failed,
+            started_at=session.started_at,
+        ),
+        live=models.Live(
+            viewers=camera.hub.viewers,
+            fps=round(camera.fps, 1),
+            age_s=camera.age_s,
+            stale=camera.age_s is not None and not camera.live,
+            codec=newest_live.codec if newest_live else None,
+            width=newest_live.width if newest_live else None,
+            height=newest_live.height if newest_live else None,
+            dropped=camera.beat.get("dropped", 0),
+        ),
+        undeveloped=undeveloped,
+        temperature_c=camera.temperature_c,
+        last_image=None if newest is None else capture(newest),
+        images_today=today,
+        restarts=camera.restarts,
+    )

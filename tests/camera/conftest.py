@@ -1,0 +1,91 @@
+"""A supervisor around a real camera process, without a server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cupola.camera.messages import Plan
+from cupola.camera.supervisor import CameraSpec, CameraSupervisor
+from cupola.core.bus import Bus, Subscription
+from cupola.core.frame import Controls, Station
+from cupola.process.wire import Head
+
+
+@dataclass
+class MemoryArchive:
+    """Counts what the supervisor hands over."""
+
+    rows: list[Head] = field(default_factory=list)
+    failures: list[Head] = field(default_factory=list)
+    running: Plan | None = None
+
+    async def prepare(self, camera: str) -> int:
+        return len(self.rows) + 1
+
+    async def captured(self, camera: str, head: Head) -> int:
+        self.rows.append(head)
+        return len(self.rows)
+
+    def failed(self, camera: str, head: Head) -> None:
+        self.failures.append(head)
+
+    def plan(self, camera: str) -> Plan | None:
+        if self.running is None or self.running.remaining is None:
+            return self.running
+        done = sum(row["session"] == self.running.session for row in self.rows)
+        return Plan(self.running.session, self.running.remaining - done, self.running.interval_s, self.running.delay_s)
+
+
+@dataclass
+class Rig:
+    camera: CameraSupervisor
+    archive: MemoryArchive
+    events: Subscription
+    log: list[str]
+
+    async def until(self, condition: Callable[[], Any], seconds: float = 15.0) -> None:
+        async with asyncio.timeout(seconds):
+            while not condition():
+                await asyncio.sleep(0.01)
+
+
+Make = Callable[..., Any]
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Make:
+    @asynccontextmanager
+    async def make(driver: str = "tests.support.testcard:TestCard", *, connect: bool = True, **options: Any) -> AsyncIterator[Rig]:
+        bus, archive, log = Bus(), MemoryArchive(), list[str]()
+        spec = CameraSpec(
+            name="card",
+            driver="testcard",
+            driver_path=driver,
+            options=options,
+            station=Station(),
+            storage={"root": str(tmp_path / "root"), "queue": None, "lock": str(tmp_path / "card.lock"), "min_free_percent": 0},
+            live_view={"quality": 80, "fps_max": 100, "width_max": None},
+            live=Controls(),
+            still=Controls(),
+        )
+        (tmp_path / "root").mkdir()
+        camera = CameraSupervisor(
+            spec, archive=archive, bus=bus, log=lambda level, text, **_: log.append(f"{level} {text}"), epoch=7, connect=connect
+        )
+        with bus.subscribe() as events:
+            running = asyncio.create_task(camera.run())
+            try:
+                yield Rig(camera, archive, events, log)
+            finally:
+                camera.end()
+                async with asyncio.timeout(15):
+                    await running
+
+    return make

@@ -1,0 +1,1 @@
+"""Stand-ins and measuring tools for the tests and benches."""

@@ -1,0 +1,167 @@
+/**
+ * What this page knows of the station: cameras, the one watched, whether the station answers.
+ * The live picture is `watch.svelte.ts`, the newest images are `roll.svelte.ts`.
+ */
+import { type CameraStatus, api } from "./api";
+import { Backoff } from "./backoff";
+import { type StationEvent, listen } from "./events";
+import { bytes } from "./format";
+import type { Link } from "./link";
+import { notices } from "./notices.svelte";
+import { Roll } from "./roll.svelte";
+import { Watch } from "./watch.svelte";
+import { describe } from "./words";
+
+const TICK_MS = 250;
+const HEALTH_MS = 10_000;
+const REREAD_MS = 30_000;
+/** A socket that spoke this recently proves that the station is there, whatever became of a request. */
+const PROOF_MS = 3000;
+
+export class Station {
+  now = $state(performance.now());
+  cameras = $state.raw<CameraStatus[]>([]);
+  loaded = $state(false);
+  selected = $state.raw<string | null>(null);
+  watch = $state.raw<Watch | null>(null);
+  roll = $state.raw<Roll | null>(null);
+  /** Null while the station answers. */
+  lost = $state.raw<{ since: Date; retryAt: number } | null>(null);
+
+  #seen = $state.raw(0);
+  #lastHeard = performance.now();
+  #events: Link;
+  #backoff = new Backoff(1000);
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #checking = false;
+
+  camera = $derived(this.cameras.find((camera) => camera.name === this.selected) ?? null);
+  /** Since `camera` was true: since its `as_of`, once the station's clock is known, else since it arrived. */
+  cameraAgeS = $derived.by(() => {
+    const arrived = (this.now - this.#seen) / 1000;
+    const ahead = this.watch?.serverAheadMs ?? null;
+    if (ahead === null || !this.camera) return Math.max(0, arrived);
+    const made = performance.timeOrigin + this.now + ahead - Date.parse(this.camera.activity.as_of);
+    return Math.max(0, arrived, made / 1000);
+  });
+  pictureAgeS = $derived(this.watch?.header ? Math.max(0, (this.now - this.watch.openedNow) / 1000) : null);
+  view = $derived(
+    describe({
+      reachable: this.lost === null,
+      link: this.watch?.link ?? { phase: "connecting" },
+      camera: this.camera,
+      cameraAgeS: this.cameraAgeS,
+      said: this.watch?.said ?? null,
+      pictureAgeS: this.pictureAgeS,
+      pictureExposureS: this.watch?.header?.exposure_s ?? null,
+    }),
+  );
+
+  constructor() {
+    this.#events = listen(this.#heard, (state) => {
+      if (state.phase === "open") void this.reread();
+      if (state.phase === "waiting") this.#socketLost();
+    });
+    setInterval(() => this.#tick(), TICK_MS);
+    setInterval(() => void this.reread(), REREAD_MS);
+    void this.check();
+  }
+
+  select(name: string): void {
+    if (name === this.selected) return;
+    this.watch?.end();
+    this.selected = name;
+    this.watch = new Watch(name, this.#proof, this.#socketLost);
+    this.roll = new Roll(name);
+    this.#seen = performance.now();
+    void this.roll.refresh();
+    void this.reread();
+  }
+
+  /** Reads all cameras anew. */
+  async reread(): Promise<void> {
+    try {
+      const { items } = await api.cameras();
+      this.#proof();
+      this.cameras = items;
+      this.loaded = true;
+      this.#seen = performance.now();
+      const first = items[0];
+      if (first && !items.some((camera) => camera.name === this.selected)) this.select(first.name);
+      else void this.roll?.refresh();
+    } catch {
+      void this.check();
+    }
+  }
+
+  /** Asks whether the station is there; while it is not, asks again with back-off. */
+  check = async (): Promise<void> => {
+    if (this.#checking) return;
+    this.#checking = true;
+    clearTimeout(this.#timer);
+    let wait = HEALTH_MS;
+    try {
+      await api.health();
+      this.#proof();
+      this.#backoff.reset();
+    } catch {
+      if (performance.now() - this.#lastHeard > PROOF_MS || this.lost) wait = this.#unreachable();
+    }
+    this.#checking = false;
+    this.#timer = setTimeout(() => void this.check(), wait);
+  };
+
+  #unreachable(): number {
+    const wait = this.#backoff.next();
+    const since = this.lost?.since ?? new Date(Date.now() - (performance.now() - this.#lastHeard));
+    this.lost = { since, retryAt: performance.now() + wait };
+    this.watch?.drop("no connection to the station");
+    this.#events.drop("no connection to the station");
+    return wait;
+  }
+
+  #socketLost = (): void => {
+    if (this.lost === null) void this.check();
+  };
+
+  #proof = (): void => {
+    this.#lastHeard = performance.now();
+    if (this.lost === null) return;
+    this.lost = null;
+    this.watch?.retryNow();
+    this.#events.retryNow();
+  };
+
+  #heard = (event: StationEvent): void => {
+    this.#proof();
+    this.roll?.heard(event);
+    const who = event.camera ?? "";
+    switch (event.kind) {
+      case "camera_changed":
+        this.cameras = this.cameras.map((camera) => (camera.name === event.data.name ? event.data : camera));
+        if (event.data.name === this.selected) this.#seen = performance.now();
+        break;
+      case "capture_failed":
+        notices.problem(`${who}: a picture failed`, event.message);
+        break;
+      case "develop_failed":
+        notices.problem(`${who}: a picture could not be developed`, event.message);
+        break;
+      case "camera_recovered":
+        notices.info(`${who} is back`, `It was away for ${Math.round(event.down_s)} s.`);
+        break;
+      case "storage_low":
+        notices.problem("The disk is almost full", `${bytes(event.free_bytes)} (${event.free_percent.toFixed(1)} %) are left.`);
+        break;
+      case "storage_full":
+        notices.problem("The disk is full", event.message);
+    }
+  };
+
+  #tick(): void {
+    this.now = performance.now();
+    this.watch?.publish(this.now);
+  }
+}
+
+export const station = new Station();
