@@ -1,36 +1,44 @@
 """The darkroom's own process: one job in, one answer out, nothing kept.
 
-Heavy libraries are imported at the first job that needs them, so that an idle darkroom is small. Which images are
-developed, in which order, and what a failure means is decided by `darkroom.queue`, in the server; the pixels' way
-from sample to JPEG is `darkroom.develop`.
+Heavy libraries are imported at the first job that needs them, so that an idle darkroom is small. Which images
+are developed, in which order, and what a failure means is decided by `darkroom.queue`, in the server; the way
+of the pixels from sample to JPEG is `darkroom.develop`.
 
-From the server, each with a `job` number that the answer repeats:
-  develop  original, target (absolute paths), quality  →  started, then developed (bytes, sha256, width, height, took_ms) or failed
-  thumb    path, width                                 →  started, then thumb (payload: the JPEG) or failed
-  close                                                →  the process ends
-`failed` has a `kind` (see FailureKind) and a `message`. `log` (level, event, message) may come at any time.
+From the server, each with a `job` number that every answer repeats:
 
-The process ends when the server does: after the job at hand, whose result then lies on disk for the next server.
+    develop  original, target (absolute paths), quality  →  started, then developed or failed
+    thumb    path, width                                 →  started, then thumb (the payload is the JPEG) or failed
+    close                                                →  the process ends
+
+`developed` has path, bytes, sha256, width, height, took_ms; `failed` a `kind` (see FailureKind) and a `message`.
+`log` (level, event, message) may come at any time. A death before `started` says nothing about the job.
+
+When the server is gone the process ends after the job at hand, whose result is on disk for the next server.
 """
+
+from __future__ import annotations
 
 import faulthandler
 import os
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 from cupola.core.errors import StorageFailed, StorageFull
-from cupola.process.wire import Head, Link
+from cupola.process.wire import Head, Link, WireError
 
-# installation: this process cannot work at all; original: this file will not do; storage_…: the disk does not take
-# the result, whatever it is; error: none of these, so a mistake in here.
+NICENESS = 10  # cameras come first
+
+# installation: this process cannot work at all; original: this file will not do; storage_full, storage_failed: the disk does
+# not take the result, whatever it is; error: none of these, so a mistake in here.
 FailureKind = Literal["installation", "original", "storage_full", "storage_failed", "error"]
 
 
 class Failed(Exception):
-    """A job that will not be done, for a known reason."""
+    """A job that cannot be done, for a reason that is known."""
 
     def __init__(self, kind: FailureKind, message: str) -> None:
         super().__init__(message)
@@ -38,29 +46,88 @@ class Failed(Exception):
 
 
 def serve(link: Link) -> None:
-    """Do jobs until the server closes or is gone."""
-    jobs = {"develop": _develop, "thumb": _thumb}
+    """Do jobs until the server says so or is gone."""
     try:
-        while (message := link.receive()) is not None:
-            head, _ = message
-            if head["type"] == "close":
-                return
-            job = jobs.get(head["type"])
-            if job is None:
-                link.send({"type": "failed", "job": head.get("job"), "kind": "error", "message": f"the darkroom knows no job {head['type']!r}"})
-                continue
-            link.send(*_answer(job, head, link))
-    except OSError:  # the server is gone; what was done lies on disk
+        while (message := link.receive()) is not None and message[0]["type"] != "close":
+            link.send(*_answer(link, message[0]))
+    except (OSError, WireError):  # the server is gone; what was done is on disk
         return
 
 
-def _answer(job, head: Head, link: Link) -> tuple[Head, bytes]:  # type: ignore[no-untyped-def]
+def _answer(link: Link, head: Head) -> tuple[Head, bytes]:
     number = head["job"]
     try:
-        answer, payload = job(head, lambda: link.send({"type": "started", "job": number}))
+        answer, payload = JOBS[head["type"]](head, lambda: link.send({"type": "started", "job": number}))
         return {**answer, "job": number}, payload
     except Failed as failure:
         return {"type": "failed", "job": number, "kind": failure.kind, "message": str(failure)}, b""
-    except Exception as error:
-        link.send({"type": "log", "level": "error", "event": "capture", "message": traceback.format_exc()})
+    except Exception as error:  # the edge of a job: the next one has nothing to do with it
+        link.send({"type": "log", "level": "ERROR", "event": "capture", "message": f"The darkroom failed at a job.\n{traceback.format_exc()}"})
         return {"type": "failed", "job": number, "kind": "error", "message": f"{type(error).__name__}: {error}"}, b""
+
+
+def _develop(head: Head, started: Callable[[], None]) -> tuple[Head, bytes]:
+    try:
+        import astropy.io.fits  # noqa: F401 - what read_original will need, so that its absence is told from a bad original
+        import cv2  # noqa: F401
+        import simplejpeg  # noqa: F401
+    except ImportError as error:
+        raise Failed("installation", f"The darkroom cannot load a library: {error}. Install Cupola again.") from error
+    from cupola.darkroom.develop import develop, encode_jpeg
+    from cupola.storage.files import write_durable
+    from cupola.storage.originals import read_original
+
+    started()
+    begun = time.monotonic()
+    path = Path(head["original"])
+    try:
+        original = read_original(path)
+        picture = develop(original.data, original.facts.format)
+    except StorageFailed as error:
+        raise Failed("original", str(error)) from error
+    except ValueError as error:
+        raise Failed("original", f"{path} cannot be developed: {error}.") from error
+    height, width = picture.shape[:2]
+    del original
+    jpeg = encode_jpeg(picture, head["quality"])
+    try:
+        written = write_durable(Path(head["target"]), jpeg)
+    except StorageFull as error:
+        raise Failed("storage_full", str(error)) from error
+    except StorageFailed as error:
+        raise Failed("storage_failed", str(error)) from error
+    took_ms = round(1000 * (time.monotonic() - begun), 1)
+    facts = {"path": str(written.path), "bytes": written.bytes, "sha256": written.sha256, "width": width, "height": height, "took_ms": took_ms}
+    return {"type": "developed", **facts}, b""
+
+
+def _thumb(head: Head, started: Callable[[], None]) -> tuple[Head, bytes]:
+    try:
+        import simplejpeg  # noqa: F401
+    except ImportError as error:
+        raise Failed("installation", f"The darkroom cannot load a library: {error}. Install Cupola again.") from error
+    from cupola.darkroom.develop import thumbnail
+
+    started()
+    path = Path(head["path"])
+    try:
+        return {"type": "thumb"}, thumbnail(path.read_bytes(), width=head["width"])
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise Failed(
+            "original", f"{path} cannot be shown small: {reason}. It was deleted or changed after it was written; check the disk."
+        ) from error
+
+
+JOBS: dict[str, Callable[[Head, Callable[[], None]], tuple[Head, bytes]]] = {"develop": _develop, "thumb": _thumb}
+
+
+def main(argv: list[str]) -> None:
+    faulthandler.enable()
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
+    serve(Link.from_argv(argv))
+
+
+if __name__ == "__main__":
+    main(sys.argv)

@@ -1,0 +1,325 @@
+"""What the darkroom does next: the catalogue's undeveloped images, oldest first, and thumbnails in between.
+
+Runs in the server's loop and touches no pixel; `darkroom.process` does the work, `darkroom.worker` keeps that
+process. The queue itself is the catalogue: an image waits there until its JPEG is durable and committed, so
+whatever dies at whatever time, the image is simply done again.
+
+Who is to blame for a failure decides what follows. An image that could not be read, or with which the process died,
+gets three attempts, others go first. A disk that takes nothing, or a process that does not come up, is waited for
+with a growing pause, and no image is blamed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from cupola.core.errors import CupolaError, NotAllowed, StorageFailed, StorageFull
+from cupola.core.events import DevelopFailed, Event, ImageCaptured, ImageDeveloped
+from cupola.darkroom.thumbs import Thumbs
+from cupola.darkroom.worker import Log, Worker, WorkerDied
+from cupola.process.wire import Head
+from cupola.storage.catalogue import Catalogue
+from cupola.storage.files import camera_folder, image_stem, inside, relative_name
+from cupola.storage.rows import FileRow, ImageRow
+
+ATTEMPTS = 3
+THUMB_WIDTH = 320
+THUMB_PATIENCE_S = 15.0
+State = Literal["stopped", "idle", "developing", "waiting"]
+
+
+class DarkroomUnavailable(CupolaError):
+    """Nobody develops or makes thumbnails now: try again after `retry_in_s`."""
+
+    kind = "darkroom_unavailable"
+
+    def __init__(self, message: str, retry_in_s: float | None) -> None:
+        super().__init__(message)
+        self.retry_in_s = retry_in_s
+
+
+CLOSED = DarkroomUnavailable("The darkroom is closed: Cupola is starting or closing.", None)
+
+
+@dataclass(slots=True)
+class Pause:
+    """A pause that doubles with every failure in a row. Times are of the monotonic clock."""
+
+    first_s: float
+    longest_s: float
+    until: float = 0.0
+    next_s: float = 0.0
+
+    def begin(self) -> float:
+        """Seconds of the pause that begins now."""
+        pause_s = max(self.next_s, self.first_s)
+        self.until, self.next_s = time.monotonic() + pause_s, min(2 * pause_s, self.longest_s)
+        return pause_s
+
+    def reset(self) -> None:
+        self.until = self.next_s = 0.0
+
+    @property
+    def over(self) -> bool:
+        return time.monotonic() >= self.until
+
+
+class Darkroom:
+    """Develops what the catalogue says is undeveloped, for as long as `run` runs.
+
+    `root` and `queue` are the folders that the paths of `raw`, `jpg` and of `queue` files are relative to. `jpeg_quality_of` answers
+    for any camera's name, also of one that is no longer configured. `deadline_s`: a job that takes longer is killed.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        publish: Callable[[Event], None],
+        root: Path,
+        queue: Path,
+        *,
+        jpeg_quality_of: Callable[[str], int],
+        log: Log,
+        deadline_s: float = 60.0,
+        pause_s: tuple[float, float] = (1.0, 20.0),
+        idle_s: float = 600.0,
+        cache_bytes: int = 8_000_000,
+    ) -> None:
+        self.pending = 0  # images that wait, as of the last look
+        self.problem: str | None = None  # why `state` is "waiting", for the owner
+        self._catalogue, self._publish, self._log = catalogue, publish, log
+        self._root, self._queue = root.absolute(), queue.absolute()
+        self._quality_of = jpeg_quality_of
+        self._deadline_s, self._idle_s = deadline_s, idle_s
+        self._worker = Worker(log)
+        self._broken, self._disk = Pause(*pause_s), Pause(*pause_s)  # the process does not live; the disk takes nothing
+        self._again_s = pause_s
+        self._later: dict[int, float] = {}  # image → not before
+        self._thumbs = Thumbs(cache_bytes)
+        self._awake = asyncio.Event()
+        self._awake.set()
+        self._ended: asyncio.Event | None = None  # while running
+        self._stopping = self._busy = False
+
+    @property
+    def state(self) -> State:
+        """waiting: after a failure that concerns every image; `problem` says which, `retry_in_s` for how long."""
+        if self._ended is None:
+            return "stopped"
+        if self._busy:
+            return "developing"
+        return "waiting" if self.problem else "idle"
+
+    @property
+    def retry_in_s(self) -> float | None:
+        """Seconds until the end of the pause while there is a problem."""
+        return max(0.0, max(self._broken.until, self._disk.until) - time.monotonic()) if self.problem else None
+
+    @property
+    def worker_pid(self) -> int | None:
+        """The darkroom's process, while there is one."""
+        return self._worker.pid
+
+    def wake(self) -> None:
+        """There is a new image: look now."""
+        self._awake.set()
+
+    async def run(self) -> None:
+        """Develop until `stop`. Failures are told and survived; none ends this."""
+        self._ended = asyncio.Event()
+        try:
+            while not self._stopping:
+                try:
+                    if (file := self._thumbs.oldest()) is not None and self._broken.over:
+                        await self._make_thumb(file)
+                    elif (image := await self._next()) is not None:
+                        await self._develop(image)
+                    else:
+                        await self._rest()
+                except (StorageFull, StorageFailed) as error:  # the catalogue cannot be read or written
+                    self._wait_for_disk(str(error))
+        finally:
+            self._thumbs.refuse_all(CLOSED)
+            await self._worker.end(ask_s=1.0)
+            self._ended.set()
+            self._ended = None
+
+    async def stop(self, within_s: float) -> None:
+        """Finish the image at hand if that is possible in time, then end. What is not done waits for the next start."""
+        self._stopping = True
+        self._awake.set()
+        ended = self._ended
+        if ended is None:
+            return
+        with suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), max(within_s - 1.0, 0.1))
+        if not ended.is_set():
+            await self._worker.kill()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), 2.0)
+
+    async def _next(self) -> ImageRow | None:
+        """The oldest image that may be developed now."""
+        if self._awake.is_set():
+            self._awake.clear()
+            self.pending = await self._catalogue.run(self._catalogue.undeveloped_count)
+        if not (self._broken.over and self._disk.over):
+            return None
+        now = time.monotonic()
+        self._later = {image: until for image, until in self._later.items() if until > now}
+        found = await self._catalogue.run(self._catalogue.undeveloped, 1, list(self._later))
+        if found:
+            return found[0]
+        if not self._later:
+            self.pending, self.problem = 0, None
+        return None
+
+    async def _rest(self) -> None:
+        """Until `wake`, the end of a pause, or the moment an idle process is no longer worth its memory."""
+        now = time.monotonic()
+        due = [until for until in (self._broken.until, self._disk.until, *self._later.values()) if until > now]
+        seconds = min(due) - now if due else self._idle_s if self._worker.pid else None
+        try:
+            await asyncio.wait_for(self._awake.wait(), seconds)
+        except TimeoutError:
+            if not due:
+                await self._worker.end(ask_s=2.0)
+
+    async def _develop(self, image: ImageRow) -> None:
+        job = await asyncio.to_thread(self._job_of, image)
+        if isinstance(job, str):
+            return await self._failed(image, job)
+        self._busy = True
+        try:
+            head, _ = await self._worker.request(job, self._deadline_s)
+        except WorkerDied as death:
+            self._process_failed(str(death), image.camera)
+            if death.began:
+                await self._failed(image, str(death))
+            return None
+        finally:
+            self._busy = False
+        self._broken.reset()
+        if head["type"] == "developed":
+            return await self._developed(image, head)
+        message: str = head["message"]
+        match head["kind"]:
+            case "storage_full" | "storage_failed":
+                self._later[image.id] = self._wait_for_disk(message)
+            case "installation":
+                self._process_failed(message, image.camera)
+            case _:
+                await self._failed(image, message)
+
+    def _job_of(self, image: ImageRow) -> Head | str:
+        """The message to the process, or why there can be none. Looks at the disk."""
+        file = next(file for file in image.files if file.kind in ("raw", "queue") and not file.missing)
+        try:
+            original = inside(self._root if file.kind == "raw" else self._queue, file.path)
+            target = self._target(image)
+        except ValueError as error:
+            return f"Image {image.id} cannot be developed: {error}."
+        return {"type": "develop", "original": str(original), "target": str(target), "quality": self._quality_of(image.camera)}
+
+    def _target(self, image: ImageRow) -> Path:
+        folder = camera_folder(self._root, image.camera).joinpath(*image.day.split("-"), "jpg")
+        return folder / f"{image_stem(image.opened_at, image.sequence)}.jpg"
+
+    async def _developed(self, image: ImageRow, head: Head) -> None:
+        """The JPEG is on disk: into the catalogue, then tell, then let go of an original that is not kept."""
+        file = FileRow("jpg", relative_name(self._target(image), self._root), head["bytes"], head["sha256"])
+        try:
+            row = await self._catalogue.run(self._catalogue.add_file, image.id, file, width=head["width"], height=head["height"])
+        except (StorageFull, StorageFailed) as error:
+            self._later[image.id] = self._wait_for_disk(str(error))
+            return
+        self._disk.reset()
+        self.problem = None
+        self.pending = max(0, self.pending - 1)
+        if not image.acknowledged:  # its JPEG is the first of it that lasts
+            self._publish(
+                ImageCaptured(
+                    camera=row.camera,
+                    id=row.id,
+                    sequence=row.sequence,
+                    opened_at=row.opened_at,
+                    exposure_s=row.exposure_s,
+                    gain=row.gain,
+                    session=row.session,
+                    path=file.path,
+                )
+            )
+        took_ms: float = head["took_ms"]
+        self._publish(ImageDeveloped(camera=row.camera, id=row.id, sequence=row.sequence, path=file.path, took_ms=took_ms))
+        self._log("INFO", f"Developed {file.path} in {took_ms:.0f} ms", event="capture", camera=row.camera)
+        if (waiting := image.file("queue")) is not None:
+            with suppress(OSError, ValueError):  # if it stays, reconciliation deletes it at the next start
+                await asyncio.to_thread(lambda: inside(self._queue, waiting.path).unlink())
+
+    async def _failed(self, image: ImageRow, message: str) -> None:
+        """An attempt that the image has to answer for."""
+        if self._stopping:
+            return
+        final = image.attempts + 1 >= ATTEMPTS
+        first_s, longest_s = self._again_s
+        self._later[image.id] = time.monotonic() + min(first_s * 2**image.attempts, longest_s)
+        await self._catalogue.run(self._catalogue.develop_failed, image.id, message, final=final)
+        if final:
+            self.pending = max(0, self.pending - 1)
+            message = f"Gave up developing image {image.sequence} after {ATTEMPTS} attempts. {message} Its original stays where it is."
+            self._publish(DevelopFailed(camera=image.camera, id=image.id, message=message))
+        self._log("ERROR" if final else "WARNING", message, event="capture", camera=image.camera)
+
+    def _process_failed(self, message: str, camera: str) -> None:
+        if self._stopping:
+            return
+        pause_s = self._broken.begin()
+        self.problem = message
+        self._log("ERROR", f"{message} Trying again in {pause_s:.0f} s.", event="capture", camera=camera)
+
+    def _wait_for_disk(self, message: str) -> float:
+        """Returns the moment until which the image concerned stands back, so that one bad place does not hold up all."""
+        pause_s = self._disk.begin()
+        self.problem = message
+        self._log("ERROR", f"{message} Trying again in {pause_s:.0f} s.", event="storage")
+        return self._disk.until + pause_s
+
+    async def thumb(self, image: ImageRow) -> bytes:
+        """A JPEG of at most THUMB_WIDTH pixels in width. Made at most once a picture while it is in the cache.
+
+        Raises NotAllowed for an image that is not developed, StorageFailed when its JPEG is gone or damaged,
+        DarkroomUnavailable when nobody could make it within THUMB_PATIENCE_S.
+        """
+        file = image.file("jpg")
+        if file is None:
+            raise NotAllowed(f"Image {image.id} is not developed yet.")
+        if (jpeg := self._thumbs.kept(file)) is not None:
+            return jpeg
+        if self._ended is None or self._stopping:
+            raise CLOSED
+        self._awake.set()
+        try:
+            return await asyncio.wait_for(self._thumbs.ask(file), THUMB_PATIENCE_S)
+        except TimeoutError:
+            reason = self.problem or "It is busy with something that takes long."
+            raise DarkroomUnavailable(f"The darkroom could not make a thumbnail of {file.path}. {reason}", self.retry_in_s) from None
+
+    async def _make_thumb(self, file: FileRow) -> None:
+        try:
+            path = await asyncio.to_thread(inside, self._root, file.path)
+            head, payload = await self._worker.request({"type": "thumb", "path": str(path), "width": THUMB_WIDTH}, self._deadline_s)
+        except ValueError as error:
+            return self._thumbs.refuse(file, StorageFailed(f"{file.path} cannot be shown small: {error}."))
+        except WorkerDied as death:
+            self._process_failed(str(death), "-")
+            return self._thumbs.refuse(file, DarkroomUnavailable(f"No thumbnail of {file.path}. {death}", self.retry_in_s))
+        self._broken.reset()
+        if head["type"] != "thumb":
+            return self._thumbs.refuse(file, StorageFailed(head["message"]))
+        return self._thumbs.give(file, bytes(payload))
