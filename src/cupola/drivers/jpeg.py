@@ -63,7 +63,7 @@ def _walk_headers(data: bytes) -> tuple[JpegSize | None, int | None]:
 
 def decodes(data: bytes) -> bool:
     """Whether every block of the picture can be decoded without a complaint of the decoder."""
-    import simplejpeg  # noqa: PLC0415 - most sources never need it
+    import simplejpeg
 
     try:
         simplejpeg.decode_jpeg(data, colorspace="GRAY", fastdct=True, strict=True)

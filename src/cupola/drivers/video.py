@@ -70,7 +70,7 @@ class Video:
                 still: Picture | None = picture
                 if isinstance(picture, Packet) and picture.codec != "jpeg":
                     if decoder is None:
-                        from cupola.drivers.decode import Decoder  # noqa: PLC0415 - brings in FFmpeg, 38 MB
+                        from cupola.drivers.decode import Decoder
 
                         decoder = Decoder(picture.codec)
                     still = decoder.decode(picture)
@@ -111,8 +111,8 @@ class Video:
                 raise CameraNotFound(
                     f"{answer.shown} is {what}, not a stream. Look for the address of its MJPEG or RTSP stream in the camera's manual."
                 )
-        from cupola.drivers.av_source import AvSource, kind_of  # noqa: PLC0415 - brings in FFmpeg, 38 MB
-        from cupola.drivers.recording import Recording  # noqa: PLC0415
+        from cupola.drivers.av_source import AvSource, kind_of
+        from cupola.drivers.recording import Recording
 
         if kind_of(address) == "file":
             return Recording(address, abort, None, loop=True)
