@@ -89,10 +89,12 @@ def _fits(path: Path, facts: Mapping[str, Any]) -> Frame:
 
 
 def _sixteen_bits(data: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Unsigned 8 or 16 bits as they are; other numbers rounded if they fit in 16 bits, else stretched over them."""
+    """8 and 16 bits as they are; fractions from 0 to 1 count as parts of full scale; what does not fit in 16 bits is stretched to fit."""
     if data.dtype != np.uint8:
         low, high = float(np.nanmin(data)), float(np.nanmax(data))
-        if low < 0 or high > 65535:
+        if data.dtype.kind == "f" and low >= 0 and high <= 1:
+            data = data * 65535
+        elif low < 0 or high > 65535:
             data = (data - low) * (65535 / max(high - low, 1e-30))
         data = np.rint(np.nan_to_num(data)).astype(np.uint16) if data.dtype.kind == "f" else data.astype(np.uint16)
     pixels = np.ascontiguousarray(data)
