@@ -14,5 +14,5 @@ export default defineConfig({
     target: "es2022",
   },
   server: { proxy: { "/api": station, "/ws": { target: station, ws: true } } },
-  test: { include: ["tests/**/*.test.ts"], environment: "node" },
+  test: { include: ["tests/**/*.test.ts"], environment: "node", css: true },
 });

@@ -4,7 +4,7 @@
  */
 import { ArrivalClock, isStale } from "./age";
 import { type Decoder, H264Decoder, JpegDecoder, type Picture } from "./decode";
-import { type FrameHeader, type Hello, type LiveState, parseFrame } from "./framing";
+import { type FrameHeader, type Hello, type LiveFrame, type LiveState, parseFrame } from "./framing";
 import { acceptedCodecs } from "./h264";
 import { Link, type LinkState, socketAddress } from "./link";
 
@@ -70,7 +70,13 @@ export class LiveStream {
 
   #binary(message: ArrayBuffer): void {
     const now = performance.now();
-    const frame = parseFrame(message);
+    let frame: LiveFrame;
+    try {
+      frame = parseFrame(message);
+    } catch (error) {
+      this.on.damaged(`A message of the station could not be read (${String(error)})`);
+      return;
+    }
     const { header } = frame;
     this.#link.proved();
     const excess = this.#clock.excess(Date.parse(header.opened_at) + header.age_ms, now);

@@ -21,7 +21,6 @@ class Notices {
   }
 
   problem(title: string, detail = ""): void {
-    this.items = this.items.filter((item) => item.title !== title);
     this.#add("problem", title, detail);
   }
 
@@ -43,7 +42,8 @@ class Notices {
 
   #add(tone: Notice["tone"], title: string, detail: string): number {
     const id = this.#next++;
-    this.items = [...this.items, { id, tone, title, detail }].slice(-MOST);
+    const others = this.items.filter((item) => item.title !== title);
+    this.items = [...others, { id, tone, title, detail }].slice(-MOST);
     return id;
   }
 }
