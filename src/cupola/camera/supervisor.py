@@ -23,7 +23,7 @@ from cupola.core.clock import utc_now
 from cupola.core.errors import CameraLost as CameraLostError
 from cupola.core.errors import CupolaError, NotAllowed
 from cupola.core.events import CameraConnected, CameraLost, CameraRecovered, SettingsApplied
-from cupola.core.frame import CameraInfo, Codec, Controls, Generation, Station
+from cupola.core.frame import CameraInfo, Codec, Controls, Generation, Packet, Station
 from cupola.core.hub import FrameHub
 from cupola.process.child import Child
 from cupola.process.wire import Head
@@ -95,7 +95,7 @@ class CameraSupervisor:
         self.temperature_c: float | None = None
         self.restarts = 0
         self.retry_at: float | None = None
-        self.frame_at: tuple[int, float | None] | None = None  # newest live picture: monotonic ns of shutter close, exposure
+        self._seen: Packet | None = None  # the newest live picture
         self._fps: tuple[float, int, float] = (0.0, 0, 0.0)  # when, frames then, rate since
         self._wanted = connect
         self._ending = False
@@ -167,14 +167,19 @@ class CameraSupervisor:
 
     @property
     def age_s(self) -> float | None:
-        """Age of the newest live picture, from the closing of its shutter."""
-        return None if self.frame_at is None else max(0.0, (time.monotonic_ns() - self.frame_at[0]) / 1e9)
+        """Age of the newest live picture, from the opening of its shutter."""
+        return None if self._seen is None else max(0.0, (time.monotonic_ns() - self._seen.monotonic_ns) / 1e9)
 
     @property
     def live(self) -> bool:
-        """Live means: younger than max(0.5 s, exposure + 1 s)."""
-        age = self.age_s
-        return age is not None and self.frame_at is not None and age < max(0.5, (self.frame_at[1] or 0.0) + 1.0)
+        """Live means: since the shutter closed less than max(0.5 s, exposure + 1 s) have passed.
+
+        From its opening the limit would be over before the next picture of a series can be there.
+        """
+        if self._seen is None:
+            return False
+        since_close_s = (time.monotonic_ns() - self._seen.closed_ns) / 1e9
+        return since_close_s < max(0.5, (self._seen.applied.exposure_s or 0.0) + 1.0)
 
     # ── its life ───────────────────────────────────────────────────────────
 
@@ -323,7 +328,7 @@ class CameraSupervisor:
         kind = head["type"]
         if kind == "packet":
             packet = packet_from(head, payload)
-            self.frame_at = (packet.closed_ns, packet.applied.exposure_s)
+            self._seen = packet
             self.settings.of(head["mode"]).saw(packet.applied, packet.generation)
             self.hub.publish(packet)
         elif kind == "beat":

@@ -139,7 +139,7 @@ class Packet:
 
     @property
     def closed_ns(self) -> int:
-        """When the shutter closed, by the monotonic clock: what the age of a picture counts from."""
+        """When the shutter closed, by the monotonic clock: what tells a stale picture."""
         return self.monotonic_ns + round((self.ended_at - self.opened_at).total_seconds() * 1e9)
 
 

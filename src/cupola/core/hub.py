@@ -24,7 +24,7 @@ class LivePacket:
     def __init__(self, packet: Packet, seq: int) -> None:
         self.packet = packet
         self.seq = seq
-        self.age_ms = max(0.0, (monotonic_ns() - packet.closed_ns) / 1e6)
+        self.age_ms = max(0.0, (monotonic_ns() - packet.monotonic_ns) / 1e6)
         self._message: bytes | None = None
         self._part: bytes | None = None
 

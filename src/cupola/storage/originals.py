@@ -182,6 +182,8 @@ def read_original(path: Path) -> Original:
     except (OSError, ValueError, TypeError, KeyError, IndexError, RuntimeError, Warning) as error:
         raise _damaged(path, str(error)) from error
     if facts.format.kind is PixelKind.RGB:
+        import numpy as np
+
         data = cast("Pixels", np.ascontiguousarray(np.moveaxis(data, 0, 2)))
     data.flags.writeable = False
     return Original(data, facts)

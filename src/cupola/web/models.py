@@ -88,7 +88,7 @@ class Session(_Answer):
 class Live(_Answer):
     viewers: int
     fps: float
-    age_s: float | None = Field(description="Age of the newest live picture, from the closing of its shutter.")
+    age_s: float | None = Field(description="Age of the newest live picture, from the opening of its shutter.")
     stale: bool
     codec: str | None
     width: int | None
