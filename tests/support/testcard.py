@@ -11,7 +11,7 @@ import numpy as np
 
 from cupola.core.clock import utc_now
 from cupola.core.errors import CameraNotFound, CaptureCancelled
-from cupola.core.frame import CameraInfo, Capability, Controls, ControlRange, Frame, Packet, PixelFormat, PixelKind, Station, Stop
+from cupola.core.frame import CameraInfo, Capability, ControlRange, Controls, Frame, Packet, PixelFormat, PixelKind, Station, Stop
 
 
 class TestCard:

@@ -22,7 +22,6 @@ from cupola.process.wire import Head
 MIN_BUDGET_S = 2.0
 OPEN_BUDGET_S = 45.0
 APPLY_BUDGET_S = 10.0
-IDLE_BUDGET_S = 6.0  # silence of the whole process while no call to the driver is under way
 INTERRUPT_AFTER_S = 0.3  # a stop that the driver has not noticed by then is followed by interrupt()
 ORPHAN_FINISHES_S = 60.0
 NATIVE = {Capability.NATIVE_JPEG, Capability.NATIVE_H264, Capability.NATIVE_H265}
@@ -106,7 +105,7 @@ class Exposer(threading.Thread):
         self._watched = False
         self._closing = False
         self._order: Order | None = None
-        self._stop = Stop()
+        self._halt = Stop()
         self._stopped_at: float | None = None
         self._readout_s = 0.0
         self._info: CameraInfo | None = None
@@ -232,7 +231,7 @@ class Exposer(threading.Thread):
                 now = time.monotonic()
                 order = self._choose(now)
                 if order is not None:
-                    self._order, self._stop = order, Stop()
+                    self._order, self._halt = order, Stop()
                     return order
                 waiting = self._plan is not None and not self._exhausted() and self._serves_stills
                 full = waiting and not self._sinks.has_room()
@@ -302,7 +301,7 @@ class Exposer(threading.Thread):
         opened = time.monotonic()
         self._schedule_next(order.plan, opened, exposure_s)
         self._enter("exposing", exposure_s + max(MIN_BUDGET_S, 3 * self._readout_s), "still", exposure_s)
-        picture = self._camera.expose(self._stop)
+        picture = self._camera.expose(self._halt)
         self._learn_readout(time.monotonic() - opened - exposure_s)
         self._deliver(picture, order)
 
@@ -328,10 +327,10 @@ class Exposer(threading.Thread):
         assert info is not None
         budget = exposure_s + max(MIN_BUDGET_S, 3 * self._readout_s, info.frame_timeout_s)
         self._enter("live", budget, "live", exposure_s)
-        with closing(self._camera.stream(self._stop)) as pictures:
+        with closing(self._camera.stream(self._halt)) as pictures:
             for picture in pictures:
                 self._enter("live", budget, "live", exposure_s)
-                if self._stop.is_set():
+                if self._halt.is_set():
                     return
                 if continuous:
                     order = self._follow(order)
@@ -385,6 +384,6 @@ class Exposer(threading.Thread):
 
     def _cancel(self) -> None:
         """Lock held."""
-        if not self._stop.is_set():
-            self._stop.set()
+        if not self._halt.is_set():
+            self._halt.set()
             self._stopped_at = time.monotonic()

@@ -32,6 +32,7 @@ from cupola.process.wire import Head
 Mode = Literal["live", "still"]
 MODES: tuple[Mode, ...] = ("live", "still")
 BEAT_S = 0.25
+IDLE_BUDGET_S = 6.0  # silence of the whole process while no call to the driver is under way
 EXIT_LOST = 3  # exit code of a camera process that said `lost`
 
 

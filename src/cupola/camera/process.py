@@ -22,9 +22,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from cupola.camera.exposer import IDLE_BUDGET_S, ORPHAN_FINISHES_S, Exposer, Sinks, Snap
+from cupola.camera.exposer import ORPHAN_FINISHES_S, Exposer, Sinks, Snap
 from cupola.camera.live import LiveWorker
-from cupola.camera.messages import BEAT_S, EXIT_LOST, MODES, Plan, info_head
+from cupola.camera.messages import BEAT_S, EXIT_LOST, IDLE_BUDGET_S, MODES, Plan, info_head
 from cupola.camera.storer import Storer
 from cupola.core.errors import CameraBusy, CupolaError
 from cupola.core.frame import Camera, CameraInfo, Codec, Controls, Generation, Station

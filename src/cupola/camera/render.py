@@ -6,15 +6,19 @@ depends on the picture alone and moves slowly, so that it does not flicker.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
 
 from cupola.core.frame import Frame, PixelKind
 
-TARGET = 0.22  # brightness of the background after stretching
+BACKGROUND = 0.18  # brightness of the background after stretching
+SHADOWS = -2.8  # black point, in deviations below the background
+MADN = 1.4826  # from the median absolute deviation to a standard deviation
 FOLLOW = 0.15  # share of a new frame's statistics in the curve
-SPARSE = 8
+SPARSE = 8  # every so many pixels of a phase are measured
 
 Plane = npt.NDArray[np.uint8]
 
@@ -35,7 +39,7 @@ class LiveRenderer:
 
     def __init__(self, *, quality: int, width_max: int | None) -> None:
         self._quality, self._width_max = quality, width_max
-        self._curve: npt.NDArray[np.float64] | None = None  # (phases, 3): black, median and scale of each Bayer phase
+        self._curve: npt.NDArray[np.float64] | None = None  # (phases, 2): black point and median of each Bayer phase
         self._curve_of: object = None
 
     def jpeg(self, frame: Frame) -> tuple[bytes, int, int]:
@@ -84,33 +88,45 @@ class LiveRenderer:
         return cv2.cvtColor(mosaic, codes[frame.format.bayer or "RGGB"])  # pyright: ignore[reportReturnType]
 
     def _tables(self, frame: Frame) -> list[Plane]:
-        """One lookup table from raw sample to 8 bits for MONO, four for the phases of a Bayer pattern."""
+        """One lookup table from raw sample to 8 bits for MONO, four for the phases of a Bayer pattern.
+
+        Measured in the middle of the picture: an all-sky lens leaves the rest black.
+        """
         bits, padding = frame.format.bits, frame.format.padding_bits
         phases = [(0, 0)] if frame.format.kind is PixelKind.MONO else [(0, 0), (0, 1), (1, 0), (1, 1)]
-        scale = float((1 << bits) - 1)
-        samples = [(frame.data[row::SPARSE, column::SPARSE] >> padding).astype(np.float64) / scale for row, column in phases]
-        measured = np.array([[np.percentile(s, 1), np.median(s), np.percentile(s, 99.7)] for s in samples])
+        half = min(frame.width, frame.height) * 3 // 8 & ~1
+        top, left = frame.height // 2 - half & ~1, frame.width // 2 - half & ~1
+        middle = frame.data[top : top + 2 * half, left : left + 2 * half]
+        measured = np.array([_background(middle[row::SPARSE, column::SPARSE] >> padding, bits) for row, column in phases])
         settings = (frame.generation, frame.applied)
         if self._curve is None or self._curve.shape != measured.shape or settings != self._curve_of:
             self._curve = measured
         self._curve += FOLLOW * (measured - self._curve)
         self._curve_of = settings
-        return [self._table(curve, bits, padding) for curve in self._curve]
+        return [_table(black, level, bits, padding) for black, level in self._curve]
 
-    def _table(self, curve: npt.NDArray[np.float64], bits: int, padding: int) -> Plane:
-        """Midtones transfer function: MTF(x, m) = (m-1)x / ((2m-1)x - m), as in PixInsight's reference (HistogramTransformation)."""
-        low, median, high = curve
-        assert self._curve is not None
-        black = max(0.0, min(low, float(self._curve[:, 0].mean())) * 0.9)
-        white = max(high, black + 0.02)
-        levels = np.clip((np.arange(1 << bits) / ((1 << bits) - 1) - black) / (white - black), 0.0, 1.0)
-        middle = min(max((median - black) / (white - black), 1e-4), 0.999)
-        if middle < TARGET:
-            m = middle * (TARGET - 1) / (middle * (2 * TARGET - 1) - TARGET)
-            levels = (m - 1) * levels / ((2 * m - 1) * levels - m)
-        table = np.repeat((levels * 255 + 0.5).astype(np.uint8), 1 << padding)
-        if bits + padding <= 8:
-            return table
-        full = np.full(1 << 16, 255, np.uint8)
-        full[: table.size] = table
-        return full
+
+def _background(sample: npt.NDArray[np.integer[Any]], bits: int) -> tuple[float, float]:
+    """Black point and median of a sample, 0…1."""
+    values = sample.astype(np.float32).ravel() / ((1 << bits) - 1)
+    median = float(np.median(values))
+    deviation = MADN * float(np.median(np.abs(values - median)))
+    return max(0.0, median + SHADOWS * deviation), median
+
+
+def _table(black: float, median: float, bits: int, padding: int) -> Plane:
+    """PixInsight's screen stretch: black point, then MTF(x, m) = (m-1)x / ((2m-1)x - m) with m such that the median becomes BACKGROUND.
+
+    A bright picture (a median above BACKGROUND) only gets its black point. Source: PixInsight reference, HistogramTransformation.
+    """
+    levels = np.clip((np.arange(1 << bits) / ((1 << bits) - 1) - black) / (1 - black), 0.0, 1.0)
+    middle = max((median - black) / (1 - black), 1e-5)
+    if middle < BACKGROUND:
+        m = middle * (BACKGROUND - 1) / (2 * BACKGROUND * middle - BACKGROUND - middle)
+        levels = (m - 1) * levels / ((2 * m - 1) * levels - m)
+    table = np.repeat((levels * 255 + 0.5).astype(np.uint8), 1 << padding)
+    if bits + padding <= 8:
+        return table
+    full = np.full(1 << 16, 255, np.uint8)
+    full[: table.size] = table
+    return full

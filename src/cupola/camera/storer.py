@@ -163,8 +163,7 @@ def _whole_jpeg(packet: Packet) -> bytes | bytearray | memoryview:
     from cupola.camera.render import encode_plain
     from cupola.drivers.decode import Decoder
 
-    decoder = Decoder(packet.codec)
-    frame = decoder.decode(packet) or decoder.flush()
+    frame = Decoder(packet.codec).still(packet)
     if frame is None:
         raise BadImage("A keyframe of the camera could not be decoded; it was not stored.")
     return encode_plain(frame, STILL_QUALITY)

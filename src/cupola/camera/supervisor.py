@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
-from cupola.camera.messages import Mode, Plan, info_from, packet_from
+from cupola.camera.messages import IDLE_BUDGET_S, Mode, Plan, info_from, packet_from
 from cupola.camera.settings import CameraSettings, check_against
 from cupola.core.bus import Bus
 from cupola.core.clock import utc_now
@@ -356,6 +356,7 @@ class CameraSupervisor:
 
     def _opened(self, info: CameraInfo) -> None:
         self.info = info
+        self._expires = time.monotonic() + IDLE_BUDGET_S  # the long budget for opening ends here
         self._fps = (0.0, 0, 0.0)
         self.state = "running"
         self.retry_at = None

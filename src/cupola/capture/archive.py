@@ -59,7 +59,9 @@ class Archive:
             if row.acknowledged:
                 self._announce(row)
         if report.deleted_tmp:
-            self._log("WARNING", f"Deleted {len(report.deleted_tmp)} unfinished files: {', '.join(report.deleted_tmp)}.", event="storage", camera=camera)
+            self._log(
+                "WARNING", f"Deleted {len(report.deleted_tmp)} unfinished files: {', '.join(report.deleted_tmp)}.", event="storage", camera=camera
+            )
         for path in report.flagged_missing:
             self._log("ERROR", f"The file {path} is in the catalogue but gone from the disk.", event="storage", camera=camera)
         for text in report.problems:

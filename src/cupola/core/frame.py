@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+else:
+    Pixels = object  # the name, for modules that annotate with it
 
 
 class PixelKind(StrEnum):

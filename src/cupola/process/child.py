@@ -20,6 +20,7 @@ from cupola.process.wire import Head, MessageProtocol, Payload, socket_pair
 SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # on Windows both end a process at once
 TERM_S = 2.0
 KILL_S = 5.0
+DRAIN_S = 2.0
 Ending = Literal["closed", "terminated", "killed", "abandoned"]
 
 
@@ -116,6 +117,9 @@ class Child:
         return not self.running
 
     async def _finish(self, ending: Ending) -> Ending:
+        if ending != "abandoned":  # what it said last may still lie in the socket
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.link_lost(), DRAIN_S)
         self._protocol.close()
         if self._stderr_task is not None:
             if ending == "abandoned":

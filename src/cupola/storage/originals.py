@@ -71,6 +71,8 @@ def encode_original(
     raises ValueError for anything else (YUV is kept as JPEG). Bits below the sensor's own are shifted out, unless a
     driver says so wrongly and they are in use.
     """
+    import numpy as np
+
     fits = _fits()
     colour = frame.format.kind is PixelKind.RGB
     if colour:

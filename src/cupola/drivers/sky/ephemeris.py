@@ -6,6 +6,7 @@ in each docstring); UT is used for TT, which moves the moon by 0.01° and everyt
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -135,7 +136,7 @@ def moon_equatorial(sky_s: float) -> tuple[Array, float]:
     """
     t = centuries(sky_s)
 
-    def wave(amplitude: float, phase_deg: float, rate_deg: float, function=math.sin) -> float:  # type: ignore[no-untyped-def]
+    def wave(amplitude: float, phase_deg: float, rate_deg: float, function: Callable[[float], float] = math.sin) -> float:
         return amplitude * function(math.radians(phase_deg + rate_deg * t))
 
     longitude = 218.32 + 481267.881 * t + wave(6.29, 135.0, 477198.87) + wave(-1.27, 259.3, -413335.36) + wave(0.66, 235.7, 890534.22)

@@ -25,7 +25,7 @@ _NIGHT_ZENITH = 10 ** (-0.4 * 21.6)  # 21.6 mag/arcsec², a rural site
 _SUN_ALTITUDE = (-30.0, -14.0, -12.5, -11.0, -9.5, -8.0, -6.5, -5.0, -2.5, 0.0, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0)
 _ZENITH = (38.5, 20.88, 20.02, 18.9, 17.53, 15.88, 13.99, 11.84, 9.1, 6.9, 5.35, 4.75, 4.2, 3.9, 3.55, 3.3, 2.9)
 
-_DAY_BLUE: Colour = (0.66, 1.0, 1.34)
+_DAY_BLUE: Colour = (0.52, 0.97, 1.51)
 _TWILIGHT_BLUE: Colour = (0.50, 0.92, 1.58)
 _HAZE: Colour = (0.97, 1.02, 1.01)
 _SUNSET: Colour = (1.62, 0.92, 0.46)
@@ -138,7 +138,11 @@ class SkyLight:
         lane = np.exp(-(((latitude - 1.5) / 3.5) ** 2) - (longitude / 75) ** 2) * np.clip(0.75 + 0.35 * texture, 0, 1)
         milky_way = band * np.clip(1 + 0.22 * texture, 0.3, 1.8) * (1 - 0.8 * lane)
         town = 7 * np.exp(-self._altitude / 7 - (self._azimuth_from(self._town) / 0.6) ** 2)
-        return _tint(_NIGHT_ZENITH * self._van_rhijn * dimmed, _AIRGLOW) + _tint(_NIGHT_ZENITH * milky_way * dimmed, _GALAXY) + _tint(_NIGHT_ZENITH * town, _TOWN)
+        return (
+            _tint(_NIGHT_ZENITH * self._van_rhijn * dimmed, _AIRGLOW)
+            + _tint(_NIGHT_ZENITH * milky_way * dimmed, _GALAXY)
+            + _tint(_NIGHT_ZENITH * town, _TOWN)
+        )
 
     def radiance(self, sky_s: float, light: Lamps, cloud_depth: Array) -> Array:
         """(..., 3) of the whole sky but sun, moon and stars themselves, with clouds before it.

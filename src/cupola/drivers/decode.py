@@ -1,0 +1,113 @@
+"""Pixels from what a source delivers encoded, for those who need pixels: a still, a viewer who wants JPEG.
+
+The camera process's worker runs a `Decoder` beside a stream that is otherwise passed through. Importing
+this module brings in FFmpeg (38 MB), so do it when the first picture has to be decoded.
+"""
+
+from typing import Any, Literal
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av import VideoFrame
+from av.codec.context import Flags
+from av.error import FFmpegError
+from av.video.reformatter import VideoReformatter
+
+from cupola.core.frame import Frame, Packet, PixelFormat, PixelKind
+
+_SHARED_FACTS = ("seq", "opened_at", "ended_at", "monotonic_ns", "applied", "clock_synced", "generation", "dropped_before")
+_NAMES = {"h264": "h264", "h265": "hevc", "jpeg": "mjpeg"}
+_YUV420 = frozenset({"yuv420p", "yuvj420p", "nv12", "nv21", "yuv420p10le", "p010le"})
+_YUV422 = frozenset({"yuv422p", "yuvj422p", "yuyv422", "uyvy422", "yvyu422", "yuv422p10le"})
+_GRAY16 = {"gray9le": 9, "gray10le": 10, "gray12le": 12, "gray14le": 14, "gray16le": 16, "gray16be": 16}
+_GRAY8 = frozenset({"gray", "monob", "monow"})
+_FULL_RANGE, _BT601 = 2, 5  # AVCOL_RANGE_JPEG, SWS_CS_ITU601
+
+
+class Decoder:
+    """One stream's decoder. Feed it every packet in order; it starts, and starts again after an error, at a keyframe."""
+
+    def __init__(self, codec: Literal["h264", "h265", "jpeg"]) -> None:
+        self._codec = codec
+        self._context: Any = None
+        self._pixels = Pixels()
+
+    def decode(self, packet: Packet) -> Frame | None:
+        """The newest picture that this packet completes, with the packet's facts.
+
+        None before the first keyframe, after a broken packet until the next one, and while pictures are reordered.
+        """
+        if self._context is None:
+            if not packet.keyframe:
+                return None
+            self._context = av.CodecContext.create(_NAMES[self._codec], "r")
+            self._context.thread_count = 1
+            self._context.flags |= Flags.low_delay
+        try:
+            pictures = self._context.decode(av.Packet(packet.data))
+        except FFmpegError:
+            self._context = None
+            return None
+        return self._frame(pictures, packet)
+
+    def still(self, packet: Packet) -> Frame | None:
+        """The picture of a keyframe on its own; the decoder starts anew afterwards."""
+        frame = self.decode(packet)
+        if frame is None and self._context is not None:
+            try:
+                frame = self._frame(self._context.decode(None), packet)
+            except FFmpegError:
+                frame = None
+        self._context = None
+        return frame
+
+    def _frame(self, pictures: Any, packet: Packet) -> Frame | None:
+        if not pictures or pictures[-1].is_corrupt:
+            return None
+        facts = {field: getattr(packet, field) for field in _SHARED_FACTS}
+        return self._pixels.frame(pictures[-1], **facts)
+
+
+class Pixels:
+    """Turns PyAV's pictures into frames. Kept for a stream, as setting up a conversion costs more than converting."""
+
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
+
+    def frame(self, picture: VideoFrame, **facts: Any) -> Frame:
+        """A frame of a picture; `facts` are the frame's other fields.
+
+        Grey stays grey (uint8, or uint16 with its bits), 4:2:0 and 4:2:2 become planes, everything else RGB.
+        YUV is always full range with BT.601 coefficients, as in JPEG (JFIF): sources of limited range are stretched.
+        """
+        name, width, height = picture.format.name, picture.width, picture.height
+        if name in _GRAY16:
+            wide = picture if name.endswith("le") else self._reformatter.reformat(picture, format="gray16le")
+            return Frame(data=_plane(wide, 0, width, height, np.dtype("<u2")), format=PixelFormat(PixelKind.MONO, _GRAY16[name]), **facts)
+        if name in _GRAY8:
+            grey = picture if name == "gray" else self._reformatter.reformat(picture, format="gray")
+            return Frame(data=_plane(grey, 0, width, height), format=PixelFormat(PixelKind.MONO), **facts)
+        if name in _YUV420 or name in _YUV422:
+            kind, target = (PixelKind.YUV420, "yuvj420p") if name in _YUV420 else (PixelKind.YUV422, "yuvj422p")
+            planar = self._as_in_jpeg(picture, target)
+            across, down = (width + 1) // 2, (height + 1) // 2 if kind is PixelKind.YUV420 else height
+            chroma = (_plane(planar, 1, across, down), _plane(planar, 2, across, down))
+            return Frame(data=_plane(planar, 0, width, height), chroma=chroma, format=PixelFormat(kind), **facts)
+        rgb = self._reformatter.reformat(picture, format="rgb24")
+        return Frame(data=_plane(rgb, 0, width * 3, height).reshape(height, width, 3), format=PixelFormat(PixelKind.RGB), **facts)
+
+    def _as_in_jpeg(self, picture: VideoFrame, target: str) -> VideoFrame:
+        full = picture.format.name.startswith("yuvj") or picture.color_range == _FULL_RANGE
+        if full and picture.format.name in (target, target.replace("yuvj", "yuv")):
+            return picture
+        return self._reformatter.reformat(picture, format=target, dst_colorspace=_BT601, dst_color_range=_FULL_RANGE)
+
+
+def _plane(picture: VideoFrame, index: int, across: int, down: int, kind: np.dtype[Any] = np.dtype(np.uint8)) -> npt.NDArray[Any]:  # noqa: B008
+    """One plane without the padding of its lines, read-only; it shares the picture's memory when there is no padding."""
+    plane = picture.planes[index]
+    lines = np.frombuffer(memoryview(plane), np.uint8)[: plane.line_size * down].reshape(down, plane.line_size)
+    samples = np.ascontiguousarray(lines[:, : across * kind.itemsize]).view(kind)
+    samples.flags.writeable = False
+    return samples
