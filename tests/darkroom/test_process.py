@@ -12,11 +12,14 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import simplejpeg
-from tests.darkroom.station import original
+from tests.darkroom.station import AT, STATION, original
 
+from cupola.core.frame import CameraInfo, Controls, Frame, PixelFormat, PixelKind
 from cupola.process.wire import Link, socket_pair
+from cupola.storage.originals import encode_original
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="file descriptors are passed on in another way on Windows")
 
@@ -77,6 +80,19 @@ def test_a_job_leaves_the_jpeg_it_reports(process: Process, sky: Path, tmp_path:
     assert answer["sha256"] == hashlib.sha256(content).hexdigest()
     assert simplejpeg.decode_jpeg(content).shape == (240, 320, 3)
     assert [path.name for path in target.parent.iterdir()] == ["sky.jpg"]
+
+
+def test_an_rgb_original_is_shown_as_the_camera_rendered_it(process: Process, tmp_path: Path) -> None:
+    pixels = np.zeros((48, 64, 3), np.uint8)
+    pixels[:, 32:] = (200, 40, 90)
+    frame = Frame(1, AT, AT, 1, pixels, PixelFormat(PixelKind.RGB), Controls())
+    info = CameraInfo("replay", "test", 64, 48, frame.format, frozenset())
+    (tmp_path / "a.fits.fz").write_bytes(encode_original(frame, camera="north", sequence=1, station=STATION, info=info, software="test"))
+    types, _, _ = process.ask(type="develop", original=str(tmp_path / "a.fits.fz"), target=str(tmp_path / "a.jpg"), quality=95)
+    assert types == ["started", "developed"]
+    picture = simplejpeg.decode_jpeg((tmp_path / "a.jpg").read_bytes()).astype(int)
+    assert np.abs(picture[:, :28]).max() < 8
+    assert np.abs(picture[:, 36:] - (200, 40, 90)).max() < 8
 
 
 def test_quality_decides_the_size(process: Process, sky: Path, tmp_path: Path) -> None:
