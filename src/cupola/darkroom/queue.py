@@ -44,7 +44,8 @@ class DarkroomUnavailable(CupolaError):
         self.retry_in_s = retry_in_s
 
 
-CLOSED = DarkroomUnavailable("The darkroom is closed: Cupola is starting or closing.", None)
+def _closed() -> DarkroomUnavailable:
+    return DarkroomUnavailable("The darkroom is closed: Cupola is starting or closing.", None)
 
 
 @dataclass(slots=True)
@@ -145,7 +146,7 @@ class Darkroom:
                 except (StorageFull, StorageFailed) as error:  # the catalogue cannot be read or written
                     self._wait_for_disk(str(error))
         finally:
-            self._thumbs.refuse_all(CLOSED)
+            self._thumbs.refuse_all(_closed())
             await self._worker.end(ask_s=1.0)
             self._ended.set()
             self._ended = None
@@ -205,15 +206,16 @@ class Darkroom:
             return None
         finally:
             self._busy = False
-        self._broken.reset()
         if head["type"] == "developed":
+            self._broken.reset()
             return await self._developed(image, head)
         message: str = head["message"]
         match head["kind"]:
             case "storage_full" | "storage_failed":
                 self._later[image.id] = self._wait_for_disk(message)
-            case "installation":
+            case "installation":  # a new process may find it repaired
                 self._process_failed(message, image.camera)
+                await self._worker.end(ask_s=1.0)
             case _:
                 await self._failed(image, message)
 
@@ -302,7 +304,7 @@ class Darkroom:
         if (jpeg := self._thumbs.kept(file)) is not None:
             return jpeg
         if self._ended is None or self._stopping:
-            raise CLOSED
+            raise _closed()
         self._awake.set()
         try:
             return await asyncio.wait_for(self._thumbs.ask(file), THUMB_PATIENCE_S)

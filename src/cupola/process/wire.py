@@ -80,7 +80,8 @@ class Link:
                 self._socket.sendall(memoryview(payload)[sent - len(start) :])
             else:
                 self._socket.sendall(start)
-                self._socket.sendall(payload)
+                if payload:  # sending nothing would still fail when the server left after it had the head
+                    self._socket.sendall(payload)
 
     def receive(self) -> tuple[Head, bytearray] | None:
         """The next message, or None when the server is gone."""

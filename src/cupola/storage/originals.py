@@ -173,6 +173,7 @@ def read_original(path: Path) -> Original:
     Pixels come as stored: padding shifted out, so `facts.format.padding_bits` is 0. Raises StorageFailed
     when the file is not there, cut short, damaged (its checksums are compared) or not ours.
     """
+    load_encoder()
     facts = read_facts(path)
     try:
         with warnings.catch_warnings():
@@ -220,10 +221,13 @@ def _image_header(content: bytes) -> Mapping[str, Value]:
 
 def _sum_is_zero(unit: bytes) -> bool:
     """FITS 4.0, appendix J: the 32-bit ones' complement sum of a unit with a CHECKSUM card is all ones (minus zero)."""
-    words = array.array("I", unit)
-    if sys.byteorder == "little":
-        words.byteswap()
-    total = sum(words)
+    if (numpy := sys.modules.get("numpy")) is not None:  # 1 ms for 5 MB instead of 60, where it is loaded; the server does without
+        total = int(numpy.frombuffer(unit, ">u4").sum(dtype="u8"))
+    else:
+        words = array.array("I", unit)
+        if sys.byteorder == "little":
+            words.byteswap()
+        total = sum(words)
     while total >> 32:
         total = (total & 0xFFFFFFFF) + (total >> 32)
     return total == 0xFFFFFFFF
