@@ -45,7 +45,7 @@ def _noise(shape: tuple[int, ...], bits: int) -> Any:
     ],
 )
 def test_pixels_and_facts_come_back_exactly(tmp_path: Path, shape: tuple[int, ...], form: PixelFormat) -> None:
-    stored = _noise(shape, form.bits) if math.prod(shape) > 1 else np.array([[1023]], np.uint16)
+    stored: Any = _noise(shape, form.bits) if math.prod(shape) > 1 else np.array([[1023]], np.uint16)
     path = tmp_path / "a.fits.fz"
     path.write_bytes(_encoded(_frame(stored << form.padding_bits, form)))
     original = read_original(path)

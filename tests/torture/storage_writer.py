@@ -93,6 +93,8 @@ def judge(folder: Path, acked: Path) -> Verdict:
             verdict.corrupt += path.read_bytes() != expected
     with Catalogue(folder / "state" / "catalogue.sqlite") as catalogue:
         verdict.corrupt += catalogue.problem is not None
+        committed = {row.path: row.sha256 for row in catalogue.known_files(CAMERA).values()}
+        verdict.lost += sum(committed.get(name) != digest for name, digest in promised.items())  # before anything is adopted again
         report = reconcile(catalogue, root, CAMERA, STATION, full=False, queue=queue)
         again = reconcile(catalogue, root, CAMERA, STATION, full=True, queue=queue)
         verdict.adopted, verdict.deleted_tmp = len(report.adopted), len(report.deleted_tmp)

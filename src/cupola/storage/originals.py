@@ -4,9 +4,10 @@ Owns what a header says and how it is read back. Where the file lies and how it 
 the business of `files`. astropy and numpy are imported inside the functions that need them (0.4 s, 24 MB); the header
 alone is read without it, so the server can adopt an original cheaply.
 
-Measured on a 6.4 MP 12-bit frame with photon noise (two busy x86-64 cores): 117 ms in tiles of 260 rows, 155 in tiles
-of 64, 162 of 16, 400 of one; 112 of it is astropy's Rice code in C, which lets the interpreter lock go: no other thread
-waited longer than 6 ms. fitsio imports in 10 ms, but took 245 ms and held the lock all the while, which would stop the driver's thread.
+Measured on a 6.4 MP 12-bit frame with photon noise (one x86-64 core; up to 200 ms when others use the machine): 112 to 120 ms
+in tiles of 16 to 256 rows, 125 as one tile, about twice as much with a tile a row. 112 of it is astropy's Rice code in C,
+which lets the interpreter lock go: with tiles of 64 rows no other thread waited longer than 6 ms. fitsio imports in 10 ms,
+but took twice as long (223 to 310 ms) and held the lock all the while, which would stop the driver's thread.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from cupola.core.frame import Pixels
 
 Value = str | int | float | bool
-TILE_ROWS = 256
+TILE_ROWS = 64
 _BLOCK, _CARD, _TEXT = 2880, 80, 68
 
 

@@ -54,7 +54,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT""",
         "CREATE INDEX image_newest ON image (opened_at, id) WHERE acknowledged",
         "CREATE INDEX image_newest_of_camera ON image (camera, opened_at, id)",
-        "CREATE INDEX image_day ON image (camera, day)",
+        "CREATE INDEX image_day ON image (camera, day, acknowledged)",
         "CREATE INDEX image_session ON image (session) WHERE session IS NOT NULL",
         "CREATE INDEX image_undeveloped ON image (id) WHERE NOT developed AND NOT gave_up",
         """CREATE TABLE file (
