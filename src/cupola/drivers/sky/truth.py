@@ -28,9 +28,7 @@ class TruthWriter:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="truth")
         self._last: Future[None] | None = None
 
-    def write(
-        self, seq: int, opened_at: datetime, sky_s: float, applied: Controls, picture: Picture, other_e2: float, streaks: list[Streak]
-    ) -> None:
+    def write(self, seq: int, opened_at: datetime, sky_s: float, applied: Controls, picture: Picture, other_e2: float, streaks: list[Streak]) -> None:
         """Queue a frame's file. `other_e2` is the variance of dark and reading."""
         if self._last is not None and self._last.done():
             self._last.result()  # a folder that cannot be written is an error worth stopping for
