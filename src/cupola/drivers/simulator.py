@@ -127,7 +127,7 @@ class Simulator:
         shot = self._shoot(time.monotonic_ns(), self._controls)
         ended_ns = shot.opened_ns + round(_exposure_s(shot) * 1e9)
         abandoned = threading.Event()
-        future = worker.submit(self._render, scene, shot, lambda: abandoned.is_set())
+        future = worker.submit(self._render, scene, shot, abandoned.is_set)
         try:
             self._expose_until(ended_ns, shot, stop)
             rendered = self._result(future, stop)

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -121,11 +122,11 @@ def test_a_stream_keeps_the_pace_of_the_longer_of_exposure_and_readout(make_came
     camera.apply(Controls(exposure_s=0.01))
     frames = take(camera, 8)
     assert [f.seq for f in frames] == list(range(1, 9))
-    for earlier, later in zip(frames, frames[1:], strict=False):
+    for earlier, later in pairwise(frames):
         gap_s = (later.monotonic_ns - earlier.monotonic_ns) / 1e9
         assert gap_s == pytest.approx(0.05 * (1 + later.dropped_before), abs=1e-6)
         assert (later.opened_at - earlier.opened_at).total_seconds() == pytest.approx(gap_s, abs=0.01)
-    assert not any(np.array_equal(a.data, b.data) for a, b in zip(frames, frames[1:], strict=False))
+    assert not any(np.array_equal(a.data, b.data) for a, b in pairwise(frames))
 
 
 def test_a_stream_of_long_exposures_reads_out_while_it_exposes(make_camera: MakeCamera) -> None:
@@ -344,6 +345,7 @@ def test_a_hang_ignores_stop_and_interrupt_and_may_take_the_interpreter_along(op
         process.kill()
         process.wait(timeout=10)
         reader.join(5)
+        process.stdout.close()
 
 
 def test_unplugged_outlives_the_process_until_it_is_plugged_in(options: Options, make_camera: MakeCamera) -> None:

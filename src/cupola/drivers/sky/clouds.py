@@ -34,7 +34,7 @@ def sample(texture: Array, u: npt.NDArray[np.floating], v: npt.NDArray[np.floati
     i1, j1 = (i + 1) % size, (j + 1) % size
     top = texture[i, j] * (1 - fu) + texture[i, j1] * fu
     bottom = texture[i1, j] * (1 - fu) + texture[i1, j1] * fu
-    return top * (1 - fv) + bottom * fv
+    return (top * (1 - fv) + bottom * fv).astype(np.float32, copy=False)
 
 
 class Clouds:

@@ -17,8 +17,9 @@ _CIRCLE_FROM_DEG = 120.0  # a fisheye wider than this draws a circle on the sens
 class Lens:
     """An equidistant fisheye with a cubic distortion: r = R (t + d t³) / (1 + d), t = angle from the axis / half the field.
 
-    Beyond t = 1 (the corners of a narrow lens) it goes on straight. `field_of_view_deg` is the angle across the sensor's height (2R). d = -0.1 is near an equisolid lens, 0 ideal.
-    `azimuth_deg` is the compass direction the axis points to; at the zenith (`altitude_deg` 90) the one at the top of the picture.
+    Beyond t = 1 (the corners of a narrow lens) it goes on straight. `field_of_view_deg` is the angle across the sensor's
+    height (2R); d = -0.1 is near an equisolid lens, 0 ideal. `azimuth_deg` is the compass direction the axis points to; at the
+    zenith (`altitude_deg` 90) the one at the top of the picture.
     """
 
     def __init__(
@@ -30,7 +31,8 @@ class Lens:
         self.radius_px = height / 2
         self.distortion = distortion
         self.circle_px = self.radius_px if field_of_view_deg >= _CIRCLE_FROM_DEG else math.inf
-        farthest = math.radians(max(field_of_view_deg / 2 * 1.02, 0.0)) if math.isfinite(self.circle_px) else math.pi
+        corner = 1 + max(math.hypot(width, height) / height - 1, 0.0) * (1 + distortion) / (1 + 3 * distortion)  # in half fields
+        farthest = self.half_field * (1.02 if math.isfinite(self.circle_px) else corner)
         angles = np.linspace(0.0, min(farthest, math.pi), 4096)
         self._angles, self._radii = angles, self._radius(angles)
         self._dim_from_px = min(self.circle_px, math.hypot(width, height) / 2)

@@ -140,7 +140,7 @@ class Scene:
         for body, flux, through in ((lamps.sun, lamps.sun_flux, clear_to[0]), (lamps.moon, lamps.moon_flux, clear_to[1])):
             if flux.any():
                 coarse = coarse + light.glare(self._directions, body, flux * through)
-        coarse = coarse * (self._grasp * np.float32(exposure_s))
+        coarse = (coarse * (self._grasp * np.float32(exposure_s))).astype(np.float32, copy=False)
         seen = coarse[: self._open_nodes.shape[0], : self._open_nodes.shape[1]][self._open_nodes].mean(axis=1) * self.mosaic.share
         background = float(np.median(seen)) if len(seen) else 0.0
         noise = math.sqrt((float(np.percentile(seen, 10)) if len(seen) else 0.0) + read_noise_e**2)
@@ -176,10 +176,9 @@ class Scene:
             local = ephemeris.refract(local[up])
             x, y, visible = self.lens.project(local)
             up, local, x, y = up[visible], local[visible], x[visible], y[visible]
-            dimmed = (
-                self._dimmed(x, y, local, depth[np.rint(y / _STEP).astype(np.int64), np.rint(x / _STEP).astype(np.int64)])
-                * (10 ** (-0.4 * magnitude[up]) * self.electrons_per_flux * exposure_s / parts)[:, None]
-            )
+            before = depth[np.rint(y / _STEP).astype(np.int64), np.rint(x / _STEP).astype(np.int64)]
+            electrons_each = 10 ** (-0.4 * magnitude[up]) * self.electrons_per_flux * exposure_s / parts
+            dimmed = self._dimmed(x, y, local, before) * electrons_each[:, None]
             flux = (dimmed * colour[up]).astype(np.float32)
             total[up] += flux.mean(axis=1) * self.mosaic.share
             self.mosaic.points(electrons, x, y, flux, halo_above=600 * noise_e / parts)
@@ -201,7 +200,7 @@ class Scene:
         """Sun or moon as a disc of points; the moon's side away from `lit_from` is dark by its phase."""
         if not flux.any():
             return
-        across = max(6, min(math.ceil(2 * _DISC_RAD * self.lens.focal_px / 0.7), 300))
+        across = max(6, min(math.ceil(2 * _DISC_RAD * self.lens.focal_px / 0.7), 800))
         u, v = np.meshgrid(*(2 * [(np.arange(across) + 0.5) / across * 2 - 1]))
         inside = np.hypot(u, v) <= 1
         if lit_from is not None:

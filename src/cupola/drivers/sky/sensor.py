@@ -31,7 +31,6 @@ class Sensor:
         self.largest = 2**bits - 1
         self._full_well = float(options["full_well_e"])
         self._read_noise = float(options["read_noise_e"])
-        self._dtype = np.uint8 if bits == 8 else np.uint16
         kind = PixelKind.BAYER if options["bayer"] else PixelKind.MONO
         self.format = PixelFormat(kind, bits, options["bayer"], 0 if bits == 8 else 16 - bits, self.black)
         warmth = 2 ** ((options["temperature_c"] - 20.0) / _DARK_DOUBLES_C)
@@ -63,7 +62,7 @@ class Sensor:
 
     def read(self, electrons: Array, gain: float, rng: np.random.Generator) -> Pixels:
         """Samples of collected electrons, every random number fresh: what stills and long exposures get. (H, W) uint8 or uint16."""
-        out = np.empty(electrons.shape, self._dtype)
+        out = self._samples(electrons.shape)
         scale = np.float32(1 / self.electrons_per_adu(gain))
         for top in range(0, self.height, _ROWS):
             mean = electrons[top : top + _ROWS]
@@ -77,7 +76,7 @@ class Sensor:
 
     def reread(self, electrons: Array, gain: float, rng: np.random.Generator) -> Pixels:
         """Samples with noise out of a pool, each band of rows from another place of it: mean and variance are right, a fraction of the work."""
-        out = np.empty(electrons.shape, self._dtype)
+        out = self._samples(electrons.shape)
         scale, read_variance = np.float32(1 / self.electrons_per_adu(gain)), np.float32(self._read_noise**2)
         buffer = np.empty((_ROWS, self.width), np.float32)
         for top in range(0, self.height, _ROWS):
@@ -104,7 +103,14 @@ class Sensor:
         """Offset, round, clip and pad; spoils `adu`."""
         adu += np.float32(self.black + 0.5)
         np.clip(adu, 0, np.float32(self.largest), out=adu)
-        samples = adu.astype(self._dtype)
+        if self.format.bits == 8:
+            return adu.astype(np.uint8)
+        samples = adu.astype(np.uint16)
         if self.format.padding_bits:
-            samples <<= self.format.padding_bits
+            samples <<= np.uint16(self.format.padding_bits)
         return samples
+
+    def _samples(self, shape: tuple[int, ...]) -> Pixels:
+        if self.format.bits == 8:
+            return np.empty(shape, np.uint8)
+        return np.empty(shape, np.uint16)

