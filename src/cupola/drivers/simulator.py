@@ -22,7 +22,7 @@ from cupola.core.frame import CameraInfo, Capability, ControlRange, Controls, Fr
 from cupola.drivers.simulator_faults import Faults
 from cupola.drivers.sky import ephemeris
 from cupola.drivers.sky.scene import Picture, Scene, Streak
-from cupola.drivers.sky.sensor import Exposed, Sensor
+from cupola.drivers.sky.sensor import Sensor
 from cupola.drivers.sky.truth import TruthWriter
 
 _T = TypeVar("_T")
@@ -46,10 +46,10 @@ class _Shot:
 
 @dataclass(frozen=True, slots=True)
 class _Base:
-    """A rendered sky that the frames of a stream share."""
+    """A rendered sky, with dark current, that the frames of a stream share."""
 
     picture: Picture
-    exposed: Exposed
+    exposure_s: float
     sky_s: float
 
 
@@ -68,7 +68,7 @@ class Simulator:
     def __init__(self, options: Mapping[str, Any], station: Station) -> None:
         self._options, self._station = options, station
         self._serial = str(options.get("serial") or f"SIM-{options['seed']:08X}")
-        self._faults = Faults(options.get("faults") or {}, self._serial)
+        self.faults = Faults(options.get("faults") or {}, self._serial)
         self._controls = Controls()
         self._interrupted = threading.Event()
         self._count = 0
@@ -80,7 +80,7 @@ class Simulator:
     def open(self) -> CameraInfo:
         """Read the star catalogue and draw the view. Raises CameraNotFound while unplugged on purpose."""
         self.close()
-        self._faults.plug_in()
+        self.faults.plug_in()
         options = self._options
         now_s = time.time()
         opens_s = ephemeris.parse_sky_time(options["sky_time"], now_s, self._station.latitude, self._station.longitude)
@@ -127,11 +127,11 @@ class Simulator:
         shot = self._shoot(time.monotonic_ns(), self._controls)
         ended_ns = shot.opened_ns + round(_exposure_s(shot) * 1e9)
         abandoned = threading.Event()
-        future = worker.submit(self._render, scene, shot, lambda: abandoned.is_set())
+        future = worker.submit(self._render, scene, shot, abandoned.is_set)
         try:
             self._expose_until(ended_ns, shot, stop)
             rendered = self._result(future, stop)
-            readout_s = self._faults.readout_s(shot.number, self._options["readout_s"])
+            readout_s = self.faults.readout_s(shot.number, self._options["readout_s"])
             self._sleep_until(ended_ns + round(readout_s * 1e9), stop)
         finally:
             abandoned.set()
@@ -153,7 +153,7 @@ class Simulator:
                 if controls != self._controls:
                     controls, opens_ns = self._controls, time.monotonic_ns()
                 shot = self._shoot(opens_ns, controls)
-                readout_s = self._faults.readout_s(shot.number, self._options["readout_s"])
+                readout_s = self.faults.readout_s(shot.number, self._options["readout_s"])
                 ended_ns = opens_ns + round(_exposure_s(shot) * 1e9)
                 if _exposure_s(shot) < _POOLED_BELOW_S:
                     base, pending = self._refresh(scene, worker, shot, base, pending, stop)
@@ -189,7 +189,7 @@ class Simulator:
     def _opened(self) -> tuple[Scene, ThreadPoolExecutor]:
         if self._scene is None or self._worker is None:
             raise CameraLost(f"Simulated camera {self._serial} is not open.")
-        self._faults.check_plugged()
+        self.faults.check_plugged()
         return self._scene, self._worker
 
     def _shoot(self, opened_ns: int, controls: Controls) -> _Shot:
@@ -213,13 +213,13 @@ class Simulator:
         exposure_s = _exposure_s(shot)
         picture = scene.render(shot.sky_s, exposure_s, self._sensor.read_noise_e, cancelled)
         self._sensor.collect(picture.electrons, exposure_s)
-        return _Base(picture, self._sensor.expose(picture.electrons, exposure_s, shot.controls.gain or 0.0), shot.sky_s)
+        return _Base(picture, exposure_s, shot.sky_s)
 
     def _refresh(
         self, scene: Scene, worker: ThreadPoolExecutor, shot: _Shot, base: _Base | None, pending: Future[_Base] | None, stop: Stop
     ) -> tuple[_Base, Future[_Base] | None]:
-        """The sky for a frame of a stream: at once when settings changed, else drawn anew beside the stream when it has moved."""
-        if base is None or (base.exposed.exposure_s, base.exposed.gain) != (shot.controls.exposure_s, shot.controls.gain):
+        """The sky for a frame of a stream: at once when the exposure changed, else drawn anew beside the stream when it has moved."""
+        if base is None or base.exposure_s != _exposure_s(shot):
             if pending is not None:
                 pending.cancel()
             return self._result(worker.submit(self._base, scene, shot, stop.is_set), stop), None
@@ -231,17 +231,18 @@ class Simulator:
         return base, pending
 
     def _reread(self, scene: Scene, base: _Base, shot: _Shot, rng: np.random.Generator) -> _Rendered:
-        pixels = self._sensor.reread(base.exposed, rng)
+        gain = shot.controls.gain or 0.0
+        pixels = self._sensor.reread(base.picture.electrons, gain, rng)
         streaks = scene.streaks(shot.sky_s, _exposure_s(shot))
         if streaks:
             indices, electrons = np.concatenate([s.pixels for s in streaks]), np.concatenate([s.electrons for s in streaks])
-            self._sensor.add(pixels, base.exposed, indices, electrons, rng)
+            self._sensor.add(pixels, base.picture.electrons, gain, indices, electrons, rng)
         return _Rendered(pixels, base.picture, streaks)
 
     def _expose_until(self, ended_ns: int, shot: _Shot, stop: Stop) -> None:
-        if self._faults.strikes(shot.number):
+        if self.faults.strikes(shot.number):
             self._sleep_until((time.monotonic_ns() + ended_ns) // 2, stop)
-            self._faults.strike(shot.number)
+            self.faults.strike(shot.number)
         self._sleep_until(ended_ns, stop)
 
     def _sleep_until(self, moment_ns: int, stop: Stop) -> None:
@@ -268,13 +269,13 @@ class Simulator:
 
     def _deliver(self, shot: _Shot, rendered: _Rendered, dropped: int) -> Frame:
         pixels = rendered.pixels
-        if self._faults.frozen(shot.number) and self._frozen is not None:
+        if self.faults.frozen(shot.number) and self._frozen is not None:
             pixels = self._frozen
-        elif self._faults.freezes:
+        elif self.faults.freezes:
             self._frozen = pixels
         pixels.flags.writeable = False
         self._count = shot.number
-        self._faults.delivered(shot.number)
+        self.faults.delivered(shot.number)
         if self._truth is not None:
             other_e2 = self._sensor.dark_e(_exposure_s(shot)) + self._sensor.read_noise_e**2
             self._truth.write(shot.number, shot.opened_at, shot.sky_s, shot.controls, rendered.picture, other_e2, rendered.streaks)

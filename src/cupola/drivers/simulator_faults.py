@@ -40,12 +40,8 @@ class Faults:
             return
         since_s = self._unplugged_since_s()
         if since_s is not None and (self._replug_after_s is None or since_s < self._replug_after_s):
-            when = (
-                f"comes back in {self._replug_after_s - since_s:.0f} s"
-                if self._replug_after_s is not None
-                else f"comes back when {self.state_file} is removed"
-            )
-            raise CameraNotFound(f"Simulated camera {self._serial} is unplugged, as faults.unplug_after_frames asks for; it {when}.")
+            back = f"in {self._replug_after_s - since_s:.0f} s" if self._replug_after_s is not None else f"when {self.state_file} is removed"
+            raise CameraNotFound(f"Simulated camera {self._serial} is unplugged, as faults.unplug_after_frames asks for; it comes back {back}.")
         self.state_file.unlink(missing_ok=True)
         if self._unplug_after == 0:
             self._unplug()

@@ -16,11 +16,10 @@ _TEXELS_PER_HEIGHT = 40.0  # cloud base heights; one texel at the zenith is 1.4Â
 _WINDS = ((0.0020, 0.0007), (0.0012, -0.0004))  # cloud base heights a second: 10 m/s in 5 km
 
 
-def fractal(seed: int, texels: int = _TEXELS, slope: float = 1.7) -> Array:
-    """A periodic texture (texels, texels), mean 0, deviation 1, whose amplitude falls as frequency^-slope."""
+def fractal(seed: int, texels: int = _TEXELS, slope: float = 2.2) -> Array:
+    """A periodic texture (texels, texels), mean 0, deviation 1; its amplitude falls as frequency^-slope from an eighth of its width on."""
     rng = np.random.default_rng(seed)
-    frequency = np.hypot(np.fft.fftfreq(texels)[:, None], np.fft.rfftfreq(texels)[None, :])
-    frequency[0, 0] = np.inf
+    frequency = np.hypot(np.fft.fftfreq(texels)[:, None], np.fft.rfftfreq(texels)[None, :]) + 8 / texels
     spectrum = np.fft.rfft2(rng.standard_normal((texels, texels))) * frequency**-slope
     texture = np.fft.irfft2(spectrum, (texels, texels))
     return ((texture - texture.mean()) / texture.std()).astype(np.float32)
@@ -35,7 +34,7 @@ def sample(texture: Array, u: npt.NDArray[np.floating], v: npt.NDArray[np.floati
     i1, j1 = (i + 1) % size, (j + 1) % size
     top = texture[i, j] * (1 - fu) + texture[i, j1] * fu
     bottom = texture[i1, j] * (1 - fu) + texture[i1, j1] * fu
-    return top * (1 - fv) + bottom * fv
+    return (top * (1 - fv) + bottom * fv).astype(np.float32, copy=False)
 
 
 class Clouds:

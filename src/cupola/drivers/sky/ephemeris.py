@@ -87,11 +87,11 @@ def horizon(sky_s: float, latitude_deg: float, longitude_deg: float) -> Array:
 
 
 def refract(directions: Array) -> Array:
-    """Local unit vectors (N, 3) lifted by refraction (Meeus 16.4, Saemundsson); below -2° they stay where they are."""
+    """Local unit vectors (N, 3) lifted by refraction (Meeus 16.4, Saemundsson); it fades from -1° to -6°, so that nothing jumps as it sets."""
     altitude = np.degrees(np.arcsin(np.clip(directions[:, 2], -1.0, 1.0)))
-    safe = np.maximum(altitude, -2.0)
-    lift = 1.02 / np.tan(np.radians(safe + 10.3 / (safe + 5.11))) / 60.0
-    lifted = np.radians(altitude + np.where(altitude > -2.0, np.maximum(lift, 0.0), 0.0))
+    safe = np.maximum(altitude, -1.0)
+    lift = np.maximum(1.02 / np.tan(np.radians(safe + 10.3 / (safe + 5.11))) / 60.0, 0.0)
+    lifted = np.radians(altitude + lift * np.clip((altitude + 6.0) / 5.0, 0.0, 1.0))
     flat = np.maximum(np.hypot(directions[:, 0], directions[:, 1]), 1e-12)
     scale = np.cos(lifted) / flat
     return np.stack([directions[:, 0] * scale, directions[:, 1] * scale, np.sin(lifted)], axis=1)

@@ -17,8 +17,9 @@ _CIRCLE_FROM_DEG = 120.0  # a fisheye wider than this draws a circle on the sens
 class Lens:
     """An equidistant fisheye with a cubic distortion: r = R (t + d t³) / (1 + d), t = angle from the axis / half the field.
 
-    `field_of_view_deg` is the angle across the sensor's height (2R). d = -0.1 is near an equisolid lens, 0 ideal.
-    `azimuth_deg` is the compass direction the axis points to; at the zenith (`altitude_deg` 90) the one at the top of the picture.
+    Beyond t = 1 (the corners of a narrow lens) it goes on straight. `field_of_view_deg` is the angle across the sensor's
+    height (2R); d = -0.1 is near an equisolid lens, 0 ideal. `azimuth_deg` is the compass direction the axis points to; at the
+    zenith (`altitude_deg` 90) the one at the top of the picture.
     """
 
     def __init__(
@@ -30,19 +31,19 @@ class Lens:
         self.radius_px = height / 2
         self.distortion = distortion
         self.circle_px = self.radius_px if field_of_view_deg >= _CIRCLE_FROM_DEG else math.inf
-        farthest = math.radians(max(field_of_view_deg / 2 * 1.02, 0.0)) if math.isfinite(self.circle_px) else math.pi
+        corner = 1 + max(math.hypot(width, height) / height - 1, 0.0) * (1 + distortion) / (1 + 3 * distortion)  # in half fields
+        farthest = self.half_field * (1.02 if math.isfinite(self.circle_px) else corner)
         angles = np.linspace(0.0, min(farthest, math.pi), 4096)
-        radii = self._radius(angles)
-        rising = np.concatenate([[True], np.diff(radii) > 0])
-        end = len(angles) if rising.all() else int(np.argmin(rising))  # a strong negative distortion folds back: cut there
-        self._angles, self._radii = angles[:end], radii[:end]
+        self._angles, self._radii = angles, self._radius(angles)
+        self._dim_from_px = min(self.circle_px, math.hypot(width, height) / 2)
         self.focal_px = self.radius_px / self.half_field / (1 + distortion)  # on the axis
         self.aperture_cm2 = math.pi / 4 * (self.focal_px * PIXEL_PITCH_M * 100 / f_number) ** 2
         self.to_camera = self._mounting(math.radians(azimuth_deg), math.radians(altitude_deg))
 
     def _radius(self, angle: Array) -> Array:
         t = angle / self.half_field
-        return self.radius_px * (t + self.distortion * t**3) / (1 + self.distortion)
+        inner = np.minimum(t, 1.0)
+        return self.radius_px * (inner + self.distortion * inner**3 + (t - inner) * (1 + 3 * self.distortion)) / (1 + self.distortion)
 
     @staticmethod
     def _mounting(azimuth: float, altitude: float) -> Array:
@@ -77,16 +78,13 @@ class Lens:
         return camera @ self.to_camera
 
     def light_grasp(self, x: Array, y: Array) -> Array:
-        """Solid angle of the pixel at x, y in square arcseconds, times the vignetting (a mild 1 - 0.25 t⁴)."""
-        radius = np.hypot(x - self.centre_x, y - self.centre_y)
-        angle = np.maximum(np.interp(radius, self._radii, self._angles), 1e-4)
-        t = angle / self.half_field
+        """Solid angle of the pixel at x, y in square arcseconds, times `vignetting`."""
+        angle = np.maximum(np.interp(np.hypot(x - self.centre_x, y - self.centre_y), self._radii, self._angles), 1e-4)
+        t = np.minimum(angle / self.half_field, 1.0)
         slope = self.radius_px / self.half_field * (1 + 3 * self.distortion * t**2) / (1 + self.distortion)
-        solid = np.sin(angle) / np.maximum(self._radius(angle) * np.maximum(slope, 1e-3), 1e-9)
-        return solid * (180 * 3600 / math.pi) ** 2 * np.maximum(1 - 0.25 * np.minimum(t, 1.2) ** 4, 0.1)
+        return np.sin(angle) / (self._radius(angle) * slope) * (180 * 3600 / math.pi) ** 2 * self.vignetting(x, y)
 
     def vignetting(self, x: Array, y: Array) -> Array:
-        """The factor of `light_grasp` that dims point sources too."""
-        radius = np.hypot(x - self.centre_x, y - self.centre_y)
-        t = np.interp(radius, self._radii, self._angles) / self.half_field
-        return np.maximum(1 - 0.25 * np.minimum(t, 1.2) ** 4, 0.1)
+        """Share of the light that reaches x, y: a quarter is lost at the edge of the circle, or in the corners."""
+        share = np.hypot(x - self.centre_x, y - self.centre_y) / self._dim_from_px
+        return 1 - 0.25 * np.minimum(share, 1.0) ** 4

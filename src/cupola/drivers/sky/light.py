@@ -138,11 +138,8 @@ class SkyLight:
         lane = np.exp(-(((latitude - 1.5) / 3.5) ** 2) - (longitude / 75) ** 2) * np.clip(0.75 + 0.35 * texture, 0, 1)
         milky_way = band * np.clip(1 + 0.22 * texture, 0.3, 1.8) * (1 - 0.8 * lane)
         town = 7 * np.exp(-self._altitude / 7 - (self._azimuth_from(self._town) / 0.6) ** 2)
-        return (
-            _tint(_NIGHT_ZENITH * self._van_rhijn * dimmed, _AIRGLOW)
-            + _tint(_NIGHT_ZENITH * milky_way * dimmed, _GALAXY)
-            + _tint(_NIGHT_ZENITH * town, _TOWN)
-        )
+        glow = _tint(self._van_rhijn * dimmed, _AIRGLOW) + _tint(milky_way * dimmed, _GALAXY) + _tint(town, _TOWN)
+        return glow * np.float32(_NIGHT_ZENITH)
 
     def radiance(self, sky_s: float, light: Lamps, cloud_depth: Array) -> Array:
         """(..., 3) of the whole sky but sun, moon and stars themselves, with clouds before it.

@@ -60,9 +60,7 @@ class Mosaic:
             values *= flux.mean(axis=1)[:, None, None]
         else:
             channel = self.channels[(iy & 1)[:, :, None], (ix & 1)[:, None, :]]
-            values *= np.take_along_axis(
-                flux[:, None, :] * np.float32(self.share), channel.reshape(len(x), 1, -1).transpose(0, 2, 1), axis=2
-            ).reshape(values.shape)
+            values *= (flux * np.float32(self.share))[np.arange(len(x))[:, None, None], channel]
         pixels = np.clip(iy, 0, self.height - 1)[:, :, None] * self.width + np.clip(ix, 0, self.width - 1)[:, None, :]
         return pixels.reshape(-1), values.reshape(-1)
 

@@ -107,15 +107,19 @@ class Scene:
         skyline[-1] = skyline[0]
         shade = np.empty((height, width), np.uint8)
         columns = np.arange(width, dtype=np.float32) - np.float32(self.lens.centre_x)
-        node_x, share_x = np.arange(width) // _STEP, (np.arange(width) % _STEP / _STEP).astype(np.float32)[:, None]
+        ramp = np.arange(_STEP, dtype=np.float32) / _STEP
         for row in range(height):
             node, share = row // _STEP, np.float32(row % _STEP / _STEP)
             nodes = self._directions[node] * (1 - share) + self._directions[node + 1] * share
-            seen = nodes[node_x] * (1 - share_x) + nodes[node_x + 1] * share_x
-            value = np.where(np.hypot(columns, row - self.lens.centre_y) < self.lens.circle_px, 255.0, 0.0)
-            low = np.flatnonzero((seen[:, 2] < 0.25) & (value > 0))
-            bearing = np.arctan2(seen[low, 0], seen[low, 1]) % (2 * math.pi)
-            above = (seen[low, 2] - np.interp(bearing, azimuth, skyline)) * self.lens.focal_px + 0.5  # pixels, for a soft edge
+            up = (nodes[:-1, 2:] + (nodes[1:, 2:] - nodes[:-1, 2:]) * ramp).reshape(-1)[:width]
+            half_chord = math.sqrt(max(self.lens.circle_px**2 - (row - self.lens.centre_y) ** 2, 0.0))
+            inside = np.abs(columns) < half_chord
+            value = np.where(inside, np.float32(255), np.float32(0))
+            low = np.flatnonzero((up < 0.25) & inside)
+            along, left = low // _STEP, ramp[low % _STEP][:, None]
+            east_north = nodes[along, :2] * (1 - left) + nodes[along + 1, :2] * left
+            bearing = np.arctan2(east_north[:, 0], east_north[:, 1]) % (2 * math.pi)
+            above = (up[low] - np.interp(bearing, azimuth, skyline)) * self.lens.focal_px + 0.5  # pixels, for a soft edge
             value[low] *= _GROUND + (1 - _GROUND) * np.clip(above, 0, 1)
             shade[row] = value
         return shade
@@ -136,7 +140,7 @@ class Scene:
         for body, flux, through in ((lamps.sun, lamps.sun_flux, clear_to[0]), (lamps.moon, lamps.moon_flux, clear_to[1])):
             if flux.any():
                 coarse = coarse + light.glare(self._directions, body, flux * through)
-        coarse = coarse * (self._grasp * np.float32(exposure_s))
+        coarse = (coarse * (self._grasp * np.float32(exposure_s))).astype(np.float32, copy=False)
         seen = coarse[: self._open_nodes.shape[0], : self._open_nodes.shape[1]][self._open_nodes].mean(axis=1) * self.mosaic.share
         background = float(np.median(seen)) if len(seen) else 0.0
         noise = math.sqrt((float(np.percentile(seen, 10)) if len(seen) else 0.0) + read_noise_e**2)
@@ -157,7 +161,7 @@ class Scene:
         self, electrons: Array, sky_s: float, exposure_s: float, depth: Array, noise_e: float, cancelled: Callable[[], bool]
     ) -> SeenStars:
         per_flux = self.electrons_per_flux * self.mosaic.share * exposure_s
-        count = self.stars.brighter(2.5 * math.log10(max(per_flux / noise_e, 1e-9)))
+        count = self.stars.brighter(2.5 * math.log10(max(per_flux / (2 * noise_e), 1e-9)))
         directions, magnitude, colour = self.stars.direction[:count], self.stars.magnitude[:count], self.stars.colour[:count]
         motion_px = exposure_s * _SKY_TURNS_RAD_S * self.lens.focal_px
         parts = min(max(math.ceil(motion_px / 0.7), 1), 400)
@@ -172,7 +176,9 @@ class Scene:
             local = ephemeris.refract(local[up])
             x, y, visible = self.lens.project(local)
             up, local, x, y = up[visible], local[visible], x[visible], y[visible]
-            dimmed = self._dimmed(x, y, local, depth) * (10 ** (-0.4 * magnitude[up]) * self.electrons_per_flux * exposure_s / parts)[:, None]
+            before = depth[np.rint(y / _STEP).astype(np.int64), np.rint(x / _STEP).astype(np.int64)]
+            electrons_each = 10 ** (-0.4 * magnitude[up]) * self.electrons_per_flux * exposure_s / parts
+            dimmed = self._dimmed(x, y, local, before) * electrons_each[:, None]
             flux = (dimmed * colour[up]).astype(np.float32)
             total[up] += flux.mean(axis=1) * self.mosaic.share
             self.mosaic.points(electrons, x, y, flux, halo_above=600 * noise_e / parts)
@@ -183,11 +189,10 @@ class Scene:
     def _dimmed(
         self, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], local: npt.NDArray[np.float64], depth: Array
     ) -> npt.NDArray[np.float64]:
-        """(N, 3) of the light that air, clouds, lens, hills and trees leave of points."""
-        clouds = np.exp(-depth[np.rint(y / _STEP).astype(np.int64), np.rint(x / _STEP).astype(np.int64)])
+        """(N, 3) of the light that air, clouds (`depth` (N,) before each), lens, hills and trees leave of points."""
         row, column = np.rint(y).astype(np.int64), np.rint(x).astype(np.int64)
         shade = np.where(self._shade[row, column] > 128, self._shade[row, column] / 255.0, 0.0)
-        return light.transmission(local[:, 2]) * (clouds * shade * self.lens.vignetting(x, y))[:, None]
+        return light.transmission(local[:, 2]) * (np.exp(-depth) * shade * self.lens.vignetting(x, y))[:, None]
 
     def _disc(
         self, electrons: Array, body: ephemeris.Body, flux: npt.NDArray[np.float64], lit_from: npt.NDArray[np.float64] | None, phase_deg: float
@@ -195,7 +200,7 @@ class Scene:
         """Sun or moon as a disc of points; the moon's side away from `lit_from` is dark by its phase."""
         if not flux.any():
             return
-        across = max(6, min(math.ceil(2 * _DISC_RAD * self.lens.focal_px / 0.7), 300))
+        across = max(6, min(math.ceil(2 * _DISC_RAD * self.lens.focal_px / 0.7), 800))
         u, v = np.meshgrid(*(2 * [(np.arange(across) + 0.5) / across * 2 - 1]))
         inside = np.hypot(u, v) <= 1
         if lit_from is not None:
@@ -226,7 +231,7 @@ class Scene:
         if not visible.any():
             return None
         x, y, moments, local = x[visible], y[visible], moments[visible], local[visible]
-        depth = self._clouds.depth(self._directions, sky_s + exposure_s / 2)
+        depth = self._clouds.depth(local, sky_s + exposure_s / 2)
         each = event.flux(moments) * self.electrons_per_flux * (end - begin) / count
         flux = (self._dimmed(x, y, local, depth) * each[:, None] * np.asarray(event.colour)).astype(np.float32)
         pixels, electrons = self.mosaic.spread(x, y, flux)

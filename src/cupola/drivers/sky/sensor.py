@@ -7,7 +7,6 @@ the business of `scene`.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,16 +22,6 @@ _POOL = 1 << 20
 _DARK_DOUBLES_C = 6.0
 
 
-@dataclass(frozen=True, slots=True)
-class Exposed:
-    """One scene ready to be read again and again: mean and deviation of each sample in ADU, (H, W)."""
-
-    mean: Array
-    deviation: Array
-    exposure_s: float
-    gain: float
-
-
 class Sensor:
     """A CMOS sensor. The black level is a sixteenth of the range; at gain 0 the full well just fits into what is left."""
 
@@ -42,7 +31,6 @@ class Sensor:
         self.largest = 2**bits - 1
         self._full_well = float(options["full_well_e"])
         self._read_noise = float(options["read_noise_e"])
-        self._dtype = np.uint8 if bits == 8 else np.uint16
         kind = PixelKind.BAYER if options["bayer"] else PixelKind.MONO
         self.format = PixelFormat(kind, bits, options["bayer"], 0 if bits == 8 else 16 - bits, self.black)
         warmth = 2 ** ((options["temperature_c"] - 20.0) / _DARK_DOUBLES_C)
@@ -74,7 +62,7 @@ class Sensor:
 
     def read(self, electrons: Array, gain: float, rng: np.random.Generator) -> Pixels:
         """Samples of collected electrons, every random number fresh: what stills and long exposures get. (H, W) uint8 or uint16."""
-        out = np.empty(electrons.shape, self._dtype)
+        out = self._samples(electrons.shape)
         scale = np.float32(1 / self.electrons_per_adu(gain))
         for top in range(0, self.height, _ROWS):
             mean = electrons[top : top + _ROWS]
@@ -86,41 +74,43 @@ class Sensor:
             out[top : top + _ROWS] = self._digitise(value * scale)
         return out
 
-    def expose(self, electrons: Array, exposure_s: float, gain: float) -> Exposed:
-        """Prepare collected electrons for `reread`."""
-        scale = np.float32(1 / self.electrons_per_adu(gain))
-        deviation = electrons + np.float32(self._read_noise**2)
-        np.sqrt(deviation, out=deviation)
-        deviation *= scale
-        return Exposed(electrons * scale, deviation, exposure_s, gain)
-
-    def reread(self, exposed: Exposed, rng: np.random.Generator) -> Pixels:
-        """Samples with noise out of a pool, each band of rows from another place of it: mean and variance are right, a tenth of the work."""
-        out = np.empty(exposed.mean.shape, self._dtype)
-        value = np.empty((_ROWS, self.width), np.float32)
+    def reread(self, electrons: Array, gain: float, rng: np.random.Generator) -> Pixels:
+        """Samples with noise out of a pool, each band of rows from another place of it: mean and variance are right, a fraction of the work."""
+        out = self._samples(electrons.shape)
+        scale, read_variance = np.float32(1 / self.electrons_per_adu(gain)), np.float32(self._read_noise**2)
+        buffer = np.empty((_ROWS, self.width), np.float32)
         for top in range(0, self.height, _ROWS):
-            mean = exposed.mean[top : top + _ROWS]
-            part = value[: len(mean)]
+            mean = electrons[top : top + _ROWS]
+            value = buffer[: len(mean)]
             begin = int(rng.integers(_POOL))
-            np.multiply(exposed.deviation[top : top + _ROWS], self._pool[begin : begin + mean.size].reshape(mean.shape), out=part)
-            part += mean
-            out[top : top + _ROWS] = self._digitise(part)
+            np.add(mean, read_variance, out=value)
+            np.sqrt(value, out=value)
+            value *= self._pool[begin : begin + mean.size].reshape(mean.shape)
+            value += mean
+            value *= scale
+            out[top : top + _ROWS] = self._digitise(value)
         return out
 
-    def add(self, pixels: Pixels, exposed: Exposed, indices: npt.NDArray[np.int64], electrons: Array, rng: np.random.Generator) -> None:
-        """Let more light fall on some pixels (flat indices, with repetitions) of samples from `reread`, in place."""
+    def add(self, pixels: Pixels, electrons: Array, gain: float, indices: npt.NDArray[np.int64], more: Array, rng: np.random.Generator) -> None:
+        """Read again, in place, the pixels on which more light falls than `reread` was given (flat indices, with repetitions)."""
         places, where = np.unique(indices, return_inverse=True)
-        more = np.bincount(where, weights=electrons, minlength=len(places))
-        per_adu = self.electrons_per_adu(exposed.gain)
-        total = np.minimum(exposed.mean.reshape(-1)[places] * per_adu + more, 4 * self._full_well)
+        total = electrons.reshape(-1)[places] + np.bincount(where, weights=more, minlength=len(places))
+        total = np.minimum(total, 4 * self._full_well)
         value = total + np.sqrt(total + self._read_noise**2) * rng.standard_normal(len(places))
-        pixels.reshape(-1)[places] = self._digitise((value / per_adu).astype(np.float32))
+        pixels.reshape(-1)[places] = self._digitise((value / self.electrons_per_adu(gain)).astype(np.float32))
 
     def _digitise(self, adu: Array) -> Pixels:
         """Offset, round, clip and pad; spoils `adu`."""
         adu += np.float32(self.black + 0.5)
         np.clip(adu, 0, np.float32(self.largest), out=adu)
-        samples = adu.astype(self._dtype)
+        if self.format.bits == 8:
+            return adu.astype(np.uint8)
+        samples = adu.astype(np.uint16)
         if self.format.padding_bits:
-            samples <<= self.format.padding_bits
+            samples <<= np.uint16(self.format.padding_bits)
         return samples
+
+    def _samples(self, shape: tuple[int, ...]) -> Pixels:
+        if self.format.bits == 8:
+            return np.empty(shape, np.uint8)
+        return np.empty(shape, np.uint16)

