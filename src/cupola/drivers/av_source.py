@@ -7,6 +7,7 @@ import errno
 import os
 import select
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Literal
@@ -115,10 +116,12 @@ class AvSource:
         elif self.kind == "device":
             file_format = "v4l2"
             chosen = _device_options(options)
+        started_s = time.monotonic()
         try:
             return av.open(self.address, format=file_format, options=chosen, timeout=(self._timeout_s, self._timeout_s))
         except (OSError, av.error.FFmpegError, ValueError) as problem:
-            raise self._open_problem(problem, options) from problem
+            late = time.monotonic() - started_s >= self._timeout_s  # FFmpeg calls that many things
+            raise self._open_problem(TimeoutError() if late else problem, options) from problem
 
     def _reach(self) -> None:
         """Connect once by ourselves: FFmpeg can neither be interrupted while connecting nor say well why it failed."""
