@@ -17,6 +17,8 @@ import simplejpeg
 from cupola.core.errors import CameraLost, CameraNotFound, CameraUnresponsive, CaptureCancelled
 from cupola.core.frame import Capability, Frame, Packet, PixelKind, Station, Stop
 from cupola.drivers import mjpeg
+from cupola.drivers.abort import Abort
+from cupola.drivers.av_source import AvSource
 from cupola.drivers.decode import Decoder
 from cupola.drivers.video import Video
 from tests.drivers.sources import MULTIPART, VIDEO, ScriptedServer, jpeg, mjpeg_camera, part, rtsp_camera, sends, write_video
@@ -355,6 +357,15 @@ def test_files_come_as_annex_b_with_parameter_sets_at_each_keyframe(tmp_path: Pa
 def _kinds(data: bytes, codec: str = "h264") -> list[int]:
     kinds = [unit[0] & 0x1F if codec == "h264" else unit[0] >> 1 & 0x3F for unit in data.split(b"\0\0\1")[1:]]
     return [kind for kind in kinds if kind not in ((9, 6) if codec == "h264" else (35, 39))]
+
+
+def test_a_stream_that_tells_its_size_in_the_pictures_only_is_measured(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", frames=5)
+    source = AvSource(str(tmp_path / "a.mp4"), {}, Abort())
+    source.width = source.height = 0
+    first = next(source.pictures())
+    source.close()
+    assert (first.width, first.height) == (320, 240)
 
 
 def test_a_decoder_starts_again_at_a_keyframe_after_rubbish(tmp_path: Path) -> None:
