@@ -14,7 +14,7 @@ import av
 import numpy as np
 import pytest
 
-from tests.drivers.sources import SUPPORT, jpeg
+from tests.drivers.sources import SUPPORT, VIDEO, jpeg
 from tests.support.mjpeg_source import picture
 
 WIDTH, HEIGHT = 320, 240
@@ -58,7 +58,7 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def webcam(folder: Path, input_format: str, pictures: int = 10, **faults: str) -> Any:
-    options = {"source": str(folder / "video0"), "record": None, "input_format": input_format, "width": WIDTH, "height": HEIGHT, "fps": 30, "timeout_s": 2.0}
+    options = {**VIDEO, "source": str(folder / "video0"), "input_format": input_format, "width": WIDTH, "height": HEIGHT, "fps": 30, "timeout_s": 2.0}
     root = Path(__file__).parents[2]
     environment = {
         **os.environ, **faults, "LD_PRELOAD": str(folder / "fake.so"), "FAKE_PATH": str(folder / "video0"), "FAKE_DIR": str(folder), "FAKE_FPS": "30",

@@ -359,6 +359,18 @@ def _kinds(data: bytes, codec: str = "h264") -> list[int]:
     return [kind for kind in kinds if kind not in ((9, 6) if codec == "h264" else (35, 39))]
 
 
+def test_reordered_pictures_keep_the_facts_of_their_own_packets(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", frames=30, options={"bf": "3", "b_strategy": "0"})
+    packets: list[Packet] = taken(video(tmp_path / "a.mp4"), 25)
+    assert [packet.pts_s for packet in packets] != sorted(packet.pts_s or 0 for packet in packets), "no picture is reordered"
+    numbers = {packet.seq: round((packet.pts_s or 0) * 25) for packet in packets}
+    decoder = Decoder("h264")
+    shown = [frame for packet in packets if (frame := decoder.decode(packet))]
+    assert len(shown) > 10
+    offset = numbers[packets[0].seq]
+    assert all(read_barcode(frame.data) == numbers[frame.seq] - offset for frame in shown)
+
+
 def test_a_stream_that_tells_its_size_in_the_pictures_only_is_measured(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", frames=5)
     source = AvSource(str(tmp_path / "a.mp4"), {}, Abort())

@@ -226,8 +226,10 @@ class AvSource:
                 data = self._sets.complete(data)
             keyframe = self.codec == "jpeg" or whole.is_keyframe
             made = Packet(0, now, now, at_ns, self.codec, data, self.width, self.height, keyframe, pts_s, clock_synced=clock_synced())
-            if keyframe and not self.width and (decoded := Decoder(self.codec).decode(made)):
-                self.width, self.height = decoded.width, decoded.height  # a camera that tells its size in the pictures only
+            if keyframe and not self.width:  # a camera that tells its size in the pictures only
+                decoder = Decoder(self.codec)
+                decoder.decode(made)
+                self.width, self.height = decoder.size
                 made = replace(made, width=self.width, height=self.height)
             yield made
 

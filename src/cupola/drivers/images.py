@@ -73,7 +73,7 @@ def _fits(path: Path, facts: Mapping[str, Any]) -> Frame:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", AstropyWarning)  # a file cut short is only warned about
-            with fits.open(path, memmap=False) as units:
+            with path.open("rb") as file, fits.open(file, memmap=False) as units:
                 every: list[Any] = list(units)
                 unit = next((one for one in every if one.data is not None and one.data.ndim == 2), None)
                 if unit is None:
