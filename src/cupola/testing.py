@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from datetime import UTC, timedelta
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 import pytest
@@ -165,7 +165,7 @@ class DriverContract(ABC):
                 pictures += islice(stream, 2)
             pictures.append(camera.expose(Stop()))
         assert len(pictures) == 6
-        assert all(one.seq < other.seq for one, other in zip(pictures, pictures[1:], strict=False))
+        assert all(one.seq < other.seq for one, other in pairwise(pictures))
 
     def test_a_stop_set_before_ends_everything_at_once(self, camera: Camera) -> None:
         stop = Stop()
@@ -283,7 +283,7 @@ def _generator(camera: Camera, stop: Stop) -> Generator[Frame | Packet, None, No
 
 
 def _check_order(pictures: list[Frame | Packet]) -> None:
-    for one, other in zip(pictures, pictures[1:], strict=False):
+    for one, other in pairwise(pictures):
         assert one.seq < other.seq
         assert one.monotonic_ns <= other.monotonic_ns
         if one.clock_synced and other.clock_synced:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import av
 import numpy as np
 import simplejpeg
 
+from cupola.core.frame import Station, Stop
+from cupola.drivers.video import Video
 from tests.support.mjpeg_source import picture
 
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -121,3 +124,17 @@ def write_video(path: Path, codec: str = "libx264", frames: int = 50, fps: int =
             frame.pts, frame.time_base = number, Fraction(1, fps)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+
+
+def video(source: str | Path, **options: Any) -> Video:
+    return Video({**VIDEO, "source": str(source), **options}, Station())
+
+
+def taken(camera: Video, count: int) -> list[Any]:
+    """Open, take that many pictures of the stream, close."""
+    try:
+        camera.open()
+        with contextlib.closing(camera.stream(Stop())) as stream:
+            return list(islice(stream, count))
+    finally:
+        camera.close()

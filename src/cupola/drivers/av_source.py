@@ -7,6 +7,7 @@ import errno
 import os
 import select
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Literal
@@ -22,7 +23,7 @@ from cupola.core.errors import CameraBusy, CameraLost, CameraNotFound, CameraUnr
 from cupola.core.frame import Codec, Packet
 from cupola.drivers.abort import Abort, connect, shut_down_connections_to, without_password
 from cupola.drivers.annexb import ParameterSets
-from cupola.drivers.decode import Pixels
+from cupola.drivers.decode import Decoder, Pixels
 from cupola.drivers.feed import Picture
 from cupola.drivers.jpeg import BadJpeg, inspect
 from cupola.drivers.mjpeg import unreachable
@@ -34,7 +35,7 @@ _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443, "rtmp": 1935}
 _MAX_BAD_IN_A_ROW = 50
 _DEVICE_POLL_S = 0.1
 _UNKNOWN_DEVICE_POLL_S = 0.004
-LOW_LATENCY = {"fflags": "nobuffer", "flags": "low_delay", "max_delay": "0", "analyzeduration": "500000", "fpsprobesize": "0"}
+LOW_LATENCY = {"flags": "low_delay", "max_delay": "0", "analyzeduration": "100000", "fpsprobesize": "0"}  # no nobuffer: it drops the first keyframe
 
 Kind = Literal["network", "device", "file"]
 
@@ -115,10 +116,12 @@ class AvSource:
         elif self.kind == "device":
             file_format = "v4l2"
             chosen = _device_options(options)
+        started_s = time.monotonic()
         try:
             return av.open(self.address, format=file_format, options=chosen, timeout=(self._timeout_s, self._timeout_s))
         except (OSError, av.error.FFmpegError, ValueError) as problem:
-            raise self._open_problem(problem, options) from problem
+            late = time.monotonic() - started_s >= self._timeout_s  # FFmpeg calls that many things
+            raise self._open_problem(TimeoutError() if late else problem, options) from problem
 
     def _reach(self) -> None:
         """Connect once by ourselves: FFmpeg can neither be interrupted while connecting nor say well why it failed."""
@@ -222,7 +225,13 @@ class AvSource:
             elif whole.is_keyframe:
                 data = self._sets.complete(data)
             keyframe = self.codec == "jpeg" or whole.is_keyframe
-            yield Packet(0, now, now, at_ns, self.codec, data, self.width, self.height, keyframe, pts_s, clock_synced=clock_synced())
+            made = Packet(0, now, now, at_ns, self.codec, data, self.width, self.height, keyframe, pts_s, clock_synced=clock_synced())
+            if keyframe and not self.width:  # a camera that tells its size in the pictures only
+                decoder = Decoder(self.codec)
+                decoder.decode(made)
+                self.width, self.height = decoder.size
+                made = replace(made, width=self.width, height=self.height)
+            yield made
 
     def _prepare_annex_b(self, codec: Literal["h264", "h265"], extradata: bytes | None) -> None:
         self._sets = ParameterSets(codec, extradata)

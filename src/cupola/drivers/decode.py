@@ -17,6 +17,7 @@ from av.video.reformatter import VideoReformatter
 from cupola.core.frame import Frame, Packet, PixelFormat, PixelKind
 
 _SHARED_FACTS = ("seq", "opened_at", "ended_at", "monotonic_ns", "applied", "clock_synced", "generation", "dropped_before")
+_MOST_REORDERED = 32  # pictures a decoder may hold back (H.264 and H.265 allow 16)
 _NAMES = {"h264": "h264", "h265": "hevc", "jpeg": "mjpeg"}
 _YUV420 = frozenset({"yuv420p", "yuvj420p", "nv12", "nv21", "yuv420p10le", "p010le"})
 _YUV422 = frozenset({"yuv422p", "yuvj422p", "yuyv422", "uyvy422", "yvyu422", "yuv422p10le"})
@@ -32,9 +33,16 @@ class Decoder:
         self._codec = codec
         self._context: Any = None
         self._pixels = Pixels()
+        self._count = 0
+        self._begun: dict[int, Packet] = {}  # packets whose picture has not come out yet, by their number
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels, known from the first keyframe on; (0, 0) before."""
+        return (self._context.width, self._context.height) if self._context else (0, 0)
 
     def decode(self, packet: Packet) -> Frame | None:
-        """The newest picture that this packet completes, with the packet's facts.
+        """The newest picture that this packet completes, with the facts of the packet it came in.
 
         None before the first keyframe, after a broken packet until the next one, and while pictures are reordered.
         """
@@ -44,11 +52,19 @@ class Decoder:
             self._context = av.CodecContext.create(_NAMES[self._codec], "r")
             self._context.thread_count = 1
             self._context.flags |= Flags.low_delay
+            self._begun.clear()
+        self._count += 1
+        raw = av.Packet(packet.data)
+        raw.pts = self._count
+        self._begun[self._count] = packet
+        if len(self._begun) > _MOST_REORDERED:
+            del self._begun[min(self._begun)]
         try:
-            pictures = self._context.decode(av.Packet(packet.data))
+            pictures = self._context.decode(raw)
         except FFmpegError:
             self._context = None
             return None
+<<<<<<< HEAD
         return self._frame(pictures, packet)
 
     def still(self, packet: Packet) -> Frame | None:
@@ -63,10 +79,12 @@ class Decoder:
         return frame
 
     def _frame(self, pictures: Any, packet: Packet) -> Frame | None:
+=======
+        origin = [self._begun.pop(picture.pts, packet) for picture in pictures]
+>>>>>>> video
         if not pictures or pictures[-1].is_corrupt:
             return None
-        facts = {field: getattr(packet, field) for field in _SHARED_FACTS}
-        return self._pixels.frame(pictures[-1], **facts)
+        return self._pixels.frame(pictures[-1], **{field: getattr(origin[-1], field) for field in _SHARED_FACTS})
 
 
 class Pixels:

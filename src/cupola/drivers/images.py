@@ -50,10 +50,10 @@ def read(path: Path) -> Frame | Packet:
 
 
 def _through_ffmpeg(path: Path, facts: Mapping[str, Any]) -> Frame:
-    import av  # noqa: PLC0415 - a folder of JPEG never needs it
-    import av.error  # noqa: PLC0415
+    import av
+    import av.error
 
-    from cupola.drivers.decode import Pixels  # noqa: PLC0415
+    from cupola.drivers.decode import Pixels
 
     try:
         with av.open(str(path)) as container:
@@ -65,15 +65,15 @@ def _through_ffmpeg(path: Path, facts: Mapping[str, Any]) -> Frame:
 
 
 def _fits(path: Path, facts: Mapping[str, Any]) -> Frame:
-    import warnings  # noqa: PLC0415
+    import warnings
 
-    from astropy.io import fits  # noqa: PLC0415 - heavy, and only for this format
-    from astropy.utils.exceptions import AstropyWarning  # noqa: PLC0415
+    from astropy.io import fits
+    from astropy.utils.exceptions import AstropyWarning
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", AstropyWarning)  # a file cut short is only warned about
-            with fits.open(path, memmap=False) as units:
+            with path.open("rb") as file, fits.open(file, memmap=False) as units:
                 every: list[Any] = list(units)
                 unit = next((one for one in every if one.data is not None and one.data.ndim == 2), None)
                 if unit is None:

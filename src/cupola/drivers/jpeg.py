@@ -4,12 +4,14 @@ Pictures of an MJPEG source are handed on untouched, so this is all that stands 
 one and every viewer. `decodes` is the thorough and dear check for those who can afford it.
 """
 
+import re
 from typing import NamedTuple
 
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
 _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # ITU T.81 table B.1: C4 = DHT, C8 reserved, CC = DAC
 _SOS = 0xDA
 _STANDALONE = frozenset(range(0xD0, 0xD8)) | {0x01}  # RSTn and TEM have no length
+_MARK_IN_SCAN = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]", re.DOTALL)  # in compressed data FF is followed by 00, or is a mark
 
 
 class BadJpeg(ValueError):
@@ -88,15 +90,11 @@ class EndFinder:
         """The offset just behind the end mark, or None while it has not come. `data` starts at SOI and only grows."""
         while True:
             if self._in_scan:
-                mark = data.find(b"\xff", self._at)
-                if mark < 0 or mark + 1 >= len(data):
-                    self._at = len(data) if mark < 0 else mark
+                mark = _MARK_IN_SCAN.search(data, self._at)
+                if mark is None:
+                    self._at = max(self._at, len(data) - 1)  # the first half of a mark may be there
                     return None
-                kind = data[mark + 1]
-                if kind in (0x00, 0xFF) or kind in _STANDALONE:
-                    self._at = mark + (1 if kind == 0xFF else 2)
-                    continue
-                self._at, self._in_scan = mark, False
+                self._at, self._in_scan = mark.start(), False
             if self._at + 2 > len(data):
                 return None
             kind = data[self._at + 1]

@@ -25,7 +25,7 @@ from cupola.drivers.jpeg import SOI, BadJpeg, EndFinder, inspect
 
 MAX_PART_BYTES = 32 << 20
 _MAX_HEADER_BYTES = 64 << 10
-_CHUNK_BYTES = 256 << 10
+_CHUNK_BYTES = 128 << 10
 _MAX_REDIRECTS = 3
 _MAX_BAD_IN_A_ROW = 50
 

@@ -73,7 +73,7 @@ class Film(Video):
     driver = "replay"
 
     def _open_source(self, address: str, abort: Abort) -> Source:
-        from cupola.drivers.recording import Recording  # noqa: PLC0415 - brings in FFmpeg, 38 MB
+        from cupola.drivers.recording import Recording
 
         return Recording(address, abort, self._options.get("rate_fps"), loop=bool(self._options.get("loop", True)))
 
