@@ -64,24 +64,21 @@ class Decoder:
         except FFmpegError:
             self._context = None
             return None
-<<<<<<< HEAD
-        return self._frame(pictures, packet)
+        return self._newest(pictures, packet)
 
-    def still(self, packet: Packet) -> Frame | None:
-        """The picture of a keyframe on its own; the decoder starts anew afterwards."""
-        frame = self.decode(packet)
+    def still(self, keyframe: Packet) -> Frame | None:
+        """The picture of a keyframe on its own; None when it is broken. The decoder starts anew afterwards."""
+        frame = self.decode(keyframe)
         if frame is None and self._context is not None:
             try:
-                frame = self._frame(self._context.decode(None), packet)
+                frame = self._newest(self._context.decode(None), keyframe)
             except FFmpegError:
                 frame = None
         self._context = None
         return frame
 
-    def _frame(self, pictures: Any, packet: Packet) -> Frame | None:
-=======
+    def _newest(self, pictures: list[VideoFrame], packet: Packet) -> Frame | None:
         origin = [self._begun.pop(picture.pts, packet) for picture in pictures]
->>>>>>> video
         if not pictures or pictures[-1].is_corrupt:
             return None
         return self._pixels.frame(pictures[-1], **{field: getattr(origin[-1], field) for field in _SHARED_FACTS})
