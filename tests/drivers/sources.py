@@ -1,5 +1,7 @@
 """Cameras for the tests of drivers: real servers in processes of their own, and one that misbehaves as told."""
 
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
+
 import contextlib
 import json
 import socket

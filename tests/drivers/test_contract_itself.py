@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ class Good(Replay):
     def expose(self, stop: Stop) -> Frame | Packet:
         return self.spoil(super().expose(stop))
 
-    def stream(self, stop: Stop) -> Iterator[Frame | Packet]:
+    def stream(self, stop: Stop) -> Generator[Frame | Packet, None, None]:
         for picture in super().stream(stop):
             yield self.spoil(picture)
 

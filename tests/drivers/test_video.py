@@ -14,7 +14,7 @@ import pytest
 import simplejpeg
 
 from cupola.core.errors import CameraLost, CameraNotFound, CameraUnresponsive, CaptureCancelled
-from cupola.core.frame import Stop
+from cupola.core.frame import Packet, Stop
 from cupola.drivers import mjpeg
 from cupola.drivers.video import Video
 from tests.drivers.sources import MULTIPART, VIDEO, ScriptedServer, jpeg, mjpeg_camera, part, rtsp_camera, sends, taken, video
@@ -299,7 +299,9 @@ def test_a_killed_rtsp_camera_is_lost_and_found_again() -> None:
         camera = video(said["/cam"], timeout_s=5.0)
         camera.open()
         stream = camera.stream(Stop())
-        assert next(stream).keyframe
+        first = next(stream)
+        assert isinstance(first, Packet)
+        assert first.keyframe
     with pytest.raises((CameraLost, CameraUnresponsive)):
         for _ in stream:
             pass

@@ -10,11 +10,11 @@ import json
 import sys
 import threading
 
-import gi
+import gi  # pyright: ignore[reportMissingImports]
 
 gi.require_version("Gst", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
+from gi.repository import GLib, Gst, GstRtspServer  # pyright: ignore[reportMissingImports]  # noqa: E402
 
 
 def main() -> None:

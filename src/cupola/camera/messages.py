@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from cupola.core.clock import iso_utc, parse_utc
 from cupola.core.frame import CameraInfo, Capability, ControlRange, Controls, Frame, Generation, Packet, PixelFormat, PixelKind
@@ -84,7 +84,7 @@ def packet_from(head: Mapping[str, Any], data: bytes | bytearray) -> Packet:
         codec=head["codec"],
         keyframe=head["keyframe"],
         pts_s=head["pts_s"],
-        data=data,
+        data=cast(bytes, data),  # a bytearray that nobody changes any more: not copied
     )
 
 
@@ -95,9 +95,10 @@ def info_head(info: CameraInfo) -> Head:
 def info_from(head: Mapping[str, Any]) -> CameraInfo:
     """The inverse of `info_head`, after JSON."""
     values: dict[str, Any] = {key: value for key, value in head.items() if key != "type"}
-    form: dict[str, Any] = values["format"]
-    roi = tuple(form["roi"]) if form["roi"] else None
-    values["format"] = PixelFormat(**{**form, "kind": PixelKind(form["kind"]), "roi": roi})
+    form: dict[str, Any] = dict(values["format"])
+    form["kind"] = PixelKind(form["kind"])
+    form["roi"] = tuple(form["roi"]) if form["roi"] else None
+    values["format"] = PixelFormat(**form)
     values["controls"] = {name: _range(limits) for name, limits in values["controls"].items()}
     values["capabilities"] = frozenset(map(Capability, values["capabilities"]))
     return CameraInfo(**values)

@@ -150,10 +150,10 @@ class Storer(threading.Thread):
         return jpg_path(self._root, self._camera, opened_at, self._sequence, self._station)
 
 
-def _whole_jpeg(packet: Packet) -> bytes | bytearray | memoryview:
+def _whole_jpeg(packet: Packet) -> bytes:
     """The packet's own bytes, if they decode: a still that is announced must be a picture."""
     if packet.codec == "jpeg":
-        import simplejpeg
+        import simplejpeg  # pyright: ignore[reportMissingTypeStubs]
 
         try:
             simplejpeg.decode_jpeg(bytes(packet.data), min_height=1, min_width=1, min_factor=8, strict=True)

@@ -127,7 +127,7 @@ class Packet:
     ended_at: datetime
     monotonic_ns: int
     codec: Codec
-    data: bytes | bytearray | memoryview
+    data: bytes
     width: int
     height: int
     keyframe: bool = True

@@ -78,7 +78,7 @@ class Decoder:
         return frame
 
     def _newest(self, pictures: list[VideoFrame], packet: Packet) -> Frame | None:
-        origin = [self._begun.pop(picture.pts, packet) for picture in pictures]
+        origin = [self._begun.pop(picture.pts or 0, packet) for picture in pictures]
         if not pictures or pictures[-1].is_corrupt:
             return None
         return self._pixels.frame(pictures[-1], **{field: getattr(origin[-1], field) for field in _SHARED_FACTS})

@@ -8,7 +8,7 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ class Replay:
         """The next image of the folder, or the picture the film shows now. Raises as `Camera.expose` does."""
         return self._opened().expose(stop)
 
-    def stream(self, stop: Stop) -> Iterator[Frame | Packet]:
+    def stream(self, stop: Stop) -> Generator[Frame | Packet, None, None]:
         """The images or the film at their pace; without `loop`, the end raises CameraLost."""
         return self._opened().stream(stop)
 
@@ -121,7 +121,7 @@ class Folder:
             raise CaptureCancelled("waiting for the next image was cancelled")
         return picture
 
-    def stream(self, stop: Stop) -> Iterator[Frame | Packet]:
+    def stream(self, stop: Stop) -> Generator[Frame | Packet, None, None]:
         self._interrupted.clear()
         while (picture := self._in_turn(stop)) is not None:
             yield picture

@@ -6,7 +6,7 @@ connecting and parsing of `mjpeg` (HTTP), `av_source` (everything else) and `rec
 
 import itertools
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -78,7 +78,7 @@ class Video:
                     return self._numbered(still)
         raise CaptureCancelled(f"waiting for a picture of {without_password(self._address())} was cancelled")
 
-    def stream(self, stop: Stop) -> Iterator[Frame | Packet]:
+    def stream(self, stop: Stop) -> Generator[Frame | Packet, None, None]:
         """Every picture as it comes, passed through where it is JPEG, H.264 or H.265, from a keyframe on."""
         with closing(self._connected().pictures(stop)) as pictures:
             for picture in pictures:
