@@ -115,6 +115,7 @@ class CameraSupervisor:
     def connect(self) -> None:
         """Want the camera open. A back-off that is under way is cut short."""
         self._wanted = True
+        self.retry_at = None  # no longer: it is now
         self._nudge.set()
 
     def disconnect(self) -> None:
@@ -127,6 +128,7 @@ class CameraSupervisor:
             async with asyncio.timeout(seconds):
                 while (
                     self.state in ("starting", "stopping")
+                    or (self._wanted and self.state == "recovering" and self.retry_at is None)
                     or (self._wanted and self.state == "stopped")
                     or (not self._wanted and self.state != "stopped")
                 ):
