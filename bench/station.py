@@ -22,7 +22,6 @@ import av
 import numpy as np
 import simplejpeg
 import yaml
-
 from tests.support.mjpeg_source import picture
 
 ROOT = Path(__file__).parents[1]
