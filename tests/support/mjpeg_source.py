@@ -3,7 +3,7 @@
 Run:   mjpeg_source.py [--size 640x360] [--fps 25] [--frames 100] [--port 0] [--no-length]
        /stream        multipart MJPEG from the frame of "now" on, none left out; --no-length: parts without Content-Length
        /frame/N.jpg   the very bytes of frame N
-Prints one line of JSON with its address when it is ready; ends when its standard input does, or on SIGTERM.
+Prints one line of JSON when it is ready, with its address and when frame 0 was due (CLOCK_MONOTONIC, s); ends when its standard input does, or on SIGTERM.
 
 Barcode: 19 cells in the top-left corner, each 1/20 of the width and 1/15 of the height: white guard, black
 guard, 16 bits (least first), even parity. It survives JPEG, H.264 and scaling.
@@ -111,7 +111,7 @@ def main() -> None:
     Handler.frames = [simplejpeg.encode_jpeg(picture(width, height, number), quality=85) for number in range(args.frames)]
     Handler.fps, Handler.with_length, Handler.started = args.fps, not args.no_length, time.monotonic()
     server = Server(("127.0.0.1", args.port), Handler)
-    print(json.dumps({"url": f"http://127.0.0.1:{server.server_port}/stream"}), flush=True)
+    print(json.dumps({"url": f"http://127.0.0.1:{server.server_port}/stream", "started": Handler.started}), flush=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     sys.stdin.read()
 

@@ -94,6 +94,7 @@ class Live(_Answer):
     width: int | None
     height: int | None
     dropped: int = Field(description="Frames the camera, the link or the encoder lost since start.")
+    encoded: int = Field(description="Live pictures that had to be encoded since the camera was opened; stands still while nobody watches.")
 
 
 class Problem(_Answer):

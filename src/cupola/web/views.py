@@ -148,6 +148,7 @@ async def camera_status(runtime: Runtime, camera: CameraSupervisor) -> models.Ca
             width=newest_live.width if newest_live else None,
             height=newest_live.height if newest_live else None,
             dropped=camera.beat.get("dropped", 0),
+            encoded=camera.beat.get("encoded", 0),
         ),
         undeveloped=undeveloped,
         temperature_c=camera.temperature_c,
