@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, HTMLResponse, Response
@@ -10,7 +11,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from cupola import __version__
-from cupola.web import events, live, problems
+from cupola.web import events, live, models, problems
 from cupola.web.guard import Guard
 from cupola.web.problems import problem
 from cupola.web.routes import cameras, captures, station
@@ -18,6 +19,18 @@ from cupola.web.runtime import NoSuchThing, Runtime
 
 STATIC = Path(__file__).parent / "static"
 NOT_BUILT = "<!doctype html><title>Cupola</title><p>The page is not built. Run <code>make setup</code> in the source folder. The API is described at <a href=/api/openapi.json>/api/openapi.json</a>."
+
+
+class _Api(FastAPI):
+    """Says in its document that every error is a problem document; FastAPI's own words for invalid input are not used."""
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            for operations in super().openapi()["paths"].values():
+                for operation in operations.values():
+                    content = operation["responses"]["default"]["content"]
+                    content["application/problem+json"] = content.pop("application/json")
+        return super().openapi()
 
 
 class _Page(StaticFiles):
@@ -32,7 +45,14 @@ class _Page(StaticFiles):
 
 
 def create_app(runtime: Runtime) -> FastAPI:
-    app = FastAPI(title="Cupola", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
+    app = _Api(
+        title="Cupola",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+        responses={"default": {"model": models.ProblemDetail, "description": "What was wrong, and what to do (RFC 9457)."}},
+    )
     app.state.runtime = runtime
     app.add_middleware(Guard)
     problems.install(app, runtime.log)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from fastapi import FastAPI, Request
@@ -10,6 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from cupola.core.errors import CameraBusy, CameraLost, CameraNotFound, CameraUnresponsive, CupolaError, InvalidSetting, NotAllowed, StorageFull
+from cupola.darkroom.queue import DarkroomUnavailable
 
 STATUS: dict[type[CupolaError], tuple[int, str]] = {
     InvalidSetting: (400, "A value cannot be used"),
@@ -18,6 +20,7 @@ STATUS: dict[type[CupolaError], tuple[int, str]] = {
     CameraNotFound: (503, "The camera cannot be reached"),
     CameraLost: (503, "The camera was lost"),
     CameraUnresponsive: (503, "The camera does not answer"),
+    DarkroomUnavailable: (503, "The darkroom does not work at the moment"),
     StorageFull: (507, "The disk is full"),
 }
 TITLES = {404: "Not found", 405: "This method is not for this address", 413: "Too large", 416: "No such part", 421: "Not for this host"}
@@ -35,7 +38,9 @@ def install(app: FastAPI, log: Callable[..., None]) -> None:
     async def ours(request: Request, error: CupolaError) -> JSONResponse:
         status, title = STATUS.get(type(error), (503, "This does not work at the moment"))
         field = error.field if isinstance(error, InvalidSetting) else None
-        return problem(status, title, str(error), field=field)
+        retry_in_s = error.retry_in_s if isinstance(error, DarkroomUnavailable) else None
+        headers = None if retry_in_s is None else {"Retry-After": str(max(1, math.ceil(retry_in_s)))}
+        return problem(status, title, str(error), field=field, headers=headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:

@@ -21,6 +21,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/status": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Status */
+        get: operations["status_api_status_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/cameras": {
         parameters: {
             query?: never;
@@ -55,6 +72,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/connect": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Connect First
+         * @description Open the only or the first camera; after a failure, try again at once.
+         */
+        post: operations["connect_first_api_connect_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/cameras/{cam}/connect": {
         parameters: {
             query?: never;
@@ -81,7 +118,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Disconnect */
+        /**
+         * Disconnect
+         * @description Close the camera; a running series of stills ends with it.
+         */
         post: operations["disconnect_api_cameras__cam__disconnect_post"];
         delete?: never;
         options?: never;
@@ -98,7 +138,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Start */
+        /**
+         * Start
+         * @description Begin a series of stills. One that runs already is replaced.
+         */
         post: operations["start_api_cameras__cam__start_post"];
         delete?: never;
         options?: never;
@@ -115,7 +158,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Stop */
+        /**
+         * Stop
+         * @description End the series of stills, and the exposure under way. The live view stays.
+         */
         post: operations["stop_api_cameras__cam__stop_post"];
         delete?: never;
         options?: never;
@@ -132,7 +178,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Snap */
+        /**
+         * Snap
+         * @description Take one still; answers when it is on disk and in the catalogue.
+         */
         post: operations["snap_api_cameras__cam__snap_post"];
         delete?: never;
         options?: never;
@@ -153,7 +202,10 @@ export interface paths {
         delete?: never;
         options?: never;
         head?: never;
-        /** Settings */
+        /**
+         * Settings
+         * @description Ask for other settings. They are applied soon, and visible in pictures after that.
+         */
         patch: operations["settings_api_cameras__cam__settings_patch"];
         trace?: never;
     };
@@ -164,7 +216,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Captures */
+        /**
+         * Captures
+         * @description Newest first. `next` of one page is `after` of the following.
+         */
         get: operations["captures_api_captures_get"];
         put?: never;
         post?: never;
@@ -174,15 +229,15 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/captures/{id}": {
+    "/api/captures/{number}": {
         parameters: {
             query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        /** Capture */
-        get: operations["capture_api_captures__id__get"];
+        /** One */
+        get: operations["one_api_captures__number__get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -191,15 +246,18 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/captures/{id}/thumb": {
+    "/api/captures/{number}/image": {
         parameters: {
             query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        /** Thumb */
-        get: operations["thumb_api_captures__id__thumb_get"];
+        /**
+         * Image
+         * @description The developed JPEG.
+         */
+        get: operations["image_api_captures__number__image_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -208,15 +266,18 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/captures/{id}/image": {
+    "/api/captures/{number}/raw": {
         parameters: {
             query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        /** Image */
-        get: operations["image_api_captures__id__image_get"];
+        /**
+         * Raw
+         * @description The original: FITS of a sensor. A camera that delivers JPEG has its original at /image.
+         */
+        get: operations["raw_api_captures__number__raw_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -225,15 +286,78 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/captures/{id}/raw": {
+    "/api/captures/{number}/thumb": {
         parameters: {
             query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        /** Raw */
-        get: operations["raw_api_captures__id__raw_get"];
+        /**
+         * Thumb
+         * @description The developed JPEG, small; 404 until it is developed.
+         */
+        get: operations["thumb_api_captures__number__thumb_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cameras/{cam}/latest.jpg": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Latest
+         * @description The newest developed still of a camera.
+         */
+        get: operations["latest_api_cameras__cam__latest_jpg_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cameras/{cam}/live.mjpg": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Live Stream
+         * @description Multipart JPEG, for browsers and programs without WebSocket.
+         */
+        get: operations["live_stream_api_cameras__cam__live_mjpg_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cameras/{cam}/live.jpg": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Live Picture
+         * @description One current picture, at most `max_age_s` old. Whoever asks counts as a viewer meanwhile.
+         */
+        get: operations["live_picture_api_cameras__cam__live_jpg_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -389,10 +513,18 @@ export interface components {
             /** Choices */
             choices?: number[] | null;
         };
-        /** HTTPValidationError */
-        HTTPValidationError: {
-            /** Detail */
-            detail?: components["schemas"]["ValidationError"][];
+        /** DarkroomStatus */
+        DarkroomStatus: {
+            /**
+             * State
+             * @description idle, developing, waiting (after a failure), stopped
+             */
+            state: string;
+            /**
+             * Waiting
+             * @description Originals that wait to be developed.
+             */
+            waiting: number;
         };
         /**
          * Health
@@ -455,7 +587,7 @@ export interface components {
             fps: number;
             /**
              * Age S
-             * @description Age of the newest frame, from shutter opening.
+             * @description Age of the newest live picture, from the opening of its shutter.
              */
             age_s: number | null;
             /** Stale */
@@ -626,18 +758,21 @@ export interface components {
             /** Count */
             count?: number | null;
         };
-        /** ValidationError */
-        ValidationError: {
-            /** Location */
-            loc: (string | number)[];
-            /** Message */
-            msg: string;
-            /** Error Type */
-            type: string;
-            /** Input */
-            input?: unknown;
-            /** Context */
-            ctx?: Record<string, never>;
+        /** StationStatus */
+        StationStatus: {
+            /** Station */
+            station: string;
+            /** Version */
+            version: string;
+            /** Uptime S */
+            uptime_s: number;
+            /** Disk Free Bytes */
+            disk_free_bytes: number;
+            /** Disk Free Percent */
+            disk_free_percent: number;
+            darkroom: components["schemas"]["DarkroomStatus"];
+            /** Cameras */
+            cameras: components["schemas"]["CameraStatus"][];
         };
         /** Values */
         Values: {
@@ -675,6 +810,44 @@ export interface operations {
                     "application/json": components["schemas"]["Health"];
                 };
             };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    status_api_status_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StationStatus"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
         };
     };
     cameras_api_cameras_get: {
@@ -693,6 +866,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["CameraList"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
                 };
             };
         };
@@ -717,49 +899,42 @@ export interface operations {
                     "application/json": components["schemas"]["CameraStatus"];
                 };
             };
-            /** @description Bad Request */
-            400: {
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["ProblemDetail"];
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
                 };
             };
-            /** @description Not Found */
-            404: {
+        };
+    };
+    connect_first_api_connect_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["ProblemDetail"];
+                    "application/json": components["schemas"]["CameraStatus"];
                 };
             };
-            /** @description Conflict */
-            409: {
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["ProblemDetail"];
-                };
-            };
-            /** @description Validation Error */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
-                };
-            };
-            /** @description Service Unavailable */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ProblemDetail"];
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
                 };
             };
         };
@@ -784,49 +959,13 @@ export interface operations {
                     "application/json": components["schemas"]["CameraStatus"];
                 };
             };
-            /** @description Bad Request */
-            400: {
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["ProblemDetail"];
-                };
-            };
-            /** @description Not Found */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ProblemDetail"];
-                };
-            };
-            /** @description Conflict */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ProblemDetail"];
-                };
-            };
-            /** @description Validation Error */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
-                };
-            };
-            /** @description Service Unavailable */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ProblemDetail"];
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
                 };
             };
         };
@@ -851,49 +990,13 @@ export interface operations {
                     "application/json": components["schemas"]["CameraStatus"];
                 };
             };
-            /** @description Bad Request */
-            400: {
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["ProblemDetail"];
-                };
-            };
-            /** @description Not Found */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ProblemDetail"];
-                };
-            };
-            /** @description Conflict */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ProblemDetail"];
-                };
-            };
-            /** @description Validation Error */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
-                };
-            };
-            /** @description Service Unavailable */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ProblemDetail"];
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
                 };
             };
         };
@@ -922,49 +1025,13 @@ export interface operations {
                     "application/json": components["schemas"]["CameraStatus"];
                 };
             };
-            /** @description Bad Request */
-            400: {
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["ProblemDetail"];
-                };
-            };
-            /** @description Not Found */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ProblemDetail"];
-                };
-            };
-            /** @description Conflict */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ProblemDetail"];
-                };
-            };
-            /** @description Validation Error */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
-                };
-            };
-            /** @description Service Unavailable */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ProblemDetail"];
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
                 };
             };
         };
@@ -989,49 +1056,13 @@ export interface operations {
                     "application/json": components["schemas"]["CameraStatus"];
                 };
             };
-            /** @description Bad Request */
-            400: {
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["ProblemDetail"];
-                };
-            };
-            /** @description Not Found */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ProblemDetail"];
-                };
-            };
-            /** @description Conflict */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ProblemDetail"];
-                };
-            };
-            /** @description Validation Error */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
-                };
-            };
-            /** @description Service Unavailable */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ProblemDetail"];
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
                 };
             };
         };
@@ -1060,49 +1091,13 @@ export interface operations {
                     "application/json": components["schemas"]["Capture"];
                 };
             };
-            /** @description Bad Request */
-            400: {
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["ProblemDetail"];
-                };
-            };
-            /** @description Not Found */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ProblemDetail"];
-                };
-            };
-            /** @description Conflict */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ProblemDetail"];
-                };
-            };
-            /** @description Validation Error */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
-                };
-            };
-            /** @description Service Unavailable */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ProblemDetail"];
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
                 };
             };
         };
@@ -1131,49 +1126,13 @@ export interface operations {
                     "application/json": components["schemas"]["SettingsAccepted"];
                 };
             };
-            /** @description Bad Request */
-            400: {
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["ProblemDetail"];
-                };
-            };
-            /** @description Not Found */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ProblemDetail"];
-                };
-            };
-            /** @description Conflict */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ProblemDetail"];
-                };
-            };
-            /** @description Validation Error */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
-                };
-            };
-            /** @description Service Unavailable */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ProblemDetail"];
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
                 };
             };
         };
@@ -1182,8 +1141,10 @@ export interface operations {
         parameters: {
             query?: {
                 camera?: string | null;
-                limit?: number;
+                from?: string | null;
+                to?: string | null;
                 after?: string | null;
+                limit?: number;
             };
             header?: never;
             path?: never;
@@ -1200,23 +1161,23 @@ export interface operations {
                     "application/json": components["schemas"]["CapturePage"];
                 };
             };
-            /** @description Validation Error */
-            422: {
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
                 };
             };
         };
     };
-    capture_api_captures__id__get: {
+    one_api_captures__number__get: {
         parameters: {
             query?: never;
             header?: never;
             path: {
-                id: number;
+                number: number;
             };
             cookie?: never;
         };
@@ -1231,59 +1192,23 @@ export interface operations {
                     "application/json": components["schemas"]["Capture"];
                 };
             };
-            /** @description Bad Request */
-            400: {
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["ProblemDetail"];
-                };
-            };
-            /** @description Not Found */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ProblemDetail"];
-                };
-            };
-            /** @description Conflict */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ProblemDetail"];
-                };
-            };
-            /** @description Validation Error */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
-                };
-            };
-            /** @description Service Unavailable */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ProblemDetail"];
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
                 };
             };
         };
     };
-    thumb_api_captures__id__thumb_get: {
+    image_api_captures__number__image_get: {
         parameters: {
             query?: never;
             header?: never;
             path: {
-                id: number;
+                number: number;
             };
             cookie?: never;
         };
@@ -1296,23 +1221,23 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description Validation Error */
-            422: {
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
                 };
             };
         };
     };
-    image_api_captures__id__image_get: {
+    raw_api_captures__number__raw_get: {
         parameters: {
             query?: never;
             header?: never;
             path: {
-                id: number;
+                number: number;
             };
             cookie?: never;
         };
@@ -1325,23 +1250,23 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description Validation Error */
-            422: {
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
                 };
             };
         };
     };
-    raw_api_captures__id__raw_get: {
+    thumb_api_captures__number__thumb_get: {
         parameters: {
             query?: never;
             header?: never;
             path: {
-                id: number;
+                number: number;
             };
             cookie?: never;
         };
@@ -1354,13 +1279,102 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description Validation Error */
-            422: {
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    latest_api_cameras__cam__latest_jpg_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                cam: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    live_stream_api_cameras__cam__live_mjpg_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                cam: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    live_picture_api_cameras__cam__live_jpg_get: {
+        parameters: {
+            query?: {
+                max_age_s?: number;
+            };
+            header?: never;
+            path: {
+                cam: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
                 };
             };
         };

@@ -1,0 +1,138 @@
+"""A whole station as its owner runs it: `cupola run` in folders of its own, on a free port."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+T = TypeVar("T")
+
+CONFIG = """
+station: {{name: teststation, latitude: 47.0, longitude: 8.0}}
+storage: {{root: images, min_free_percent: 0, reserve_mb: 1}}
+cameras:
+  - name: sky
+    driver: simulator
+    simulator: {{width: 320, height: 240, sky_time: night, readout_s: 0}}
+    live: {{exposure_s: 0.05, gain: 300}}
+    exposure: {{exposure_s: 0.05, gain: 200}}
+web: {{port: {port}, max_viewers: {max_viewers}}}
+logging: {{folder: logs}}
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """This one's, but with home and runtime folders below `folder`, so that stations and their commands do not meet."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("CUPOLA_")}
+    own |= {name: str(folder / "home") for name in ("HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR")}
+    return own | {"CUPOLA_RUNTIME_DIR": str(folder / "runtime"), "COLUMNS": "200", "NO_COLOR": "1"}
+
+
+def cupola(folder: Path, *arguments: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+    """One command, run in `folder`."""
+    command = [sys.executable, "-m", "cupola", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=timeout_s)
+
+
+def eventually(look: Callable[[], T], seconds: float = 20.0) -> T:
+    """The first true answer of `look`."""
+    end = time.monotonic() + seconds
+    while not (answer := look()):
+        assert time.monotonic() < end, f"not within {seconds} s; the last answer was {answer!r}"
+        time.sleep(0.02)
+    return answer
+
+
+@dataclass
+class RunningStation:
+    folder: Path
+    port: int
+    process: subprocess.Popen[bytes]
+    http: httpx.Client
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def images(self) -> Path:
+        return self.folder / "images"
+
+    def camera(self) -> dict[str, Any]:
+        return self.http.get("/api/cameras/sky").json()
+
+    def until(self, condition: Callable[[dict[str, Any]], Any], seconds: float = 20.0) -> dict[str, Any]:
+        """The camera's status as soon as `condition` holds for it."""
+
+        def look() -> dict[str, Any] | None:
+            status = self.camera()
+            return status if condition(status) else None
+
+        return eventually(look, seconds)  # type: ignore[return-value]
+
+    def open(self) -> None:
+        """The camera is open and free, whatever a test left behind."""
+        self.http.post("/api/cameras/sky/stop")
+        assert self.http.post("/api/cameras/sky/connect").json()["state"] == "running"
+
+    def snap(self) -> dict[str, Any]:
+        """One image, developed."""
+        self.open()
+        answer = self.http.post("/api/cameras/sky/snap", json={"exposure_s": 0.05})
+        assert answer.status_code == 200, answer.text
+        return eventually(lambda: (image := self.http.get(f"/api/captures/{answer.json()['id']}").json())["developed"] and image)
+
+    def cupola(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return cupola(self.folder, *arguments)
+
+    def json(self, *arguments: str) -> Any:
+        done = self.cupola(*arguments)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+
+@contextmanager
+def running_station(folder: Path, *, max_viewers: int = 5) -> Iterator[RunningStation]:
+    port = free_port()
+    (folder / "home").mkdir()
+    (folder / "cupola.yaml").write_text(CONFIG.format(port=port, max_viewers=max_viewers))
+    with (folder / "output").open("wb") as output:
+        command = [sys.executable, "-m", "cupola", "run", "--config", "cupola.yaml"]
+        process = subprocess.Popen(command, cwd=folder, env=environment(folder), stdout=output, stderr=subprocess.STDOUT)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as http:
+            station = RunningStation(folder, port, process, http)
+
+            def answers() -> bool:
+                assert process.poll() is None, (folder / "output").read_text()
+                try:
+                    return http.get("/api/health").json()["cameras"]["sky"] == "running"
+                except httpx.TransportError:
+                    return False
+
+            eventually(answers, 40)
+            yield station
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        finally:
+            process.kill()

@@ -1,0 +1,61 @@
+"""Whether the generated documents in the repository are in step with the code: `--write` makes them anew.
+
+These are ui/openapi.json, from which the page's types are made (`npm run types`), and docs/configuration.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "src"))
+
+
+def openapi() -> str:
+    """The OpenAPI document of the application. Routes need a runtime only once they are asked, so none runs here."""
+    from cupola.web.app import create_app
+
+    runtime = cast(Any, SimpleNamespace(log=lambda *_, **__: None))
+    return json.dumps(create_app(runtime).openapi(), indent=1, ensure_ascii=False) + "\n"
+
+
+def configuration() -> str:
+    from cupola.config.schema import markdown
+
+    return markdown()
+
+
+DOCUMENTS = {"ui/openapi.json": openapi, "docs/configuration.md": configuration}
+
+
+def stale(root: Path) -> dict[str, str]:
+    """Documents below `root` that differ from what the code makes: path → the text it should have."""
+    wanted = {name: make() for name, make in DOCUMENTS.items()}
+    return {name: text for name, text in wanted.items() if not (root / name).is_file() or (root / name).read_text("utf-8") != text}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """1 when a document is out of step, unless it was written anew."""
+    parser = argparse.ArgumentParser(description="Check that generated documents are in step with the code.")
+    parser.add_argument("--write", action="store_true", help="write those that are not")
+    parser.add_argument("--root", type=Path, default=ROOT, help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    found = stale(given.root)
+    for name, text in found.items():
+        if given.write:
+            (given.root / name).write_text(text, "utf-8")
+            print(f"{name}: written")
+        else:
+            print(f"{name} is out of step with the code. Run: python tools/check_docs.py --write", file=sys.stderr)
+    if given.write and "ui/openapi.json" in found:
+        print("Now make the page's types anew: python tools/build_ui.py --run types")
+    return 1 if found and not given.write else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
