@@ -268,6 +268,8 @@ class Exposer(threading.Thread):
 
     def _live_fits(self, now: float) -> bool:
         """Whether a live frame can be had before the next still is due."""
+        if not self._sinks.has_room():
+            return True  # a disk that stalls holds up the stills, never the live view
         if not self._serves_stills or self._plan is None or self._exhausted():
             return not (self._snaps and self._serves_stills)
         period = (self._wanted["live"][1].exposure_s or self._taken.exposure_s or 0.0) + self._readout_s

@@ -39,13 +39,19 @@ class TooManyViewers(NotAllowed):
     """All places are taken."""
 
 
+class NoCommonCodec(NotAllowed):
+    """The viewer takes nothing that the camera or Cupola can give."""
+
+
 @contextlib.contextmanager
 def seat(runtime: Runtime, camera: CameraSupervisor, accepted: tuple[str, ...]) -> Iterator[Viewer]:
-    """A viewer's place at a camera, given back at the end. Raises TooManyViewers."""
+    """A viewer's place at a camera, given back at the end. Raises TooManyViewers, NoCommonCodec."""
     limit = runtime.settings.web.max_viewers
     if runtime.viewers >= limit:
         raise TooManyViewers(f"All {limit} places for viewers are taken (web.max_viewers). Try again when somebody has left.")
-    codec = choose_codec(accepted, native_codec(camera)) or "jpeg"
+    codec = choose_codec(accepted, native_codec(camera))
+    if codec is None:
+        raise NoCommonCodec(f"Camera \"{camera.name}\" has {native_codec(camera)} and jpeg; accept={','.join(accepted)[:40]} has neither.")
     runtime.viewers += 1
     viewer = camera.hub.join(codec)
     try:
@@ -80,6 +86,8 @@ async def live_socket(socket: WebSocket, cam: str, accept: str = "jpeg") -> None
     except TooManyViewers as full:
         runtime.bus.publish(SessionEvent(camera=cam, action="refused", session_id=session, detail="full"))
         await socket.close(1013, str(full)[:120])
+    except NoCommonCodec as error:
+        await socket.close(1003, str(error)[:120])
     except NoSuchThing as error:
         await socket.close(4404, str(error)[:120])
 
