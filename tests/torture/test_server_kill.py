@@ -12,7 +12,7 @@ import pytest
 from tests.support.station import CAMERA, Listener, Station, sky, until
 
 pytestmark = pytest.mark.torture
-_KILLS = int(os.environ.get("CUPOLA_SERVER_KILLS", "5"))
+_KILLS = int(os.environ.get("CUPOLA_SERVER_KILLS", "3"))
 
 
 @pytest.mark.timeout(60 + 30 * _KILLS)
