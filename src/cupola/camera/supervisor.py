@@ -14,9 +14,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from cupola.camera.messages import IDLE_BUDGET_S, Mode, Plan, info_from, packet_from
+from cupola.camera.predecessor import wait_for_predecessor
 from cupola.camera.settings import CameraSettings, check_against
 from cupola.core.bus import Bus
 from cupola.core.clock import utc_now
@@ -216,6 +218,7 @@ class CameraSupervisor:
         self.retry_at = None
         self._lost, self._expires = None, time.monotonic() + START_BUDGET_S
         try:
+            await wait_for_predecessor(Path(self.spec.storage["lock"]), self.name, self._log, lambda: self._wanted and not self._ending)
             next_sequence = await self._archive.prepare(self.name)
             child = await Child.start("cupola.camera.process", name=self.name, on_message=self._heard, on_stderr=self._print)
         except (OSError, CupolaError) as error:

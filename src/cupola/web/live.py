@@ -51,7 +51,7 @@ def seat(runtime: Runtime, camera: CameraSupervisor, accepted: tuple[str, ...]) 
         raise TooManyViewers(f"All {limit} places for viewers are taken (web.max_viewers). Try again when somebody has left.")
     codec = choose_codec(accepted, native_codec(camera))
     if codec is None:
-        raise NoCommonCodec(f"Camera \"{camera.name}\" has {native_codec(camera)} and jpeg; accept={','.join(accepted)[:40]} has neither.")
+        raise NoCommonCodec(f'Camera "{camera.name}" has {native_codec(camera)} and jpeg; accept={",".join(accepted)[:40]} has neither.')
     runtime.viewers += 1
     viewer = camera.hub.join(codec)
     try:
