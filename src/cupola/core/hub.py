@@ -13,25 +13,32 @@ from collections.abc import Callable, Iterable, Iterator
 from cupola.core.clock import iso_utc, monotonic_ns
 from cupola.core.frame import Codec, Packet
 
+_BOUNDARY = b"\r\n--frame\r\n"
 GOP_QUEUE = 90  # packets: three seconds at 30 frames a second
+
+
+def _frame_head(size: int) -> bytes:
+    if size < 126:
+        return bytes((0x82, size))
+    return bytes((0x82, 126)) + size.to_bytes(2, "big") if size < 1 << 16 else bytes((0x82, 127)) + size.to_bytes(8, "big")
 
 
 class LivePacket:
     """A packet on its way to viewers, with its wire forms made on first use and shared by all."""
 
-    __slots__ = ("_message", "_part", "age_ms", "packet", "seq")
+    __slots__ = ("_chunk", "_frame", "age_ms", "packet", "seq")
 
     def __init__(self, packet: Packet, seq: int) -> None:
         self.packet = packet
         self.seq = seq
         self.age_ms = max(0.0, (monotonic_ns() - packet.monotonic_ns) / 1e6)
-        self._message: bytes | None = None
-        self._part: bytes | None = None
+        self._frame: bytes | None = None
+        self._chunk: bytes | None = None
 
     @property
-    def message(self) -> bytes:
-        """The WebSocket message: uint16 header length, JSON header, payload."""
-        if self._message is None:
+    def frame(self) -> bytes:
+        """The WebSocket message as one unmasked binary frame (RFC 6455, 5.2): uint16 header length, JSON header, payload."""
+        if self._frame is None:
             packet = self.packet
             header = json.dumps(
                 {
@@ -48,20 +55,22 @@ class LivePacket:
                 },
                 separators=(",", ":"),
             ).encode()
-            self._message = b"".join((len(header).to_bytes(2, "big"), header, packet.data))
-        return self._message
+            size = 2 + len(header) + len(packet.data)
+            self._frame = b"".join((_frame_head(size), len(header).to_bytes(2, "big"), header, packet.data))
+        return self._frame
 
     @property
-    def part(self) -> bytes:
-        """The part of a multipart/x-mixed-replace answer, behind whose boundary the next one follows."""
-        if self._part is None:
+    def chunk(self) -> bytes:
+        """The part of a multipart/x-mixed-replace answer, with the boundary behind which the next one follows, as one HTTP chunk."""
+        if self._chunk is None:
             packet = self.packet
             head = (
                 f"Content-Type: image/jpeg\r\nContent-Length: {len(packet.data)}\r\n"
                 f"X-Sequence: {self.seq}\r\nX-Opened-At: {iso_utc(packet.opened_at)}\r\n\r\n"
-            )
-            self._part = b"".join((head.encode(), packet.data, b"\r\n--frame\r\n"))
-        return self._part
+            ).encode()
+            size = len(head) + len(packet.data) + len(_BOUNDARY)
+            self._chunk = b"".join((b"%x\r\n" % size, head, packet.data, _BOUNDARY, b"\r\n"))
+        return self._chunk
 
 
 class Viewer:

@@ -27,6 +27,7 @@ from cupola.core.hub import LivePacket, Viewer, choose_codec
 from cupola.web.problems import problem
 from cupola.web.runtime import NoSuchThing, Runtime, runtime_of
 from cupola.web.views import live_state
+from cupola.web.wire import framed, writer_of
 
 SEND_TIMEOUT_S = 5.0
 STATE_TICK_S = 0.25
@@ -118,7 +119,7 @@ async def _send(socket: WebSocket, viewer: Viewer) -> None:
     while (item := await viewer.next()) is not None:
         viewer.sending_since = loop.time()
         if isinstance(item, LivePacket):
-            await socket.send_bytes(item.message)
+            await socket.send(framed(item.frame))
         else:
             await socket.send_text(item)
         viewer.sending_since = None
@@ -151,6 +152,7 @@ async def live_stream(request: Request, cam: str) -> Response:
     """Multipart JPEG, for browsers and programs without WebSocket."""
     runtime = runtime_of(request)
     camera = runtime.camera(cam)
+    write = writer_of(request.scope)
 
     async def parts() -> AsyncIterator[bytes]:
         with seat(runtime, camera, ("jpeg",)) as viewer:
@@ -160,7 +162,7 @@ async def live_stream(request: Request, cam: str) -> Response:
             while (item := await viewer.next()) is not None:
                 if isinstance(item, LivePacket):
                     viewer.sending_since = asyncio.get_running_loop().time()
-                    yield item.part
+                    await write(item.chunk)
                     viewer.sending_since = None
 
     if runtime.viewers >= runtime.settings.web.max_viewers:

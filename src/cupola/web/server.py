@@ -13,6 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from cupola.core.errors import ConfigError
+from cupola.web.wire import LiveHttp, LiveSocket
 
 MESSAGE_LIMIT = 64 * 1024
 STALLED_MS = 10_000
@@ -62,10 +63,10 @@ def make_server(app: FastAPI) -> Server:
         app,
         log_config=None,
         access_log=False,
-        ws="websockets-sansio",
+        ws=LiveSocket,
         ws_per_message_deflate=False,
         ws_max_size=MESSAGE_LIMIT,
-        http="httptools",
+        http=LiveHttp,
         lifespan="off",
         timeout_graceful_shutdown=2,
         timeout_keep_alive=30,
