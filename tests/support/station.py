@@ -89,9 +89,11 @@ class RunningStation:
         return eventually(look, seconds)  # type: ignore[return-value]
 
     def open(self) -> None:
-        """The camera is open and free, whatever a test left behind."""
+        """The camera is open and free with short exposures, whatever a test left behind."""
         self.http.post("/api/cameras/sky/stop")
         assert self.http.post("/api/cameras/sky/connect").json()["state"] == "running"
+        for mode in ("live", "still"):
+            assert self.http.patch("/api/cameras/sky/settings", json={"mode": mode, "exposure_s": 0.05}).status_code == 202
 
     def snap(self) -> dict[str, Any]:
         """One image, developed."""

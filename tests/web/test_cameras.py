@@ -59,7 +59,7 @@ def test_a_series_with_a_count_ends_by_itself(station: RunningStation) -> None:
 
 
 def test_stop_ends_an_endless_series_during_its_exposure(station: RunningStation) -> None:
-    station.http.post("/api/cameras/sky/start", json={"exposure_s": 200, "delay_s": 0})
+    station.http.post("/api/cameras/sky/start", json={"exposure_s": 200})
     station.until(lambda camera: camera["activity"]["kind"] == "exposing")
     assert station.http.post("/api/cameras/sky/stop").json()["session"] is None
     station.until(lambda camera: camera["activity"]["kind"] in ("idle", "live"))

@@ -8,6 +8,7 @@ class CupolaError(Exception):
     """Base of all errors that are meant for the owner of the station."""
 
     kind = "error"
+    retry_in_s: float | None = None  # when it is worth asking again, where that is known
 
 
 class ConfigError(CupolaError):

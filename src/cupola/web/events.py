@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
 
 from fastapi import APIRouter, WebSocket
-from starlette.websockets import WebSocketDisconnect
 
 from cupola.core.events import CameraChanged, Event, ImageCaptured, ImageDeveloped
 from cupola.web.runtime import Runtime, runtime_of
@@ -89,9 +87,8 @@ async def _send(socket: WebSocket, subscription: AsyncIterator[Event], text_of: 
 
 async def _until_gone(socket: WebSocket, sending: asyncio.Task[None]) -> None:
     async def listen() -> None:
-        with contextlib.suppress(WebSocketDisconnect):
-            while True:
-                await socket.receive_text()
+        while (await socket.receive())["type"] != "websocket.disconnect":
+            pass
 
     listening = asyncio.create_task(listen())
     await asyncio.wait({sending, listening}, return_when=asyncio.FIRST_COMPLETED)

@@ -16,7 +16,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, WebSocket
 from fastapi.responses import Response, StreamingResponse
-from starlette.websockets import WebSocketDisconnect
 
 from cupola.camera.supervisor import CameraSupervisor
 from cupola.core.clock import iso_utc, utc_now
@@ -38,6 +37,8 @@ router = APIRouter(tags=["live"])
 
 class TooManyViewers(NotAllowed):
     """All places are taken."""
+
+    retry_in_s = 10.0
 
 
 class NoCommonCodec(NotAllowed):
@@ -127,9 +128,8 @@ async def _send(socket: WebSocket, viewer: Viewer) -> None:
 
 async def _listen(socket: WebSocket) -> None:
     """Viewers have nothing to say yet; reading is how leaving is noticed."""
-    with contextlib.suppress(WebSocketDisconnect):
-        while True:
-            await socket.receive_text()
+    while (await socket.receive())["type"] != "websocket.disconnect":
+        pass
 
 
 async def tell_states(runtime: Runtime) -> None:

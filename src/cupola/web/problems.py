@@ -38,8 +38,7 @@ def install(app: FastAPI, log: Callable[..., None]) -> None:
     async def ours(request: Request, error: CupolaError) -> JSONResponse:
         status, title = STATUS.get(type(error), (503, "This does not work at the moment"))
         field = error.field if isinstance(error, InvalidSetting) else None
-        retry_in_s = error.retry_in_s if isinstance(error, DarkroomUnavailable) else None
-        headers = None if retry_in_s is None else {"Retry-After": str(max(1, math.ceil(retry_in_s)))}
+        headers = None if error.retry_in_s is None else {"Retry-After": str(max(1, math.ceil(error.retry_in_s)))}
         return problem(status, title, str(error), field=field, headers=headers)
 
     @app.exception_handler(RequestValidationError)
