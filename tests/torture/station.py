@@ -200,7 +200,8 @@ class Station:
         def settled() -> bool:
             status = self.get("/api/status")
             idle = all(camera["activity"]["kind"] in ("idle", "closed") and camera["session"] is None for camera in status["cameras"])
-            return idle and status["darkroom"]["waiting"] == 0
+            rows = sum(len(row["files"]) for row in self.captures())  # a still may be on its way to the disk, its row or its JPEG to come
+            return idle and status["darkroom"]["waiting"] == 0 and rows == len(self.visible())
 
         until(settled, 60, "cameras idle and everything developed")
 
