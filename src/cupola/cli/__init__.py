@@ -44,9 +44,8 @@ def cupola() -> None:
 def main() -> None:
     """Errors meant for people are printed as one message; exit 1 for a problem, 2 for wrong usage."""
     try:
-        cupola.main(standalone_mode=False)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
+        code = cupola.main(standalone_mode=False)  # a command's Exit comes back as its code
+        sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

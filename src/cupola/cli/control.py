@@ -129,7 +129,10 @@ def snap(camera: str | None, exposure: float | None, output: Path | None, as_jso
         with Console(stderr=True).status(f"exposing{f' {exposure:g} s' if exposure else ''} …"):
             image = _post(name, "snap", body, timeout_s=(exposure or 30) + 60)
     if output is not None:
-        output.write_bytes(_developed(image["id"]))
+        try:
+            output.write_bytes(_developed(image["id"]))
+        except OSError as error:
+            raise CupolaError(f"{output} cannot be written: {error.strerror}. The image itself is stored as number {image['id']}.") from None
     click.echo(json.dumps(image, indent=2) if as_json else f"{image['files'][0]['path']}{f' → {output}' if output else ''}")
 
 

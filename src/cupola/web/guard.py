@@ -6,6 +6,7 @@ browser on this machine, must not reach it all the same: the Host and the Origin
 
 from __future__ import annotations
 
+import contextlib
 import json
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -75,28 +76,30 @@ class Guard:
         return None
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        received, started = 0, False
+        received, started, large = 0, False, False
 
         async def limited() -> Message:
-            nonlocal received
+            nonlocal received, large
             message = await receive()
             received += len(message.get("body", b""))
             if received > BODY_LIMIT:
+                large = True
                 raise _TooLarge
             return message
 
         async def secured(message: Message) -> None:
             nonlocal started
+            if large and not started:
+                return  # the framework's own words about a body it could not read
             if message["type"] == "http.response.start":
                 started = True
                 message = {**message, "headers": [*message["headers"], *SECURITY_HEADERS]}
             await send(message)
 
-        try:
+        with contextlib.suppress(_TooLarge):
             await self._app(scope, limited, secured)
-        except _TooLarge:
-            if not started:
-                await _refuse(scope, receive, send, 413, "Too large", f"A request may have {BODY_LIMIT} bytes at most.")
+        if large and not started:
+            await _refuse(scope, receive, send, 413, "Too large", f"A request may have {BODY_LIMIT} bytes at most.")
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, title: str, detail: str) -> None:

@@ -1,0 +1,297 @@
+"""Every command as its user types it: with a running station, and without one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import simplejpeg
+import yaml
+from tests.support.station import CONFIG, RunningStation, cupola, environment, eventually, free_port, running_station
+
+from cupola.cli import COMMANDS
+
+NEED_A_STATION = [["status"], ["cameras"], ["connect"], ["disconnect"], ["start"], ["stop"], ["snap"]]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStation]:
+    with running_station(tmp_path_factory.mktemp("station")) as station:
+        yield station
+
+
+@pytest.fixture
+def station(running: RunningStation) -> RunningStation:
+    running.open()
+    return running
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path) -> Path:
+    """A folder without a configuration, on a machine without a running station."""
+    (tmp_path / "home").mkdir()
+    return tmp_path
+
+
+def test_help_lists_every_command_and_each_explains_itself(nowhere: Path) -> None:
+    whole = cupola(nowhere, "--help")
+    assert whole.returncode == 0
+    for name in COMMANDS:
+        assert f"\n  {name} " in whole.stdout
+        own = cupola(nowhere, name, "--help")
+        assert own.returncode == 0 and f"Usage: python -m cupola {name}" in own.stdout
+    assert cupola(nowhere, "--version").stdout.startswith("cupola, version ")
+
+
+@pytest.mark.parametrize("command", NEED_A_STATION)
+def test_without_a_station_a_command_says_how_to_start_one(nowhere: Path, command: list[str]) -> None:
+    done = cupola(nowhere, *command)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "not running" in done.stderr and "Start it with: cupola run" in done.stderr
+
+
+def test_a_station_that_died_without_a_word_is_noticed(nowhere: Path) -> None:
+    (nowhere / "runtime").mkdir()
+    (nowhere / "runtime" / "server.json").write_text(json.dumps({"url": f"http://127.0.0.1:{free_port()}", "pid": 1}))
+    done = cupola(nowhere, "status")
+    assert done.returncode == 1
+    assert "is gone" in done.stderr and "cupola run" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["run", "--port", "0"],
+        ["run", "--port", "x"],
+        ["start", "--count", "x"],
+        ["init", "--latitude", "91"],
+        ["config", "x"],
+    ],
+)
+def test_wrong_usage_exits_with_2(nowhere: Path, arguments: list[str]) -> None:
+    done = cupola(nowhere, *arguments)
+    assert done.returncode == 2, done
+    assert "Usage:" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_status_shows_the_camera_as_a_table_and_as_json(station: RunningStation) -> None:
+    shown = station.cupola("status")
+    assert shown.returncode == 0
+    assert "teststation" in shown.stdout and "sky" in shown.stdout and "running" in shown.stdout
+    told = station.json("status", "--json")
+    assert [camera["state"] for camera in told["cameras"]] == ["running"]
+
+
+def test_status_watch_goes_on_until_it_is_interrupted(station: RunningStation) -> None:
+    command = [sys.executable, "-m", "cupola", "status", "--watch", "--json"]
+    with subprocess.Popen(
+        command,
+        cwd=station.folder,
+        env=environment(station.folder) | {"PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        told = [json.loads(process.stdout.readline()) for _ in range(2)]
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    assert told[1]["uptime_s"] > told[0]["uptime_s"]
+    assert process.returncode in (1, 130, -signal.SIGINT)
+    assert "Traceback" not in errors
+
+
+def test_cameras_shows_what_each_is(station: RunningStation) -> None:
+    shown = station.cupola("cameras")
+    assert shown.returncode == 0 and "320×240 bayer 12 bit" in shown.stdout
+    assert station.json("cameras", "--json")[0]["info"]["width"] == 320
+
+
+def test_disconnect_and_connect_say_the_state_they_reached(station: RunningStation) -> None:
+    closed = station.cupola("disconnect", "sky")
+    assert (closed.returncode, closed.stdout) == (0, "sky: stopped, closed\n")
+    assert station.json("disconnect", "--json")["state"] == "stopped"
+    refused = station.cupola("snap")
+    assert refused.returncode == 1
+    assert "connect it first" in refused.stderr
+    opened = station.cupola("connect")
+    assert opened.returncode == 0 and opened.stdout.startswith("sky: running")
+    assert station.json("connect", "--json")["state"] == "running"
+
+
+def test_start_with_count_and_wait_returns_when_all_are_taken(station: RunningStation) -> None:
+    before = station.camera()["images_today"]
+    done = station.cupola("start", "--count", "3", "-e", "0.05", "--wait")
+    assert done.returncode == 0, done.stderr
+    assert "sky: running" in done.stdout and "of 3" in done.stdout
+    assert "3/3" in done.stderr
+    status = station.camera()
+    assert status["session"] is None and status["images_today"] == before + 3
+
+
+def test_start_and_stop_of_an_endless_series(station: RunningStation) -> None:
+    started = station.json("start", "sky", "-e", "0.05", "-d", "0.5", "-g", "150", "--json")["session"]
+    assert (started["exposure_s"], started["delay_s"], started["gain"], started["count"]) == (0.05, 0.5, 150, None)
+    station.until(lambda camera: camera["session"]["done"] >= 1)
+    assert station.json("stop", "--json")["session"] is None
+    assert station.cupola("stop").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["snap", "-e", "1000"], "0.0001 to 300 s"),
+        (["start", "-g", "-1"], "gain"),
+        (["snap", "nowhere"], "Configured: sky"),
+        (["start", "--count", "0"], "count"),
+        (["disconnect", "nowhere"], "Configured: sky"),
+    ],
+)
+def test_what_the_station_refuses_is_said_with_its_reason(station: RunningStation, arguments: list[str], named: str) -> None:
+    done = station.cupola(*arguments)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert named in done.stderr and "Traceback" not in done.stderr
+
+
+def test_snap_writes_the_developed_picture(station: RunningStation) -> None:
+    done = station.cupola("snap", "-e", "0.05", "-o", "picture.jpg")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("sky/") and done.stdout.endswith(" → picture.jpg\n")
+    data = (station.folder / "picture.jpg").read_bytes()
+    assert simplejpeg.decode_jpeg(data).shape == (240, 320, 3)
+    assert (station.images / done.stdout.split()[0]).is_file()
+    assert data == station.http.get("/api/cameras/sky/latest.jpg").content
+
+
+def test_snap_as_json_tells_the_stored_image(station: RunningStation) -> None:
+    image = station.json("snap", "-e", "0.05", "--json")
+    assert image["id"] == station.http.get("/api/captures?limit=1").json()["items"][0]["id"]
+
+
+def test_snap_into_a_folder_that_is_not_there_says_so(station: RunningStation) -> None:
+    done = station.cupola("snap", "-e", "0.05", "-o", "missing/picture.jpg")
+    assert done.returncode == 1
+    assert "missing/picture.jpg" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_port_in_use_is_said_before_anything_starts(nowhere: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = cupola(nowhere, "run", "--demo", "--port", str(port))
+    assert done.returncode == 1
+    assert f"Port {port} on 127.0.0.1 is in use" in done.stderr and "--port" in done.stderr
+    assert not (nowhere / "cupola-data").exists()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "example.org"])
+def test_a_host_others_could_reach_is_refused_with_the_reason(nowhere: Path, host: str) -> None:
+    done = cupola(nowhere, "run", "--demo", "--host", host, "--port", str(free_port()))
+    assert done.returncode == 1
+    assert f"web.host is {host}" in done.stderr and "no access control" in done.stderr and "ssh -L" in done.stderr
+
+
+def test_a_root_that_cannot_be_a_folder_is_named(nowhere: Path) -> None:
+    (nowhere / "cupola.yaml").write_text(CONFIG.format(port=free_port(), max_viewers=5))
+    (nowhere / "images").write_text("a file stands in the way")
+    done = cupola(nowhere, "run")
+    assert done.returncode == 1
+    assert "storage.root" in done.stderr and str(nowhere / "images") in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_missing_configuration_file_is_named(nowhere: Path) -> None:
+    done = cupola(nowhere, "run", "--config", "absent.yaml")
+    assert done.returncode == 1
+    assert "absent.yaml" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_run_ends_in_order_at_ctrl_c_and_takes_its_address_back(nowhere: Path) -> None:
+    (nowhere / "cupola.yaml").write_text(CONFIG.format(port=free_port(), max_viewers=5))
+    command = [sys.executable, "-m", "cupola", "run"]
+    address = nowhere / "runtime" / "server.json"
+    with subprocess.Popen(command, cwd=nowhere, env=environment(nowhere), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            eventually(address.is_file)
+            assert os.stat(address).st_mode & 0o077 == 0
+            process.send_signal(signal.SIGINT)
+            output, _ = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    assert process.returncode == 0, output
+    assert "Open http://127.0.0.1:" in output and "Traceback" not in output
+    assert not address.exists()
+
+
+def test_init_writes_a_file_that_check_accepts_and_never_overwrites(nowhere: Path) -> None:
+    made = cupola(nowhere, "init", "--station", "north", "--latitude", "52.5", "--longitude", "13.4")
+    assert made.returncode == 0 and "cupola run --config cupola.yaml" in made.stdout
+    text = (nowhere / "cupola.yaml").read_text()
+    assert yaml.safe_load(text)["station"]["name"] == "north"
+    checked = cupola(nowhere, "config", "check")
+    assert checked.returncode == 0 and "no problems" in checked.stdout
+    again = cupola(nowhere, "init", "--station", "south")
+    assert again.returncode == 1 and "cupola.yaml is there already" in again.stderr
+    assert (nowhere / "cupola.yaml").read_text() == text
+
+
+def test_init_refuses_a_name_no_station_can_have(nowhere: Path) -> None:
+    done = cupola(nowhere, "init", "--station", "a/b")
+    assert done.returncode == 1 and "station.name" in done.stderr
+    assert not (nowhere / "cupola.yaml").exists()
+
+
+BROKEN = """
+station: {latitude: 91, nmae: x}
+cameras:
+  - name: sky
+    driver: simulatr
+  - name: BAD NAME
+    driver: simulator
+    simulator: {width: 63}
+web: {port: 70000}
+"""
+
+
+def test_check_lists_all_problems_of_a_file_at_once(nowhere: Path) -> None:
+    (nowhere / "broken.yaml").write_text(BROKEN)
+    done = cupola(nowhere, "config", "check", "broken.yaml")
+    assert (done.returncode, done.stdout) == (1, "")
+    keys = ["station.latitude", "station.nmae", "cameras[0].driver", "cameras[1].name", "cameras[1].simulator.width", "web.port"]
+    for key in keys:
+        assert key in done.stderr
+    told = cupola(nowhere, "config", "check", "broken.yaml", "--json")
+    assert told.returncode == 1
+    assert sorted(problem["key_path"] for problem in json.loads(told.stdout)) == sorted(keys)
+
+
+@pytest.mark.parametrize("text", ["a: [", "\tb: 1", "- 1", "\0", "&a [*a]"])
+def test_check_explains_a_file_that_is_no_configuration(nowhere: Path, text: str) -> None:
+    (nowhere / "broken.yaml").write_text(text)
+    done = cupola(nowhere, "config", "check", "broken.yaml")
+    assert done.returncode == 1
+    assert "broken.yaml" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_show_prints_settings_that_check_accepts_with_secrets_hidden(nowhere: Path) -> None:
+    (nowhere / "door.yaml").write_text("cameras:\n  - {name: door, driver: video, video: {source: 'rtsp://viewer:hunter2@127.0.0.1/main'}}\n")
+    shown = cupola(nowhere, "config", "show", "door.yaml")
+    told = cupola(nowhere, "config", "show", "door.yaml", "--json")
+    assert shown.returncode == told.returncode == 0
+    assert yaml.safe_load(shown.stdout) == json.loads(told.stdout)
+    assert "hunter2" not in shown.stdout + told.stdout and "***" in shown.stdout
+    assert json.loads(cupola(nowhere, "config", "show", "--demo", "--json").stdout)["station"]["name"] == "demo"
+
+
+def test_schema_is_json_with_every_group(nowhere: Path) -> None:
+    done = cupola(nowhere, "config", "schema")
+    assert done.returncode == 0
+    assert {"station", "storage", "cameras", "web", "logging"} <= set(json.loads(done.stdout)["properties"])
