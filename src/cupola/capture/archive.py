@@ -53,8 +53,11 @@ class Archive:
         full = camera in self._to_check
         self._to_check.discard(camera)
         report = await asyncio.to_thread(reconcile, catalogue, self._root, camera, self._station, full=full, queue=self._queue, darkroom_busy=True)
+        uncounted = set(report.new_images)
         for row in report.adopted:
-            await self._sessions.stored(camera, row.session, row.opened_at)
+            if row.id in uncounted:  # once, though its original and its JPEG may both have been taken up; the others count already
+                uncounted.discard(row.id)
+                await self._sessions.stored(camera, row.session, row.opened_at)
             self._log("WARNING", f"Took up {row.files[0].path}, which was stored but not in the catalogue.", event="storage", camera=camera)
             if row.acknowledged:
                 self._announce(row)

@@ -28,6 +28,7 @@ class Report:
     deleted_tmp: list[str] = field(default_factory=list[str])
     deleted_queue: list[str] = field(default_factory=list[str])
     adopted: list[ImageRow] = field(default_factory=list[ImageRow])
+    new_images: set[int] = field(default_factory=set[int])  # ids of those adopted that had no row at all; the others only gained a file
     flagged_missing: list[str] = field(default_factory=list[str])
     found_again: list[str] = field(default_factory=list[str])
     problems: list[str] = field(default_factory=list[str])
@@ -143,6 +144,7 @@ class _Work:
                 image = self.catalogue.add_file(image.id, row, width=width, height=height)
             else:
                 image = self.catalogue.add_image(self._new_image(row, path, facts, size, day))
+                self.report.new_images.add(image.id)
             self.report.adopted.append(image)
         except StorageFull:
             raise
