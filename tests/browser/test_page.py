@@ -72,7 +72,7 @@ def _canvas(page: Page) -> str:
 def _pixels(page: Page) -> np.ndarray:
     """The screen, (H, W, 3) uint8."""
     with av.open(io.BytesIO(page.screenshot(type="png")), format="png_pipe") as container:
-        return next(container.decode(video=0)).to_ndarray(format="rgb24")
+        return next(container.decode(video=0)).to_ndarray(format="rgb24")  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_the_live_picture_moves_and_is_called_live(page: Page) -> None:

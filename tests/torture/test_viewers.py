@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from tests.support.station import CAMERA, DARKROOM, Listener, Station, sky, until
+from tests.torture.station import CAMERA, DARKROOM, Listener, Station, sky, until
 
 pytestmark = pytest.mark.torture
 STALLED = 50

@@ -209,7 +209,7 @@ def test_what_is_not_http_gets_an_error_and_harms_nobody(station: RunningStation
 @pytest.mark.parametrize(("retry_in_s", "header"), [(3.2, "4"), (0.0, "1"), (None, None)])
 async def test_a_darkroom_that_is_down_says_when_to_ask_again(retry_in_s: float | None, header: str | None) -> None:
     app = FastAPI()
-    problems.install(app, SimpleNamespace)
+    problems.install(app, SimpleNamespace)  # pyright: ignore[reportArgumentType]
 
     @app.get("/thumb")
     async def thumb() -> None:
