@@ -603,6 +603,11 @@ export interface components {
              * @description Frames the camera, the link or the encoder lost since start.
              */
             dropped: number;
+            /**
+             * Encoded
+             * @description Live pictures that had to be encoded since the camera was opened; stands still while nobody watches.
+             */
+            encoded: number;
         };
         /**
          * ModeSettings
