@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 
 from cupola import logs
-from cupola.camera.supervisor import CameraSpec, CameraSupervisor
+from cupola.camera.spec import CameraSpec
+from cupola.camera.supervisor import CameraSupervisor
 from cupola.capture.archive import Archive
 from cupola.capture.session import Request, Sessions
 from cupola.config.model import Camera, Settings

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from cupola.camera.messages import Plan
-from cupola.camera.supervisor import CameraSpec, CameraSupervisor
+from cupola.camera.spec import CameraSpec
+from cupola.camera.supervisor import CameraSupervisor
 from cupola.core.bus import Bus, Subscription
 from cupola.core.frame import Controls, Station
 from cupola.process.wire import Head

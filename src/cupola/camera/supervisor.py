@@ -11,21 +11,21 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal
 
-from cupola.camera.messages import IDLE_BUDGET_S, Mode, Plan, info_from, packet_from
+from cupola.camera.messages import IDLE_BUDGET_S, Mode, info_from, packet_from
 from cupola.camera.predecessor import wait_for_predecessor
 from cupola.camera.settings import CameraSettings, check_against
+from cupola.camera.spec import Archive, CameraSpec, Problem
 from cupola.core.bus import Bus
 from cupola.core.clock import utc_now
 from cupola.core.errors import CameraLost as CameraLostError
 from cupola.core.errors import CupolaError, NotAllowed
 from cupola.core.events import CameraConnected, CameraLost, CameraRecovered, SettingsApplied
-from cupola.core.frame import CameraInfo, Codec, Controls, Generation, Packet, Station
+from cupola.core.frame import CameraInfo, Codec, Controls, Generation, Packet
 from cupola.core.hub import FrameHub
 from cupola.process.child import Child
 from cupola.process.wire import Head
@@ -37,46 +37,6 @@ CLOSE_S = 5.0
 TICK_S = 0.25
 PRINTED_LINES = 200  # between two beats
 CAUSES = {"camera_not_found": "unreachable", "camera_busy": "busy", "camera_unresponsive": "hang", "camera_lost": "lost"}
-
-
-@dataclass(frozen=True, slots=True)
-class CameraSpec:
-    """What the configuration says of one camera, in plain types."""
-
-    name: str
-    driver: str
-    driver_path: str  # "module:Class"
-    options: Mapping[str, Any]
-    station: Station
-    storage: Mapping[str, Any]  # root, queue (None: originals are kept), lock
-    live_view: Mapping[str, Any]  # quality, fps_max, width_max
-    live: Controls
-    still: Controls
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    kind: str
-    message: str
-    since: datetime
-
-
-class Archive(Protocol):
-    """Where stills end up; see `capture.archive`."""
-
-    async def prepare(self, camera: str) -> int:
-        """Bring files and rows in step while nobody writes; the next sequence number."""
-        ...
-
-    async def captured(self, camera: str, head: Head) -> int:
-        """Make the row of a durable image and announce it; its id. Does not give up."""
-        ...
-
-    def failed(self, camera: str, head: Head) -> None: ...
-
-    def plan(self, camera: str) -> Plan | None:
-        """What is left of the running series of stills."""
-        ...
 
 
 class CameraSupervisor:

@@ -11,20 +11,20 @@ from cupola.capture.session import Sessions
 from cupola.core.bus import Bus
 from cupola.core.clock import parse_utc
 from cupola.core.errors import CupolaError
-from cupola.core.events import CaptureFailed, ImageCaptured, StorageFull
+from cupola.core.events import CaptureFailed, StorageFull
 from cupola.core.frame import Controls, Station
 from cupola.process.wire import Head
 from cupola.storage.catalogue import Catalogue
 from cupola.storage.files import day_of
 from cupola.storage.reconcile import reconcile
-from cupola.storage.rows import FileRow, ImageRow, NewImage
+from cupola.storage.rows import FileRow, ImageRow, NewImage, captured_event
 from cupola.storage.space import Reserve, free_space
 
 RETRY_S = (0.2, 1.0, 2.0, 5.0)
 
 
 class Archive:
-    """One for all cameras; implements `camera.supervisor.Archive`."""
+    """One for all cameras; implements `camera.spec.Archive`."""
 
     def __init__(
         self,
@@ -110,17 +110,7 @@ class Archive:
         return row.id
 
     def _announce(self, row: ImageRow) -> None:
-        event = ImageCaptured(
-            camera=row.camera,
-            id=row.id,
-            sequence=row.sequence,
-            opened_at=row.opened_at,
-            exposure_s=row.exposure_s,
-            gain=row.gain,
-            session=row.session,
-            path=row.files[0].path,
-        )
-        self._bus.publish(event)
+        self._bus.publish(captured_event(row, row.files[0].path))
         self._log("INFO", f"Captured {row.files[0].path}", event="capture", camera=row.camera)
 
     def failed(self, camera: str, head: Head) -> None:

@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Literal
 
 from cupola.core.errors import CupolaError, NotAllowed, StorageFailed, StorageFull
-from cupola.core.events import DevelopFailed, Event, ImageCaptured, ImageDeveloped
+from cupola.core.events import DevelopFailed, Event, ImageDeveloped
 from cupola.darkroom.thumbs import Thumbs
 from cupola.darkroom.worker import Log, Worker, WorkerDied
 from cupola.process.wire import Head
 from cupola.storage.catalogue import Catalogue
 from cupola.storage.files import camera_folder, image_stem, inside, relative_name
-from cupola.storage.rows import FileRow, ImageRow
+from cupola.storage.rows import FileRow, ImageRow, captured_event
 
 ATTEMPTS = 3
 THUMB_WIDTH = 320
@@ -245,18 +245,7 @@ class Darkroom:
         self.problem = None
         self.pending = max(0, self.pending - 1)
         if not image.acknowledged:  # its JPEG is the first of it that lasts
-            self._publish(
-                ImageCaptured(
-                    camera=row.camera,
-                    id=row.id,
-                    sequence=row.sequence,
-                    opened_at=row.opened_at,
-                    exposure_s=row.exposure_s,
-                    gain=row.gain,
-                    session=row.session,
-                    path=file.path,
-                )
-            )
+            self._publish(captured_event(row, file.path))
         took_ms: float = head["took_ms"]
         self._publish(ImageDeveloped(camera=row.camera, id=row.id, sequence=row.sequence, path=file.path, took_ms=took_ms))
         self._log("INFO", f"Developed {file.path} in {took_ms:.0f} ms", event="capture", camera=row.camera)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from cupola.core.events import ImageCaptured
+
 FileKind = Literal["raw", "jpg", "queue"]
 SessionState = Literal["running", "finished", "stopped", "replaced"]
 
@@ -91,3 +93,17 @@ class SessionRow:
     state: SessionState
     started_at: datetime
     ended_at: datetime | None
+
+
+def captured_event(row: ImageRow, path: str) -> ImageCaptured:
+    """The announcement of an image whose file at `path` is durable and whose row is committed."""
+    return ImageCaptured(
+        camera=row.camera,
+        id=row.id,
+        sequence=row.sequence,
+        opened_at=row.opened_at,
+        exposure_s=row.exposure_s,
+        gain=row.gain,
+        session=row.session,
+        path=path,
+    )
