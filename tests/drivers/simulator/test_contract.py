@@ -1,0 +1,17 @@
+"""The simulator keeps the contract that every driver keeps."""
+
+import pytest
+
+from cupola.core.frame import Camera, Station
+from cupola.drivers.simulator import Simulator
+from cupola.testing import DriverContract
+from tests.drivers.simulator.conftest import BASE, NO_FAULTS
+
+
+@pytest.mark.contract
+class TestSimulator(DriverContract):
+    long_exposure_s = 30.0
+    open_close_cycles = 5
+
+    def make_camera(self) -> Camera:
+        return Simulator({**BASE, "faults": NO_FAULTS}, Station("test", 47.0, 8.0, 400.0, "UTC"))
