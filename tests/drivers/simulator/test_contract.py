@@ -1,11 +1,11 @@
 """The simulator keeps the contract that every driver keeps."""
 
 import pytest
+from tests.drivers.simulator.conftest import BASE, NO_FAULTS
 
 from cupola.core.frame import Camera, Station
 from cupola.drivers.simulator import Simulator
 from cupola.testing import DriverContract
-from tests.drivers.simulator.conftest import BASE, NO_FAULTS
 
 
 @pytest.mark.contract
