@@ -6,7 +6,7 @@ wrong on purpose is in `simulator_faults`.
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass
@@ -137,7 +137,7 @@ class Simulator:
             abandoned.set()
         return self._deliver(shot, rendered, dropped=0)
 
-    def stream(self, stop: Stop) -> Iterator[Frame]:
+    def stream(self, stop: Stop) -> Generator[Frame, None, None]:
         """Frames one after the other, each read out while the next is exposed: one every max(exposure, readout).
 
         A consumer that is late loses frames; the next one says how many.
