@@ -33,6 +33,12 @@ class CameraNotFound(CupolaError):
     kind = "camera_not_found"
 
 
+class LibraryMissing(CupolaError):
+    """A driver's own library is not installed, or not for this machine: install what the message names."""
+
+    kind = "library_missing"
+
+
 class CameraBusy(CupolaError):
     """Another program or an unfinished action holds the camera: wait or close it."""
 
