@@ -12,8 +12,10 @@ from pathlib import Path
 
 CALLS = "%desc,%file,ftruncate,fsync,fdatasync,pwrite64,write,rename,unlink,fcntl,mmap"
 # what changes a disk; names that an architecture does not have are passed over
-WRITING = """open openat write pwrite64 writev pwritev pwritev2 fsync fdatasync sync_file_range ftruncate truncate fallocate
-    rename renameat renameat2 unlink unlinkat rmdir mkdir mkdirat link linkat symlink symlinkat copy_file_range sendfile""".split()
+WRITING = (
+    "open openat write pwrite64 writev pwritev pwritev2 fsync fdatasync sync_file_range ftruncate truncate fallocate rename renameat renameat2 unlink unlinkat "
+    "rmdir mkdir mkdirat link linkat symlink symlinkat copy_file_range sendfile"
+)
 ENVIRONMENT = {"PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1"}  # one thread, so that calls have one order
 
 
@@ -71,7 +73,7 @@ class Watched:
     """
 
     def __init__(self, pid: int, log: Path, point: tuple[str, int] | None = None) -> None:
-        calls = ",".join(f"?{name}" for name in WRITING) if point is None else point[0]
+        calls = ",".join(f"?{name}" for name in WRITING.split()) if point is None else point[0]
         inject = [] if point is None else ["-e", f"inject={point[0]}:signal=SIGKILL:when={point[1]}"]
         self._log = log
         self._command = ["strace", "-f", "-s", "0", "-o", str(log), "-e", f"trace={calls}", *inject, "-p", str(pid)]

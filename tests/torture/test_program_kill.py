@@ -69,6 +69,7 @@ class Campaign:
                         assert path.suffix == files.TMP or read_original(path).data.any()
                     station.start()
                     if not started and not station.camera()["session"] and not _stills(station):  # killed before it had noted the series
+                        station.running()
                         station.post("/api/cameras/north/start", count=_STILLS)
                 until(lambda: _complete(station), 60, f"{_STILLS} stills, developed; there are {_stills(station)}")
                 self._judge(station, events, committed)

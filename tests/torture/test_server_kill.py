@@ -27,7 +27,7 @@ def test_a_killed_server_loses_no_acknowledged_image_and_its_series_goes_on(tmp_
     with Station(tmp_path, sky(autostart=True), originals=originals) as station:
         for kill in range(_KILLS):
             with Listener(station, "/ws/events") as events:
-                until(lambda: _captured(events).keys() - promised.keys(), 30, f"the series goes on after kill {kill}")
+                until(lambda known=promised: _captured(events).keys() - known.keys(), 30, f"the series goes on after kill {kill}")
                 time.sleep(rng.uniform(0, 1.5))
                 station.kill()
                 until(lambda: events.ended, 10, "the socket of a killed server ends")
