@@ -1,4 +1,4 @@
-"""strace around a writer: the list of its file-related system calls, a kill before any of them, errors injected into them."""
+"""strace around a writer or attached to one that runs: the list of its file-related system calls, a kill before any of them, errors injected into them."""
 
 import collections
 import os
@@ -6,10 +6,16 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 CALLS = "%desc,%file,ftruncate,fsync,fdatasync,pwrite64,write,rename,unlink,fcntl,mmap"
+# what changes a disk; names that an architecture does not have are passed over
+WRITING = (
+    "open openat write pwrite64 writev pwritev pwritev2 fsync fdatasync sync_file_range ftruncate truncate fallocate rename renameat renameat2 unlink unlinkat "
+    "rmdir mkdir mkdirat link linkat symlink symlinkat copy_file_range sendfile"
+)
 ENVIRONMENT = {"PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1"}  # one thread, so that calls have one order
 
 
@@ -57,3 +63,57 @@ def killed_at(command: Sequence[str], point: tuple[str, int], acked: Path) -> bo
     """Run the command with SIGKILL just as it enters this call; whether it hit."""
     name, number = point
     return run(command, ["-o", os.devnull, "-e", f"trace={name}", "-e", f"inject={name}:signal=SIGKILL:when={number}"], acked).returncode != 0
+
+
+class Watched:
+    """strace attached to a running process, all its threads and what threads it will start, for as long as the context lasts.
+
+    With a `point` the process gets SIGKILL just as one of its threads enters that call for that many-th time; without, `points` tells
+    afterwards what it called. Calls are counted in each thread, from the attaching on.
+    """
+
+    def __init__(self, pid: int, log: Path, point: tuple[str, int] | None = None) -> None:
+        calls = ",".join(f"?{name}" for name in WRITING.split()) if point is None else point[0]
+        inject = [] if point is None else ["-e", f"inject={point[0]}:signal=SIGKILL:when={point[1]}"]
+        self._log = log
+        self._command = ["strace", "-f", "-s", "0", "-o", str(log), "-e", f"trace={calls}", *inject, "-p", str(pid)]
+
+    def __enter__(self) -> "Watched":
+        self._strace = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        assert self._strace.stderr is not None
+        line = self._strace.stderr.readline()  # it comes when all threads are attached
+        self._reader = threading.Thread(target=self._strace.stderr.read, daemon=True)  # new threads are told there, too
+        self._reader.start()
+        if b"attached" not in line:
+            self.__exit__()
+            raise RuntimeError(f"strace does not attach: {line.decode()}")
+        return self
+
+    @property
+    def ended(self) -> bool:
+        """The process is dead, all its threads."""
+        return self._strace.poll() is not None
+
+    def __exit__(self, *_: object) -> None:
+        """Lets go of the process."""
+        self._strace.terminate()
+        try:
+            self._strace.wait(5)
+        except subprocess.TimeoutExpired:  # it waits for a thread that is dying
+            self._strace.kill()
+            self._strace.wait()
+        self._reader.join()
+        assert self._strace.stderr is not None
+        self._strace.stderr.close()
+
+    def points(self) -> list[tuple[str, int]]:
+        """(system call, how many-th of its name in its thread), in the order in which they were first reached; of `openat` those that create."""
+        counters: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+        points: dict[tuple[str, int], None] = {}
+        for line in self._log.read_text(errors="replace").splitlines():
+            if match := re.match(r"(\d+)\s+(\w+)\(", line):
+                thread, name = match.groups()
+                counters[thread][name] += 1
+                if name not in ("open", "openat") or "O_CREAT" in line:
+                    points[name, counters[thread][name]] = None
+        return list(points)

@@ -63,12 +63,13 @@ class Sessions:
         return self._running.get(camera)
 
     async def resume(self, cameras: set[str]) -> list[Session]:
-        """Take up the series that were running when the server ended."""
+        """Take up the series that were running when the server ended. One that had all its images then is finished."""
         for row in await self._catalogue.run(self._catalogue.running_sessions):
             if row.camera in cameras:
                 newest = await self._catalogue.run(self._catalogue.latest, row.camera)
                 session = self._running[row.camera] = _session(row)
                 session.last_opened_at = newest.opened_at if newest is not None and newest.session == row.id else None
+                await self._finish_if_complete(session)
             else:
                 await self._catalogue.run(self._catalogue.close_session, row.id, "stopped")
         return list(self._running.values())
@@ -99,8 +100,11 @@ class Sessions:
             return
         session.done += 1
         session.last_opened_at = max(opened_at, session.last_opened_at or opened_at)
+        await self._finish_if_complete(session)
+
+    async def _finish_if_complete(self, session: Session) -> None:
         if session.request.count is not None and session.done >= session.request.count:
-            await self.stop(camera, "finished")
+            await self.stop(session.camera, "finished")
 
     async def failed(self, camera: str, session_id: int | None) -> None:
         session = self._running.get(camera)

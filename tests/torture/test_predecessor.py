@@ -1,0 +1,38 @@
+"""Processes that a killed server left behind and that cannot end by themselves: the next server is not held up by them for good."""
+
+import signal
+from pathlib import Path
+
+import pytest
+from tests.torture.station import CAMERA, Station, sky, until
+
+from cupola.camera.predecessor import AFTER_KILL_S, PATIENCE_S
+
+pytestmark = pytest.mark.torture
+_STILLS = 6
+
+
+@pytest.mark.timeout(PATIENCE_S + 120)
+def test_a_stopped_camera_process_of_a_killed_server_is_killed_in_time_and_the_series_is_completed(tmp_path: Path) -> None:
+    with Station(tmp_path, sky()) as station:
+        station.running()
+        station.post("/api/cameras/north/start", count=_STILLS, interval_s=1.0)
+        until(lambda: len(station.captures()) >= 2, 20, "two images")
+        old = station.one(CAMERA)
+        old.send_signal(signal.SIGSTOP)
+        station.kill()
+        promised = len(station.visible())
+        station.start()
+        until(lambda: "still holds camera" in (station.folder / "logs" / "cupola.log").read_text(), 10, "the owner is told who is waited for")
+        assert station.camera()["state"] == "starting"
+        assert station.processes(CAMERA) == [old], "nothing is started beside it: it may be finishing an exposure"
+        until(lambda: old not in station.processes(CAMERA), PATIENCE_S + AFTER_KILL_S, "the end of the old process")
+        station.running()
+        until(lambda: station.camera()["session"] is None, 30, "the end of the series")
+        rows = station.verify_storage()
+        assert len(rows) == _STILLS
+        assert len(station.visible()) >= promised
+        assert {row["session"] for row in rows} == {1}, "one series all along"
+        assert f"{old.pid} did not let go" in (station.folder / "logs" / "cupola-error.log").read_text()
+        assert len(station.processes(CAMERA)) == 1
+        assert station.stop() == 0
