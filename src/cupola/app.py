@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from cupola import logs
+from cupola.camera.recovery import Policy
 from cupola.camera.spec import CameraSpec
 from cupola.camera.supervisor import CameraSupervisor
 from cupola.capture.archive import Archive
@@ -86,6 +87,7 @@ class App:
             live_view={"quality": camera.live.quality, "fps_max": camera.live.fps_max, "width_max": camera.live.width_max},
             live=Controls(camera.live.exposure_s, camera.live.gain, camera.live.f_number),
             still=Controls(camera.exposure.exposure_s, camera.exposure.gain, camera.exposure.f_number),
+            recovery=Policy(**{**camera.recovery.model_dump(), "usb_helper": tuple(camera.recovery.usb_helper)}),
         )
 
     def stop(self) -> None:

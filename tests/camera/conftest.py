@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from cupola.camera.messages import Plan
+from cupola.camera.recovery import Policy
 from cupola.camera.spec import CameraSpec
 from cupola.camera.supervisor import CameraSupervisor
 from cupola.core.bus import Bus, Subscription
@@ -63,7 +64,9 @@ Make = Callable[..., Any]
 @pytest.fixture
 def rig(tmp_path: Path) -> Make:
     @asynccontextmanager
-    async def make(driver: str = "tests.support.testcard:TestCard", *, connect: bool = True, **options: Any) -> AsyncIterator[Rig]:
+    async def make(
+        driver: str = "tests.support.testcard:TestCard", *, connect: bool = True, policy: Policy | None = None, **options: Any
+    ) -> AsyncIterator[Rig]:
         bus, archive, log = Bus(), MemoryArchive(), list[str]()
         spec = CameraSpec(
             name="card",
@@ -75,6 +78,7 @@ def rig(tmp_path: Path) -> Make:
             live_view={"quality": 80, "fps_max": 100, "width_max": None},
             live=Controls(),
             still=Controls(),
+            recovery=policy or Policy(),
         )
         (tmp_path / "root").mkdir()
         camera = CameraSupervisor(

@@ -30,7 +30,7 @@ def camera(keys: str = "", driver: str = "driver: simulator") -> str:
         (
             camera("drivr: video"),
             'cupola.yaml:4: cameras[0].drivr: unknown key; did you mean "driver"? '
-            "Allowed: name, driver, connect, live, exposure, capture, simulator, replay, video",
+            "Allowed: name, driver, connect, live, exposure, capture, recovery, simulator, replay, video",
         ),
         ("cameras:\n  - driver: simulator\n", "cupola.yaml:2: cameras[0].name: is missing; The camera's name in folders, addresses and commands."),
         (

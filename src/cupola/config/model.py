@@ -113,6 +113,37 @@ class Capture(Block):
         return value
 
 
+class Recovery(Block):
+    """What is done when the camera fails, rung by rung: interrupt, reopen, restart, USB reset, back off."""
+
+    reopen: Int = key(1, "Reopen", "How often in a row a failed camera is closed and opened again before its process is started anew.", ge=0, le=10)
+    restart: Int = key(3, "Restart", "How often in a row its process is started anew before the next rung.", ge=1, le=100)
+    usb_reset: Literal["off", "auto", "uhubctl"] = key(
+        "off", "USB reset", "Then the camera's USB port is reset: auto by the kernel, uhubctl by switching its power. See docs/usb-reset.md."
+    )
+    usb_port: str | None = key(
+        None,
+        "USB port",
+        "The port that is reset, as /sys/bus/usb/devices has it; null: what the driver tells.",
+        rule="bus and ports, such as 1-1.4",
+        pattern=r"^[1-9][0-9]{0,2}-[1-9][0-9]?(\.[1-9][0-9]?){0,6}$",
+    )
+    usb_helper: Annotated[list[str], Field(min_length=1, max_length=16)] = key(
+        ["sudo", "-n", "cupola-usb-reset"],
+        "USB helper",
+        "The command that may reset ports, as a list of words; the port is added to it.",
+        rule="a list of words",
+    )
+    frozen_after_s: Float | None = key(
+        5.0,
+        "Frozen after",
+        "A camera whose pictures stay exactly the same for so long counts as lost; a white or black picture does not. null: never.",
+        unit="s",
+        ge=1,
+        le=86400,
+    )
+
+
 class _Taken:
     """Stands for a camera's name that an earlier camera has."""
 
@@ -142,6 +173,7 @@ class _CameraBase(Block):
     live: Live = group(dict, "Live view", "The live view: its frame rate, quality and first settings.")
     exposure: Exposure = group(dict, "Exposure", "The settings stills begin with.")
     capture: Capture = group(dict, "Capture", "Series of stills.")
+    recovery: Recovery = group(dict, "Recovery", "What is done when the camera fails, rung by rung: interrupt, reopen, restart, USB reset, back off.")
 
     @field_validator("driver", mode="after")
     @classmethod

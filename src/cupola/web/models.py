@@ -104,6 +104,14 @@ class Problem(_Answer):
     retry_in_s: float | None
 
 
+class Recovery(_Answer):
+    """How often this camera had to be helped since the server's start."""
+
+    rungs: dict[str, int] = Field(description="interrupt, reopen, restart, usb_reset, back_off: how often each was taken.")
+    restarts: dict[str, int] = Field(description="Starts of the camera process after a failure, by its cause.")
+    usb_port: str | None = Field(description="The port a USB reset would switch, when it is known.")
+
+
 class CameraStatus(_Answer):
     name: str
     driver: str
@@ -119,6 +127,7 @@ class CameraStatus(_Answer):
     last_image: "Capture | None"
     images_today: int
     restarts: int
+    recovery: Recovery
 
 
 class CaptureFile(_Answer):

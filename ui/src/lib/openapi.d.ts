@@ -433,6 +433,7 @@ export interface components {
             images_today: number;
             /** Restarts */
             restarts: number;
+            recovery: components["schemas"]["Recovery"];
         };
         /** Capture */
         Capture: {
@@ -670,6 +671,31 @@ export interface components {
             detail: string;
             /** Field */
             field?: string | null;
+        };
+        /**
+         * Recovery
+         * @description How often this camera had to be helped since the server's start.
+         */
+        Recovery: {
+            /**
+             * Rungs
+             * @description interrupt, reopen, restart, usb_reset, back_off: how often each was taken.
+             */
+            rungs: {
+                [key: string]: number;
+            };
+            /**
+             * Restarts
+             * @description Starts of the camera process after a failure, by its cause.
+             */
+            restarts: {
+                [key: string]: number;
+            };
+            /**
+             * Usb Port
+             * @description The port a USB reset would switch, when it is known.
+             */
+            usb_port: string | null;
         };
         /**
          * Session
