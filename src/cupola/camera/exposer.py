@@ -16,9 +16,10 @@ from contextlib import closing
 from dataclasses import replace
 
 from cupola.camera.deadline import Deadline
+from cupola.camera.frozen import FrozenWatch
 from cupola.camera.messages import MODES, Mode, Plan, failure_facts
 from cupola.camera.orders import Order, Sinks, Snap, Still
-from cupola.core.errors import CaptureCancelled
+from cupola.core.errors import CameraFrozen, CaptureCancelled
 from cupola.core.frame import Camera, CameraInfo, Capability, Controls, Frame, Generation, Packet, Stop
 
 MIN_BUDGET_S = 2.0
@@ -33,8 +34,8 @@ class Exposer(threading.Thread):
     """Owns the driver. What is public may be called from any thread and returns at once.
 
     `stills` and `live` say which of the two this exposer serves: a network camera with a stream of its
-    own for recording has one exposer for each. `reopen`: so often in a row a camera that failed is closed
-    and opened again before the thread ends with its `failure`.
+    own for recording has one exposer for each. A camera that failed is opened again, `reopen` times in a row, before the
+    thread ends with its `failure`. `trouble`: the kind of error that ended an earlier process.
     """
 
     def __init__(
@@ -46,6 +47,8 @@ class Exposer(threading.Thread):
         stills: bool = True,
         live: bool = True,
         reopen: int = 0,
+        watch: FrozenWatch | None = None,
+        trouble: str | None = None,
     ) -> None:
         super().__init__(name="driver", daemon=True)
         self._camera, self._sinks, self._on_open = camera, sinks, on_open
@@ -70,7 +73,8 @@ class Exposer(threading.Thread):
         self.deadline = Deadline()
         self.frames = 0
         self.dropped = 0
-        self.troubled = False  # failed, and no picture since
+        self.trouble = trouble  # the kind of error it failed with, until a picture shows that it is over
+        self._frozen = watch or FrozenWatch(None)
         self.last_opened_ns = 0
         self.failure: Exception | None = None
 
@@ -177,6 +181,7 @@ class Exposer(threading.Thread):
             raise
         self._readout_s = max(self._readout_s, info.readout_s)
         self._info = info
+        self._frozen.opened(info)
         self._on_open(info)
 
     def _reopen(self, order: Order, error: Exception) -> None:
@@ -184,8 +189,9 @@ class Exposer(threading.Thread):
         if self._closing or self._reopened >= self._most_reopened:
             raise error
         self._reopened += 1
-        self.troubled = True
-        news = {"type": "recovery", "rung": "reopen", "attempt": self._reopened, **failure_facts(error)}
+        facts = failure_facts(error)
+        self.trouble = facts["kind"]
+        news = {"type": "recovery", "rung": "reopen", "attempt": self._reopened, **facts}
         self._sinks.tell({**news, "ok": None})
         self._take_again(order)
         self._asked, self._taken = None, Controls()
@@ -335,8 +341,9 @@ class Exposer(threading.Thread):
                     return
                 if continuous:
                     order = self._follow(order)
-                    self._take_still(picture)
                 self._deliver(picture, order)
+                if continuous:
+                    self._take_still(picture)
                 with self._changed:
                     goes_on = self._continuous_now() if continuous else self._watched and self._live_fits(time.monotonic())
                     if self._closing or not goes_on:
@@ -370,11 +377,13 @@ class Exposer(threading.Thread):
         self._sinks.still(still)
 
     def _deliver(self, picture: Frame | Packet, order: Order) -> None:
+        self._frozen.look(picture, order.mode, time.monotonic())
         picture = replace(picture, generation=order.generation)
         self.frames += 1
         self.dropped += picture.dropped_before
         self.last_opened_ns = picture.monotonic_ns
-        self._reopened, self.troubled = 0, False
+        if self.trouble != CameraFrozen.kind or self._frozen.moving:
+            self._reopened, self.trouble = 0, None
         if order.mode == "still":
             if order.plan is not None:
                 with self._changed:

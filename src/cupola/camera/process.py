@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cupola.camera.exposer import ORPHAN_FINISHES_S, Exposer
+from cupola.camera.frozen import FrozenWatch
 from cupola.camera.live import LiveWorker
 from cupola.camera.messages import BEAT_S, EXIT_LOST, IDLE_BUDGET_S, MODES, Plan, failure_facts, info_head
 from cupola.camera.orders import Sinks, Snap
@@ -95,13 +96,14 @@ class CameraProcess:
         sinks = Sinks(tell=self._outbox.tell, live=self._live.offer, still=self._storer.offer, has_room=self._storer.has_room)
         record = options.get("record")
         main: Camera = driver(options, station)
-        reopen: int = head["recovery"]["reopen"]
+        recovery: Mapping[str, Any] = head["recovery"]
+        reopen, after_s = int(recovery["reopen"]), recovery["frozen_after_s"]
         self._info: CameraInfo | None = None
-        self._exposer = Exposer(main, sinks, self._opened, stills=not record, reopen=reopen)
+        self._exposer = Exposer(main, sinks, self._opened, stills=not record, reopen=reopen, watch=FrozenWatch(after_s), trouble=recovery["trouble"])
         self._exposers = [self._exposer]
         if record:
             second: Camera = driver({**options, "source": record, "record": None}, station)
-            self._exposers.append(Exposer(second, sinks, self._second_opened, live=False, reopen=reopen))
+            self._exposers.append(Exposer(second, sinks, self._second_opened, live=False, reopen=reopen, watch=FrozenWatch(after_s)))
         for mode in MODES:
             self._want({"mode": mode, **head[mode + "_settings"]})
 
@@ -141,7 +143,7 @@ class CameraProcess:
 
     def _second_opened(self, info: CameraInfo) -> None:
         """The camera is open once its main stream is; told again when this one came back."""
-        if self._exposers[-1].troubled and self._info is not None:
+        if self._exposers[-1].trouble and self._info is not None:
             self._outbox.tell(info_head(self._info))
 
     def _stored(self, session: int | None, ok: bool) -> None:
@@ -169,7 +171,7 @@ class CameraProcess:
             "hangs_in": phase.name,
             "next_opening_in_s": self._exposers[-1].next_opening_in_s,
             "frames": sum(exposer.frames for exposer in self._exposers),
-            "proved": any(exposer.frames for exposer in self._exposers) and not any(exposer.troubled for exposer in self._exposers),
+            "proved": any(exposer.frames for exposer in self._exposers) and not any(exposer.trouble for exposer in self._exposers),
             "encoded": self._live.encoded,
             "dropped": sum(exposer.dropped for exposer in self._exposers) + self._live.dropped,
             "last_opened_ns": max(exposer.last_opened_ns for exposer in self._exposers),

@@ -55,8 +55,8 @@ class Archive(Protocol):
         ...
 
 
-def configure_head(spec: CameraSpec, settings: CameraSettings, next_sequence: int) -> Head:
-    """The first message to a camera process."""
+def configure_head(spec: CameraSpec, settings: CameraSettings, next_sequence: int, trouble: str | None) -> Head:
+    """The first message to a camera process. `trouble`: the kind of error an earlier one failed with, as far as it matters."""
 
     def wanted(mode: ModeSettings) -> Head:
         return {"generation": mode.generation, "controls": mode.requested.to_dict()}
@@ -69,7 +69,7 @@ def configure_head(spec: CameraSpec, settings: CameraSettings, next_sequence: in
         "station": asdict(spec.station),
         "storage": spec.storage,
         "live": spec.live_view,
-        "recovery": {"reopen": spec.recovery.reopen},
+        "recovery": {"reopen": spec.recovery.reopen, "frozen_after_s": spec.recovery.frozen_after_s, "trouble": trouble},
         "next_sequence": next_sequence,
         "live_settings": wanted(settings.live),
         "still_settings": wanted(settings.still),

@@ -190,7 +190,8 @@ class CameraSupervisor:
             return
         self._child = child
         self._expires = time.monotonic() + START_BUDGET_S
-        child.send(configure_head(self.spec, self.settings, next_sequence))
+        frozen = self.problem is not None and self.problem.kind == "frozen"
+        child.send(configure_head(self.spec, self.settings, next_sequence, "camera_frozen" if frozen else None))
         self._demand_changed(self.hub.demand)
         self.plan_changed()
         ending_of = await self._watch(child)

@@ -47,7 +47,8 @@ class SimulatorFaults(Block):
     )
     slow_readout_s: Float | None = key(None, "Slow readout", "Readout time of slow frames, in place of readout_s.", unit="s", ge=0, le=3600)
     slow_readout_on: list[FrameNumber] = group(list, "Slow frames", "The frames slow_readout_s is for; none named: all.")
-    freeze_after_frames: Int | None = key(None, "Freeze after frames", "The live stream delivers no more after so many frames; null never.", ge=0)
+    freeze_after_frames: Int | None = key(None, "Freeze after frames", "After so many frames the same pixels come again and again; null never.", ge=0)
+    stall_after_frames: Int | None = key(None, "Stall after frames", "After so many frames no more come, until it is opened anew; null never.", ge=0)
 
 
 class SimulatorOptions(DriverOptions):

@@ -137,7 +137,7 @@ class Recovery(Block):
     frozen_after_s: Float | None = key(
         5.0,
         "Frozen after",
-        "A camera whose pictures stay exactly the same for so long counts as lost; a white or black picture does not. null: never.",
+        "A camera whose pictures stay exactly the same for so long counts as lost; a white or black picture does not. More for a source that repeats its pictures; null: never.",
         unit="s",
         ge=1,
         le=86400,

@@ -31,6 +31,7 @@ class Source(Protocol):
 
     model: str
     fps: float | None
+    recorded: bool  # not from a sensor now: the same picture may come again
 
     def pictures(self) -> Iterator[Picture]:
         """Each picture as soon as it is complete; `seq` is left at 0. Ends when the source does; raises CupolaError."""
