@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from cupola.camera.claims import Claims
 from cupola.camera.messages import Plan
 from cupola.camera.recovery import Policy
 from cupola.camera.spec import CameraSpec
@@ -65,7 +66,12 @@ Make = Callable[..., Any]
 def rig(tmp_path: Path) -> Make:
     @asynccontextmanager
     async def make(
-        driver: str = "tests.support.testcard:TestCard", *, connect: bool = True, policy: Policy | None = None, **options: Any
+        driver: str = "tests.support.testcard:TestCard",
+        *,
+        connect: bool = True,
+        policy: Policy | None = None,
+        claims: Claims | None = None,
+        **options: Any,
     ) -> AsyncIterator[Rig]:
         bus, archive, log = Bus(), MemoryArchive(), list[str]()
         spec = CameraSpec(
@@ -79,10 +85,11 @@ def rig(tmp_path: Path) -> Make:
             live=Controls(),
             still=Controls(),
             recovery=policy or Policy(),
+            exclusive=claims is not None,
         )
         (tmp_path / "root").mkdir()
         camera = CameraSupervisor(
-            spec, archive=archive, bus=bus, log=lambda level, text, **_: log.append(f"{level} {text}"), epoch=7, connect=connect
+            spec, archive=archive, bus=bus, log=lambda level, text, **_: log.append(f"{level} {text}"), epoch=7, connect=connect, claims=claims
         )
         with bus.subscribe() as events:
             running = asyncio.create_task(camera.run())

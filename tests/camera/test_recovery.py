@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cupola.camera.claims import Claims
 from cupola.camera.messages import Plan
 from cupola.camera.recovery import Ladder, Policy, Step, cause_of, why
 from cupola.core.frame import Controls
@@ -187,3 +188,18 @@ async def test_the_port_a_driver_tells_is_known_after_the_camera_is_gone(rig):
         await r.until(lambda: r.camera.state == "recovering")
         assert r.camera.info is None and r.camera.usb_port == "3-2"
         r.camera.hub.leave(viewer)
+
+
+async def test_two_cameras_on_one_device_are_both_named_until_it_is_free(rig):
+    claims = Claims()
+    assert claims.claim("north", "testcard", "1a2b") is None
+    async with rig(serial="1a2b", claims=claims) as r:
+        await r.until(lambda: r.camera.problem)
+        assert r.camera.problem.kind == "busy"
+        assert 'Cameras "north" and "card" are the same device (testcard, serial 1a2b)' in r.camera.problem.message
+        assert r.camera.info is None
+        claims.release("north")
+        r.camera.connect()
+        await r.until(lambda: r.camera.state == "running")
+        assert '"card" and "north"' in (claims.claim("north", "testcard", "1a2b") or "")
+    assert claims.claim("north", "testcard", "1a2b") is None

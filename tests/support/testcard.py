@@ -17,7 +17,7 @@ from cupola.core.frame import CameraInfo, Capability, ControlRange, Controls, Fr
 
 
 class TestCard:
-    """Options: width, height, readout_s, absent; absent_until (a file that has to exist), opens (how often a process can open it), usb_port.
+    """Options: width, height, readout_s, absent; absent_until (a file that has to exist), opens (how often a process can open it), usb_port, serial.
 
     crash_on, hang_on, hold_gil_on, stick_on (until interrupted), fail_on: numbers of frames of this process, in the middle of the exposure.
     """
@@ -46,6 +46,7 @@ class TestCard:
             capabilities=frozenset({Capability.STILLS, Capability.VIDEO}),
             controls={"exposure_s": ControlRange(0.001, 100, 0.01), "gain": ControlRange(0, 100, 0)},
             readout_s=self._options.get("readout_s", 0.0),
+            serial=self._options.get("serial"),
             usb_port=self._options.get("usb_port"),
         )
 

@@ -104,3 +104,9 @@ def why(camera: str, ending: str, lost: Mapping[str, Any] | None, beat: Mapping[
     if code is not None and code < 0:
         return f'The process of camera "{camera}" was ended by {signal.Signals(-code).name}. It is started again.'
     return f'The process of camera "{camera}" ended by itself (exit code {code}). It is started again.'
+
+
+def in_words(camera: str, rung: Rung, attempt: int, ok: bool | None, message: str) -> str:
+    """A rung that was taken, for the log."""
+    result = {None: "", True: ": done", False: ": failed"}[ok]
+    return f'Camera "{camera}": {rung.replace("_", " ")}, attempt {attempt}{result}. {message}'.strip()

@@ -27,6 +27,7 @@ class CameraSpec:
     live_view: Mapping[str, Any]  # quality, fps_max, width_max
     live: Controls
     still: Controls
+    exclusive: bool = False  # the driver's devices are used by one camera only, and told apart by their serial numbers
     recovery: Policy = field(default_factory=Policy)
 
 

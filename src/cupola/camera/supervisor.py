@@ -15,9 +15,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
+from cupola.camera.claims import Claims
 from cupola.camera.messages import BEAT_S, IDLE_BUDGET_S, Mode, info_from, packet_from
 from cupola.camera.predecessor import wait_for_predecessor
-from cupola.camera.recovery import CAUSES, Ladder, Rung, Tally, cause_of, why
+from cupola.camera.recovery import CAUSES, Ladder, Rung, Tally, cause_of, in_words, why
 from cupola.camera.settings import CameraSettings, check_against
 from cupola.camera.spec import Archive, CameraSpec, Problem, configure_head
 from cupola.camera.usb import reset_port
@@ -41,7 +42,17 @@ PRINTED_LINES = 200  # between two beats
 class CameraSupervisor:
     """`run` is its one task; everything else is called from the same event loop."""
 
-    def __init__(self, spec: CameraSpec, *, archive: Archive, bus: Bus, log: Callable[..., None], epoch: int, connect: bool) -> None:
+    def __init__(
+        self,
+        spec: CameraSpec,
+        *,
+        archive: Archive,
+        bus: Bus,
+        log: Callable[..., None],
+        epoch: int,
+        connect: bool,
+        claims: Claims | None = None,
+    ) -> None:
         self.spec, self.name = spec, spec.name
         self._archive, self._bus, self._log = archive, bus, log
         self.settings = CameraSettings(epoch)
@@ -57,8 +68,10 @@ class CameraSupervisor:
         self.tally = Tally()
         self.usb_port = spec.recovery.usb_port  # what the driver tells stays known while the camera is away
         self.retry_at: float | None = None
+        self.serial: str | None = None  # as it was told last
         self._seen: Packet | None = None  # the newest live picture
         self._fps: tuple[float, int, float] = (0.0, 0, 0.0)  # when, frames then, rate since
+        self._claims = claims or Claims()
         self._wanted = connect
         self._ending = False
         self._nudge = asyncio.Event()
@@ -200,6 +213,7 @@ class CameraSupervisor:
             self.state = "stopping"
         ending = await child.end(ask_s=CLOSE_S if closing else 0.0)
         self._child, self.info = None, None
+        self._claims.release(self.name)
         self._flush_printed()
         await self._captures.join()
         message = why(self.name, ending_of, self._lost, self.beat, await child.wait() if ending != "abandoned" else None)
@@ -255,9 +269,8 @@ class CameraSupervisor:
         """Count a rung of the ladder and tell of it."""
         self.tally.rungs[rung] += 1
         self._bus.publish(CameraRecovery(camera=self.name, rung=rung, attempt=attempt, cause=cause, ok=ok, message=message))
-        result = {None: "", True: ": done", False: ": failed"}[ok]
-        words = f'Camera "{self.name}": {rung.replace("_", " ")}, attempt {attempt}{result}. {message}'.strip()
-        self._log("ERROR" if ok is False or rung == "back_off" else "WARNING", words, event="usb_failure", camera=self.name, rung=rung, cause=cause)
+        level = "ERROR" if ok is False or rung == "back_off" else "WARNING"
+        self._log(level, in_words(self.name, rung, attempt, ok, message), event="usb_failure", camera=self.name, rung=rung, cause=cause)
 
     async def _pause(self, cause: str, message: str) -> None:
         """Say what happened, take the next rung, and wait before the next try; a `connect` cuts that short."""
@@ -328,8 +341,13 @@ class CameraSupervisor:
             self._took(head["rung"], head["attempt"], cause, head["ok"], head["message"])
 
     def _opened(self, info: CameraInfo) -> None:
+        if self.spec.exclusive and info.serial and (taken := self._claims.claim(self.name, self.spec.driver, info.serial)):
+            self._lost = {"kind": "camera_busy", "message": taken}
+            self._send({"type": "close"})
+            return
         self.info = info
         self.usb_port = self.spec.recovery.usb_port or info.usb_port
+        self.serial = info.serial
         self._expires = time.monotonic() + IDLE_BUDGET_S  # the long budget for opening ends here
         self._fps = (0.0, 0, 0.0)
         self.state = "running"

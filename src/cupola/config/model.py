@@ -22,7 +22,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from cupola.config.base import Block, ConfigPath, Float, Int, group, key
-from cupola.config.drivers import DRIVERS
+from cupola.config.drivers import DRIVERS, DriverOptions
 from cupola.config.problems import nearest, suggestion
 
 _DEVICE_NAMES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))})
@@ -269,6 +269,17 @@ class Settings(Block):
                 if folder == images or images in folder.parents:
                     words = {"key": name, "camera": camera.name, "hint": "choose another folder, or rename the camera"}
                     raise PydanticCustomError("folders", 'lies in the folder of the images of camera "{camera}"', words)
+        return self
+
+    @model_validator(mode="after")
+    def _devices_apart(self) -> "Settings":
+        first: dict[tuple[str, str], str] = {}
+        for camera in self.cameras:
+            options: DriverOptions = getattr(camera, camera.driver)
+            device = options.device()
+            if device is not None and (other := first.setdefault((camera.driver, device), camera.name)) != camera.name:
+                words = {"one": other, "other": camera.name, "device": f"{camera.driver} {device}", "hint": "give each camera a device of its own"}
+                raise PydanticCustomError("one_device", 'cameras "{one}" and "{other}" have the same device ({device})', words)
         return self
 
     @staticmethod
