@@ -1,6 +1,6 @@
 """Whether the generated documents in the repository are in step with the code: `--write` makes them anew.
 
-These are ui/openapi.json, from which the page's types are made (`npm run types`), and docs/configuration.md.
+These are ui/openapi.json, from which the page's types are made (`npm run types`), docs/configuration.md, and the table of drivers in README.md.
 """
 
 from __future__ import annotations
@@ -30,7 +30,19 @@ def configuration() -> str:
     return markdown()
 
 
-DOCUMENTS = {"ui/openapi.json": openapi, "docs/configuration.md": configuration}
+def readme() -> str:
+    """README with its table of drivers made anew; the rest is written by hand."""
+    from cupola.config.matrix import markdown
+
+    text = (ROOT / "README.md").read_text("utf-8")
+    before, begin, rest = text.partition(DRIVERS_BEGIN)
+    _, end, after = rest.partition(DRIVERS_END)
+    return f"{before}{begin}\n\n{markdown()}{end}{after}" if begin and end else "README.md has lost its marks of the table of drivers.\n"
+
+
+DRIVERS_BEGIN = "<!-- drivers: made by tools/check_docs.py from src/cupola/config/matrix.py -->"
+DRIVERS_END = "<!-- /drivers -->"
+DOCUMENTS = {"ui/openapi.json": openapi, "docs/configuration.md": configuration, "README.md": readme}
 
 
 def stale(root: Path) -> dict[str, str]:

@@ -15,10 +15,13 @@ import time
 from pathlib import Path
 
 from cupola import logs
+from cupola.camera.claims import Claims
+from cupola.camera.recovery import Policy
 from cupola.camera.spec import CameraSpec
 from cupola.camera.supervisor import CameraSupervisor
 from cupola.capture.archive import Archive
 from cupola.capture.session import Request, Sessions
+from cupola.config.drivers import DRIVERS
 from cupola.config.model import Camera, Settings
 from cupola.core.bus import Bus
 from cupola.core.errors import ConfigError
@@ -59,9 +62,11 @@ class App:
         self.archive.stored = self.darkroom.wake
         if self.catalogue.created:
             self.archive.check_all({camera.name for camera in settings.cameras})
-        epoch = int(time.time())
+        epoch, claims = int(time.time()), Claims()
         self.cameras = {
-            camera.name: CameraSupervisor(self._spec(camera), archive=self.archive, bus=self.bus, log=logs.write, epoch=epoch, connect=camera.connect)
+            camera.name: CameraSupervisor(
+                self._spec(camera), archive=self.archive, bus=self.bus, log=logs.write, epoch=epoch, connect=camera.connect, claims=claims
+            )
             for camera in settings.cameras
         }
         self.sessions.changed = lambda name: self.cameras[name].plan_changed()
@@ -86,6 +91,8 @@ class App:
             live_view={"quality": camera.live.quality, "fps_max": camera.live.fps_max, "width_max": camera.live.width_max},
             live=Controls(camera.live.exposure_s, camera.live.gain, camera.live.f_number),
             still=Controls(camera.exposure.exposure_s, camera.exposure.gain, camera.exposure.f_number),
+            exclusive=bool(DRIVERS[camera.driver][0].one_device),
+            recovery=Policy(**{**camera.recovery.model_dump(), "usb_helper": tuple(camera.recovery.usb_helper)}),
         )
 
     def stop(self) -> None:

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from cupola.camera.claims import Claims
 from cupola.camera.messages import Plan
+from cupola.camera.recovery import Policy
 from cupola.camera.spec import CameraSpec
 from cupola.camera.supervisor import CameraSupervisor
 from cupola.core.bus import Bus, Subscription
@@ -63,7 +65,14 @@ Make = Callable[..., Any]
 @pytest.fixture
 def rig(tmp_path: Path) -> Make:
     @asynccontextmanager
-    async def make(driver: str = "tests.support.testcard:TestCard", *, connect: bool = True, **options: Any) -> AsyncIterator[Rig]:
+    async def make(
+        driver: str = "tests.support.testcard:TestCard",
+        *,
+        connect: bool = True,
+        policy: Policy | None = None,
+        claims: Claims | None = None,
+        **options: Any,
+    ) -> AsyncIterator[Rig]:
         bus, archive, log = Bus(), MemoryArchive(), list[str]()
         spec = CameraSpec(
             name="card",
@@ -75,10 +84,12 @@ def rig(tmp_path: Path) -> Make:
             live_view={"quality": 80, "fps_max": 100, "width_max": None},
             live=Controls(),
             still=Controls(),
+            recovery=policy or Policy(),
+            exclusive=claims is not None,
         )
         (tmp_path / "root").mkdir()
         camera = CameraSupervisor(
-            spec, archive=archive, bus=bus, log=lambda level, text, **_: log.append(f"{level} {text}"), epoch=7, connect=connect
+            spec, archive=archive, bus=bus, log=lambda level, text, **_: log.append(f"{level} {text}"), epoch=7, connect=connect, claims=claims
         )
         with bus.subscribe() as events:
             running = asyncio.create_task(camera.run())

@@ -18,7 +18,7 @@ from tests.support.station import CONFIG, RunningStation, cupola, environment, e
 
 from cupola.cli import COMMANDS
 
-NEED_A_STATION = [["status"], ["cameras"], ["connect"], ["disconnect"], ["start"], ["stop"], ["snap"]]
+NEED_A_STATION = [["status"], ["connect"], ["disconnect"], ["start"], ["stop"], ["snap"]]
 
 
 @pytest.fixture(scope="module")
@@ -109,10 +109,14 @@ def test_status_watch_goes_on_until_it_is_interrupted(station: RunningStation) -
     assert "Traceback" not in errors
 
 
-def test_cameras_shows_what_each_is(station: RunningStation) -> None:
-    shown = station.cupola("cameras")
-    assert shown.returncode == 0 and "320×240 bayer 12 bit" in shown.stdout
-    assert station.json("cameras", "--json")[0]["info"]["width"] == 320
+def test_cameras_says_for_each_driver_what_is_attached_with_a_station_and_without(station: RunningStation, nowhere: Path) -> None:
+    for shown in (station.cupola("cameras"), cupola(nowhere, "cameras")):
+        assert shown.returncode == 0, shown.stderr
+        assert "simulator" in shown.stdout and "configured by hand" in shown.stdout
+    looks = station.json("cameras", "--json")
+    simulator = next(look for look in looks if look["driver"] == "simulator")
+    assert simulator["cameras"] == [] and simulator["looks"] is False
+    assert looks == station.http.get("/api/discover").json()["items"]
 
 
 def test_disconnect_and_connect_say_the_state_they_reached(station: RunningStation) -> None:

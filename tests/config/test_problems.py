@@ -22,6 +22,17 @@ def camera(keys: str = "", driver: str = "driver: simulator") -> str:
     return f"cameras:\n  - name: sky\n    {driver}\n    {keys}\n"
 
 
+def test_two_cameras_with_one_webcam_are_both_named() -> None:
+    def two(first: str, second: str) -> list[str]:
+        block = "  - {{name: {0}, driver: video, video: {{source: '{1}'}}}}\n"
+        return said("cameras:\n" + block.format("front", first) + block.format("back", second))
+
+    (line,) = two("/dev/video0", "/dev/video0")
+    assert 'cameras "front" and "back" have the same device (video /dev/video0); give each camera a device of its own' in line
+    assert not two("/dev/video0", "/dev/video2")
+    assert not two("rtsp://h/x", "rtsp://h/x"), "a network camera serves several"
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [
@@ -30,7 +41,7 @@ def camera(keys: str = "", driver: str = "driver: simulator") -> str:
         (
             camera("drivr: video"),
             'cupola.yaml:4: cameras[0].drivr: unknown key; did you mean "driver"? '
-            "Allowed: name, driver, connect, live, exposure, capture, simulator, replay, video",
+            "Allowed: name, driver, connect, live, exposure, capture, recovery, simulator, replay, video",
         ),
         ("cameras:\n  - driver: simulator\n", "cupola.yaml:2: cameras[0].name: is missing; The camera's name in folders, addresses and commands."),
         (

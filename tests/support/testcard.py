@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import threading
 import time
 from collections.abc import Generator, Mapping
 from typing import Any
@@ -10,23 +12,30 @@ from typing import Any
 import numpy as np
 
 from cupola.core.clock import utc_now
-from cupola.core.errors import CameraNotFound, CaptureCancelled
+from cupola.core.errors import CameraLost, CameraNotFound, CaptureCancelled
 from cupola.core.frame import CameraInfo, Capability, ControlRange, Controls, Frame, Packet, PixelFormat, PixelKind, Station, Stop
 
 
 class TestCard:
-    """Options: width, height, readout_s, crash_on, hang_on, hold_gil_on (frame numbers since open; in the middle of that exposure), absent."""
+    """Options: width, height, readout_s, absent; absent_until (a file that has to exist), opens (how often a process can open it), usb_port, serial.
+
+    crash_on, hang_on, hold_gil_on, stick_on (until interrupted), fail_on: numbers of frames of this process, in the middle of the exposure.
+    """
 
     __test__ = False
 
     def __init__(self, options: Mapping[str, Any], station: Station) -> None:
         self._options = options
         self._controls = Controls(exposure_s=0.01, gain=0)
-        self._seq = 0
+        self._seq = self._opened = 0
+        self._interrupted = threading.Event()
 
     def open(self) -> CameraInfo:
-        if self._options.get("absent"):
+        self._opened += 1
+        if self._options.get("absent") or not os.path.exists(self._options.get("absent_until", "/")):
             raise CameraNotFound("The test card is not there. Put it there.")
+        if self._opened > self._options.get("opens", self._opened):
+            raise CameraNotFound("The test card does not open again.")
         self._format = PixelFormat(PixelKind.MONO, 8)
         return CameraInfo(
             driver="testcard",
@@ -37,6 +46,8 @@ class TestCard:
             capabilities=frozenset({Capability.STILLS, Capability.VIDEO}),
             controls={"exposure_s": ControlRange(0.001, 100, 0.01), "gain": ControlRange(0, 100, 0)},
             readout_s=self._options.get("readout_s", 0.0),
+            serial=self._options.get("serial"),
+            usb_port=self._options.get("usb_port"),
         )
 
     def apply(self, wanted: Controls) -> Controls:
@@ -72,9 +83,15 @@ class TestCard:
                 time.sleep(1)
         if self._seq in self._options.get("hold_gil_on", ()):
             ctypes.PyDLL(None).sleep(1000)
+        if self._seq in self._options.get("stick_on", ()):
+            self._interrupted.wait()
+            self._interrupted.clear()
+            raise CaptureCancelled("interrupted")
+        if self._seq in self._options.get("fail_on", ()):
+            raise CameraLost("The test card fell down.")
 
     def interrupt(self) -> None:
-        pass
+        self._interrupted.set()
 
     def close(self) -> None:
         pass

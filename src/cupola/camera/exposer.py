@@ -1,8 +1,9 @@
 """The one thread that touches one camera.
 
 It decides what the camera does next (a snap, a planned still, live frames, nothing), applies the
-settings that belong to it, and hands each picture on without waiting. Encoding for the live view
-lives in `live`, writing in `storer`, restarting in `supervisor`.
+settings that belong to it, and hands each picture on without waiting. A camera that fails is first
+interrupted and opened again here; restarting the process is `supervisor`'s. Encoding for the live view
+lives in `live`, writing in `storer`.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from cupola.camera.messages import MODES, Mode, Plan
-from cupola.core.errors import CaptureCancelled
+from cupola.camera.deadline import Deadline
+from cupola.camera.frozen import FrozenWatch
+from cupola.camera.messages import MODES, Mode, Plan, failure_facts
+from cupola.camera.orders import Order, Sinks, Snap, Still
+from cupola.core.errors import CameraFrozen, CaptureCancelled
 from cupola.core.frame import Camera, CameraInfo, Capability, Controls, Frame, Generation, Packet, Stop
-from cupola.process.wire import Head
 
 MIN_BUDGET_S = 2.0
 OPEN_BUDGET_S = 45.0
@@ -27,69 +30,26 @@ ORPHAN_FINISHES_S = 60.0
 NATIVE = {Capability.NATIVE_JPEG, Capability.NATIVE_H264, Capability.NATIVE_H265}
 
 
-@dataclass(frozen=True, slots=True)
-class Snap:
-    token: int
-    exposure_s: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """The next thing to do: apply these settings and, unless that is all, take pictures with them.
-
-    `plan` or `snap` is set for a still, neither for live frames.
-    """
-
-    mode: Mode
-    controls: Controls
-    generation: Generation
-    plan: Plan | None = None
-    snap: Snap | None = None
-    apply_only: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Still:
-    """A picture to be stored, and on whose behalf."""
-
-    picture: Frame | Packet
-    session: int | None
-    token: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Phase:
-    """What the thread is doing. When `budget_s` is over, it hangs; None: it is not in the driver."""
-
-    name: str
-    since: float
-    budget_s: float | None
-    mode: Mode | None = None
-    exposure_s: float | None = None
-
-
-class Sinks:
-    """Where an exposer's pictures and news go; all of them return at once."""
-
-    def __init__(
-        self,
-        *,
-        tell: Callable[[Head], None],
-        live: Callable[[Frame | Packet, Mode], None],
-        still: Callable[[Still], None],
-        has_room: Callable[[], bool],
-    ) -> None:
-        self.tell, self.live, self.still, self.has_room = tell, live, still, has_room
-
-
 class Exposer(threading.Thread):
     """Owns the driver. What is public may be called from any thread and returns at once.
 
     `stills` and `live` say which of the two this exposer serves: a network camera with a stream of its
-    own for recording has one exposer for each.
+    own for recording has one exposer for each. A camera that failed is opened again, `reopen` times in a row, before the
+    thread ends with its `failure`. `trouble`: the kind of error that ended an earlier process.
     """
 
-    def __init__(self, camera: Camera, sinks: Sinks, on_open: Callable[[CameraInfo], None], *, stills: bool = True, live: bool = True) -> None:
+    def __init__(
+        self,
+        camera: Camera,
+        sinks: Sinks,
+        on_open: Callable[[CameraInfo], None],
+        *,
+        stills: bool = True,
+        live: bool = True,
+        reopen: int = 0,
+        watch: FrozenWatch | None = None,
+        trouble: str | None = None,
+    ) -> None:
         super().__init__(name="driver", daemon=True)
         self._camera, self._sinks, self._on_open = camera, sinks, on_open
         self._serves_stills, self._serves_live = stills, live
@@ -107,11 +67,14 @@ class Exposer(threading.Thread):
         self._order: Order | None = None
         self._halt = Stop()
         self._stopped_at: float | None = None
+        self._most_reopened, self._reopened = reopen, 0
         self._readout_s = 0.0
         self._info: CameraInfo | None = None
-        self.phase = Phase("opening", time.monotonic(), OPEN_BUDGET_S)
+        self.deadline = Deadline()
         self.frames = 0
         self.dropped = 0
+        self.trouble = trouble  # the kind of error it failed with, until a picture shows that it is over
+        self._frozen = watch or FrozenWatch(None)
         self.last_opened_ns = 0
         self.failure: Exception | None = None
 
@@ -160,7 +123,7 @@ class Exposer(threading.Thread):
         """End the thread; `finish` an exposure first if it has less than a minute to go."""
         with self._changed:
             self._closing = True
-            phase = self.phase
+            phase = self.deadline.phase
             left = (phase.exposure_s or 0.0) - (time.monotonic() - phase.since)
             exposing_still = self._order is not None and self._order.mode == "still"
             if not (finish and exposing_still and left <= ORPHAN_FINISHES_S):
@@ -168,10 +131,13 @@ class Exposer(threading.Thread):
             self._changed.notify_all()
 
     def poke(self) -> None:
-        """Second rung of cancelling, called now and then: a stop not yet noticed is followed by interrupt()."""
+        """Called now and then: a stop not yet noticed is followed by interrupt(), and so is a missed deadline, once."""
         with self._changed:
-            overdue = self._stopped_at is not None and time.monotonic() - self._stopped_at > INTERRUPT_AFTER_S
-        if overdue:
+            ignored = self._stopped_at is not None and time.monotonic() - self._stopped_at > INTERRUPT_AFTER_S
+        missed = self.deadline.missed()
+        if missed:
+            self._sinks.tell({"type": "recovery", "rung": "interrupt", "attempt": 1, "ok": None, **failure_facts(self.deadline.failure())})
+        if ignored or missed:
             self._camera.interrupt()
 
     def poke_until_ended(self, until: float) -> None:
@@ -189,20 +155,55 @@ class Exposer(threading.Thread):
 
     def run(self) -> None:
         try:
-            self._info = self._camera.open()
-            self._readout_s = self._info.readout_s
-            self._on_open(self._info)
+            self._open()
             while (order := self._next_order()) is not None:
-                self._obey(order)
+                try:
+                    self._obey(order)
+                except Exception as error:
+                    self._reopen(order, error)
         except Exception as error:
             self.failure = error
         finally:
-            self._enter("closing", APPLY_BUDGET_S)
+            self.deadline.enter("closing", APPLY_BUDGET_S)
             try:
                 self._camera.close()
             except Exception as error:
                 self.failure = self.failure or error
-            self._enter("closed", None)
+            self.deadline.enter("closed", None)
+
+    def _open(self) -> None:
+        self.deadline.enter("opening", OPEN_BUDGET_S)
+        try:
+            info = self._camera.open()
+        except CaptureCancelled:
+            if self.deadline.late:
+                raise self.deadline.failure() from None
+            raise
+        self._readout_s = max(self._readout_s, info.readout_s)
+        self._info = info
+        self._frozen.opened(info)
+        self._on_open(info)
+
+    def _reopen(self, order: Order, error: Exception) -> None:
+        """Close and open a camera that failed, in this process; raises `error` when that was tried enough, or fails."""
+        if self._closing or self._reopened >= self._most_reopened:
+            raise error
+        self._reopened += 1
+        facts = failure_facts(error)
+        self.trouble = facts["kind"]
+        news = {"type": "recovery", "rung": "reopen", "attempt": self._reopened, **facts}
+        self._sinks.tell({**news, "ok": None})
+        self._take_again(order)
+        self._asked, self._taken = None, Controls()
+        self._told.clear()
+        try:
+            self.deadline.enter("closing", APPLY_BUDGET_S)
+            self._camera.close()
+            self._open()
+        except Exception as again:
+            self._sinks.tell({**news, "ok": False})
+            raise error from again
+        self._sinks.tell({**news, "ok": True})
 
     def _obey(self, order: Order) -> None:
         try:
@@ -214,15 +215,19 @@ class Exposer(threading.Thread):
             else:
                 self._expose(order)
         except CaptureCancelled:
-            with self._changed:
-                # interrupted by new settings: taken again with those, now
-                if order.snap is not None:
-                    self._snaps.appendleft(order.snap)
-                if order.plan is not None:
-                    self._next_opening = time.monotonic()
+            if self.deadline.late:
+                raise self.deadline.failure() from None
+            self._take_again(order)  # interrupted by new settings: with those, now
         finally:
             with self._changed:
                 self._order, self._stopped_at = None, None
+
+    def _take_again(self, order: Order) -> None:
+        with self._changed:
+            if order.snap is not None:
+                self._snaps.appendleft(order.snap)
+            if order.plan is not None:
+                self._next_opening = time.monotonic()
 
     def _next_order(self) -> Order | None:
         """Waits until there is something to do; None when the thread shall end."""
@@ -235,7 +240,7 @@ class Exposer(threading.Thread):
                     return order
                 waiting = self._plan is not None and not self._exhausted() and self._serves_stills
                 full = waiting and not self._sinks.has_room()
-                self.phase = Phase("storing" if full else "waiting" if waiting else "idle", now, None)
+                self.deadline.enter("storing" if full else "waiting" if waiting else "idle", None)
                 self._changed.wait(min(1.0, max(0.001, self._next_opening - now)) if waiting and not full else 0.5)
             return None
 
@@ -286,7 +291,7 @@ class Exposer(threading.Thread):
 
     def _apply(self, order: Order) -> None:
         if self._asked != order.controls:
-            self._enter("applying", APPLY_BUDGET_S)
+            self.deadline.enter("applying", APPLY_BUDGET_S)
             self._taken = self._camera.apply(order.controls)
             self._asked = order.controls
         self._tell_applied(order.mode, order.generation, order.snap is None)
@@ -302,7 +307,7 @@ class Exposer(threading.Thread):
         exposure_s = self._taken.exposure_s or 0.0
         opened = time.monotonic()
         self._schedule_next(order.plan, opened, exposure_s)
-        self._enter("exposing", exposure_s + max(MIN_BUDGET_S, 3 * self._readout_s), "still", exposure_s)
+        self.deadline.enter("exposing", exposure_s + max(MIN_BUDGET_S, 3 * self._readout_s), "still", exposure_s)
         picture = self._camera.expose(self._halt)
         self._learn_readout(time.monotonic() - opened - exposure_s)
         self._deliver(picture, order)
@@ -328,20 +333,23 @@ class Exposer(threading.Thread):
         info = self._info
         assert info is not None
         budget = exposure_s + max(MIN_BUDGET_S, 3 * self._readout_s, info.frame_timeout_s)
-        self._enter("live", budget, "live", exposure_s)
+        self.deadline.enter("live", budget, "live", exposure_s)
         with closing(self._camera.stream(self._halt)) as pictures:
             for picture in pictures:
-                self._enter("live", budget, "live", exposure_s)
+                self.deadline.enter("live", budget, "live", exposure_s)
                 if self._halt.is_set():
                     return
                 if continuous:
                     order = self._follow(order)
-                    self._take_still(picture)
                 self._deliver(picture, order)
+                if continuous:
+                    self._take_still(picture)
                 with self._changed:
                     goes_on = self._continuous_now() if continuous else self._watched and self._live_fits(time.monotonic())
                     if self._closing or not goes_on:
                         return
+        if self.deadline.late:
+            raise self.deadline.failure()
 
     def _follow(self, order: Order) -> Order:
         """A source without controls of its own obeys any request as it is: its stream is not interrupted for one."""
@@ -369,10 +377,13 @@ class Exposer(threading.Thread):
         self._sinks.still(still)
 
     def _deliver(self, picture: Frame | Packet, order: Order) -> None:
+        self._frozen.look(picture, order.mode, time.monotonic())
         picture = replace(picture, generation=order.generation)
         self.frames += 1
         self.dropped += picture.dropped_before
         self.last_opened_ns = picture.monotonic_ns
+        if self.trouble != CameraFrozen.kind or self._frozen.moving:
+            self._reopened, self.trouble = 0, None
         if order.mode == "still":
             if order.plan is not None:
                 with self._changed:
@@ -380,9 +391,6 @@ class Exposer(threading.Thread):
             self._sinks.still(Still(picture, order.plan.session if order.plan else None, order.snap.token if order.snap else None))
         if self._serves_live and self._watched:
             self._sinks.live(picture, order.mode)
-
-    def _enter(self, name: str, budget_s: float | None, mode: Mode | None = None, exposure_s: float | None = None) -> None:
-        self.phase = Phase(name, time.monotonic(), budget_s, mode, exposure_s)
 
     def _cancel(self) -> None:
         """Lock held."""

@@ -1,7 +1,7 @@
 """What a camera process and the server say to each other (heads of `process.wire` messages).
 
 To the camera process:
-  configure  driver, options, station, camera, storage, still, live, next_sequence    first, once
+  configure  driver, options, station, camera, storage, still, live, recovery, next_sequence    first, once
   settings   mode, generation, controls            new wanted settings of mode "live" or "still"
   live       codecs                                what viewers want; empty: nobody watches
   plan       session, remaining, interval_s, delay_s, first_in_s; or null     a series of stills
@@ -15,6 +15,7 @@ From the camera process:
   packet     facts of the frame + payload          one live picture
   captured   facts of the frame, files, sequence, session, token     durable on disk, not yet in the catalogue
   failed     kind, message, session, token         an exposure or its storing failed
+  recovery   rung, attempt, ok, kind, message      the camera failed and is helped: ok null at the start, then whether it came back
   lost       kind, message                         the device is gone; the process exits after this
   log        level, event, message
 """
@@ -26,6 +27,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
 
 from cupola.core.clock import iso_utc, parse_utc
+from cupola.core.errors import CupolaError
 from cupola.core.frame import CameraInfo, Capability, ControlRange, Controls, Frame, Generation, Packet, PixelFormat, PixelKind
 from cupola.process.wire import Head
 
@@ -64,6 +66,13 @@ def facts_of(picture: Frame | Packet) -> Head:
         "width": picture.width,
         "height": picture.height,
     }
+
+
+def failure_facts(error: Exception) -> Head:
+    """Kind and words of a failure, as the server is told."""
+    if isinstance(error, CupolaError):
+        return {"kind": error.kind, "message": str(error)}
+    return {"kind": "error", "message": f"The driver failed: {error!r}."}
 
 
 def packet_head(packet: Packet, mode: Mode) -> Head:

@@ -22,9 +22,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from cupola.camera.exposer import ORPHAN_FINISHES_S, Exposer, Sinks, Snap
+from cupola.camera.exposer import ORPHAN_FINISHES_S, Exposer
+from cupola.camera.frozen import FrozenWatch
 from cupola.camera.live import LiveWorker
-from cupola.camera.messages import BEAT_S, EXIT_LOST, IDLE_BUDGET_S, MODES, Plan, info_head
+from cupola.camera.messages import BEAT_S, EXIT_LOST, IDLE_BUDGET_S, MODES, Plan, failure_facts, info_head
+from cupola.camera.orders import Sinks, Snap
 from cupola.camera.storer import Storer
 from cupola.core.errors import CameraBusy, CupolaError
 from cupola.core.frame import Camera, CameraInfo, Codec, Controls, Generation, Station
@@ -94,11 +96,14 @@ class CameraProcess:
         sinks = Sinks(tell=self._outbox.tell, live=self._live.offer, still=self._storer.offer, has_room=self._storer.has_room)
         record = options.get("record")
         main: Camera = driver(options, station)
-        self._exposer = Exposer(main, sinks, self._opened, stills=not record)
+        recovery: Mapping[str, Any] = head["recovery"]
+        reopen, after_s = int(recovery["reopen"]), recovery["frozen_after_s"]
+        self._info: CameraInfo | None = None
+        self._exposer = Exposer(main, sinks, self._opened, stills=not record, reopen=reopen, watch=FrozenWatch(after_s), trouble=recovery["trouble"])
         self._exposers = [self._exposer]
         if record:
             second: Camera = driver({**options, "source": record, "record": None}, station)
-            self._exposers.append(Exposer(second, sinks, lambda _: None, live=False))
+            self._exposers.append(Exposer(second, sinks, self._second_opened, live=False, reopen=reopen, watch=FrozenWatch(after_s)))
         for mode in MODES:
             self._want({"mode": mode, **head[mode + "_settings"]})
 
@@ -132,8 +137,14 @@ class CameraProcess:
             exposer.want(head["mode"], Generation(*head["generation"]), Controls.from_dict(head["controls"]))
 
     def _opened(self, info: CameraInfo) -> None:
+        self._info = info
         self._storer.opened(info)
         self._outbox.tell(info_head(info))
+
+    def _second_opened(self, info: CameraInfo) -> None:
+        """The camera is open once its main stream is; told again when this one came back."""
+        if self._exposers[-1].trouble and self._info is not None:
+            self._outbox.tell(info_head(self._info))
 
     def _stored(self, session: int | None, ok: bool) -> None:
         self._exposers[-1].stored(session, ok)
@@ -147,10 +158,9 @@ class CameraProcess:
         now = time.monotonic()
         for exposer in self._exposers:
             exposer.poke()
-        phases = [exposer.phase for exposer in self._exposers]
-        phase = min(phases, key=lambda p: p.since + p.budget_s - now if p.budget_s is not None else IDLE_BUDGET_S)
+        phases = [exposer.deadline.phase for exposer in self._exposers]
+        left, phase = min(((exposer.deadline.left_s(IDLE_BUDGET_S), exposer.deadline.phase) for exposer in self._exposers), key=lambda pair: pair[0])
         shown = phases[0] if len(phases) == 1 or phases[1].name in ("idle", "closed") else phases[1]
-        left = IDLE_BUDGET_S if phase.budget_s is None else phase.since + phase.budget_s - now
         return {
             "type": "beat",
             "phase": shown.name,
@@ -161,6 +171,7 @@ class CameraProcess:
             "hangs_in": phase.name,
             "next_opening_in_s": self._exposers[-1].next_opening_in_s,
             "frames": sum(exposer.frames for exposer in self._exposers),
+            "proved": any(exposer.frames for exposer in self._exposers) and not any(exposer.trouble for exposer in self._exposers),
             "encoded": self._live.encoded,
             "dropped": sum(exposer.dropped for exposer in self._exposers) + self._live.dropped,
             "last_opened_ns": max(exposer.last_opened_ns for exposer in self._exposers),
@@ -181,9 +192,7 @@ class CameraProcess:
         self._storer.join(DRAIN_S)
         failure = next((exposer.failure for exposer in self._exposers if exposer.failure is not None), None)
         if failure is not None:
-            kind = failure.kind if isinstance(failure, CupolaError) else "error"
-            message = str(failure) if isinstance(failure, CupolaError) else f"The driver failed: {failure!r}."
-            self._outbox.tell({"type": "lost", "kind": kind, "message": message})
+            self._outbox.tell({"type": "lost", **failure_facts(failure)})
         self._outbox.close()
         self._lock.release()
         return EXIT_LOST if failure is not None else 0
@@ -210,15 +219,11 @@ def main(argv: list[str]) -> int:
         process = CameraProcess(link, received[0])
         process.start()
     except Exception as error:
-        kind = error.kind if isinstance(error, CupolaError) else "error"
+        facts = failure_facts(error)
+        if not isinstance(error, CupolaError):
+            facts["message"] = f"The driver cannot be loaded: {error!r}."
         with contextlib.suppress(OSError):
-            link.send(
-                {
-                    "type": "lost",
-                    "kind": kind,
-                    "message": f"{error}" if isinstance(error, CupolaError) else f"The driver cannot be loaded: {error!r}.",
-                }
-            )
+            link.send({"type": "lost", **facts})
         return EXIT_LOST
     events: queue.SimpleQueue[Head | Why] = queue.SimpleQueue()
 

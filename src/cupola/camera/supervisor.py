@@ -1,7 +1,7 @@
 """The server's handle on one camera: it keeps what is wanted and makes it so, again and again.
 
 It starts the camera process, listens to its beats, ends it when it misses a deadline, and starts it
-anew with the same settings and plan. Series of stills are `capture.session`'s, rows the catalogue's
+anew with the same settings and plan; what else is done about failures is decided in `recovery`. Series of stills are `capture.session`'s, rows the catalogue's
 (both behind `Archive`), viewers the hub's.
 """
 
@@ -9,40 +9,50 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
-from cupola.camera.messages import IDLE_BUDGET_S, Mode, info_from, packet_from
+from cupola.camera.claims import Claims
+from cupola.camera.messages import BEAT_S, IDLE_BUDGET_S, Mode, info_from, packet_from
 from cupola.camera.predecessor import wait_for_predecessor
+from cupola.camera.recovery import CAUSES, Ladder, Rung, Tally, cause_of, in_words, why
 from cupola.camera.settings import CameraSettings, check_against
-from cupola.camera.spec import Archive, CameraSpec, Problem
+from cupola.camera.spec import Archive, CameraSpec, Problem, configure_head
+from cupola.camera.usb import reset_port
 from cupola.core.bus import Bus
 from cupola.core.clock import utc_now
 from cupola.core.errors import CameraLost as CameraLostError
 from cupola.core.errors import CupolaError, NotAllowed
-from cupola.core.events import CameraConnected, CameraLost, CameraRecovered, SettingsApplied
+from cupola.core.events import CameraConnected, CameraLost, CameraRecovered, CameraRecovery, SettingsApplied
 from cupola.core.frame import CameraInfo, Codec, Controls, Generation, Packet
 from cupola.core.hub import FrameHub
 from cupola.process.child import Child
 from cupola.process.wire import Head
 
 State = Literal["stopped", "starting", "running", "recovering", "degraded", "stopping"]
-BACKOFF_S = (1.0, 2.0, 4.0, 8.0, 16.0, 20.0)
 START_BUDGET_S = 20.0  # from spawning to the first beat, on slow hardware
 CLOSE_S = 5.0
 TICK_S = 0.25
 PRINTED_LINES = 200  # between two beats
-CAUSES = {"camera_not_found": "unreachable", "camera_busy": "busy", "camera_unresponsive": "hang", "camera_lost": "lost"}
 
 
 class CameraSupervisor:
     """`run` is its one task; everything else is called from the same event loop."""
 
-    def __init__(self, spec: CameraSpec, *, archive: Archive, bus: Bus, log: Callable[..., None], epoch: int, connect: bool) -> None:
+    def __init__(
+        self,
+        spec: CameraSpec,
+        *,
+        archive: Archive,
+        bus: Bus,
+        log: Callable[..., None],
+        epoch: int,
+        connect: bool,
+        claims: Claims | None = None,
+    ) -> None:
         self.spec, self.name = spec, spec.name
         self._archive, self._bus, self._log = archive, bus, log
         self.settings = CameraSettings(epoch)
@@ -55,17 +65,20 @@ class CameraSupervisor:
         self.beat: Head = {}
         self.beat_at = 0.0
         self.temperature_c: float | None = None
-        self.restarts = 0
+        self.tally = Tally()
+        self.usb_port = spec.recovery.usb_port  # what the driver tells stays known while the camera is away
         self.retry_at: float | None = None
+        self.serial: str | None = None  # as it was told last
         self._seen: Packet | None = None  # the newest live picture
         self._fps: tuple[float, int, float] = (0.0, 0, 0.0)  # when, frames then, rate since
+        self._claims = claims or Claims()
         self._wanted = connect
         self._ending = False
         self._nudge = asyncio.Event()
         self._child: Child | None = None
         self._expires = 0.0
         self._lost: Head | None = None
-        self._attempts = 0
+        self._ladder = Ladder(spec.recovery)
         self._down_since: float | None = None
         self._captures: asyncio.Queue[Head] = asyncio.Queue()
         self._snaps: dict[int, asyncio.Future[int]] = {}
@@ -124,6 +137,10 @@ class CameraSupervisor:
             words = {"stopped": "It is closed: connect it first.", "recovering": "It is being restarted: try again when it is back."}
             raise NotAllowed(f'Camera "{self.name}" is not ready. {words.get(self.state, "It is opening: try again in a moment.")}')
         return self.info
+
+    @property
+    def restarts(self) -> int:
+        return self.tally.restarts.total()
 
     @property
     def fps(self) -> float:
@@ -186,16 +203,20 @@ class CameraSupervisor:
             return
         self._child = child
         self._expires = time.monotonic() + START_BUDGET_S
-        self._configure(child, next_sequence)
-        cause = await self._watch(child)
+        frozen = self.problem is not None and self.problem.kind == "frozen"
+        child.send(configure_head(self.spec, self.settings, next_sequence, "camera_frozen" if frozen else None))
+        self._demand_changed(self.hub.demand)
+        self.plan_changed()
+        ending_of = await self._watch(child)
         closing = self._ending or not self._wanted
         if closing:
             self.state = "stopping"
         ending = await child.end(ask_s=CLOSE_S if closing else 0.0)
         self._child, self.info = None, None
+        self._claims.release(self.name)
         self._flush_printed()
         await self._captures.join()
-        message = self._why(cause, await child.wait() if ending != "abandoned" else None)
+        message = why(self.name, ending_of, self._lost, self.beat, await child.wait() if ending != "abandoned" else None)
         for future in self._snaps.values():
             if not future.done():
                 future.set_exception(CameraLostError(message))
@@ -209,29 +230,7 @@ class CameraSupervisor:
             self.problem = self.still_problem = self._down_since = None
             self._log("INFO", f'Camera "{self.name}" closed ({ending}).', event="session_event", camera=self.name)
             return
-        await self._pause(self._cause(cause), message)
-
-    def _configure(self, child: Child, next_sequence: int) -> None:
-        spec = self.spec
-        modes = {
-            f"{mode}_settings": {"generation": self.settings.of(mode).generation, "controls": self.settings.of(mode).requested.to_dict()}
-            for mode in ("live", "still")
-        }
-        child.send(
-            {
-                "type": "configure",
-                "camera": spec.name,
-                "driver": spec.driver_path,
-                "options": spec.options,
-                "station": asdict(spec.station),
-                "storage": spec.storage,
-                "live": spec.live_view,
-                "next_sequence": next_sequence,
-                **modes,
-            }
-        )
-        self._demand_changed(self.hub.demand)
-        self.plan_changed()
+        await self._pause(cause_of(ending_of, self._lost), message)
 
     async def _watch(self, child: Child) -> Literal["wanted", "ended", "hang"]:
         """Until the process ends, misses a deadline, or is no longer wanted."""
@@ -244,7 +243,7 @@ class CameraSupervisor:
                     return "ended"
                 if self._ending or not self._wanted:
                     return "wanted"
-                if time.monotonic() > self._expires:
+                if self._expired():
                     return "hang"
                 nudge = asyncio.ensure_future(self._nudged(TICK_S))
                 await asyncio.wait({ended, nudge}, return_when="FIRST_COMPLETED")
@@ -252,40 +251,43 @@ class CameraSupervisor:
         finally:
             ended.cancel()
 
-    def _why(self, cause: str, code: int | None) -> str:
-        """What happened and what is done about it, for people."""
-        name = f'camera "{self.name}"'
-        if cause == "hang":
-            doing = self.beat.get("hangs_in", "starting")
-            after = f" of a {self.beat['exposure_s']:g} s exposure" if self.beat.get("exposure_s") else ""
-            return f"C{name[1:]} did not answer within its deadline ({doing}{after}). Its process was ended and is started again. If this repeats, check its power and cable."
-        if self._lost is not None:
-            return str(self._lost["message"])
-        if code is not None and code < 0:
-            return f"The process of {name} was ended by {signal.Signals(-code).name}. It is started again."
-        return f"The process of {name} ended by itself (exit code {code}). It is started again."
-
-    def _cause(self, cause: str) -> str:
-        if cause == "hang":
-            return "hang"
-        return CAUSES.get(str(self._lost["kind"]), "failed") if self._lost is not None else "crash"
+    def _expired(self) -> bool:
+        """Whether the process missed its deadline. One that still beats may add a little, for its driver to be interrupted."""
+        now = time.monotonic()
+        return now > self._expires and (now - self.beat_at > 2 * BEAT_S or self.beat["left_s"] <= 0)
 
     def _report(self, cause: str, message: str, retry_in_s: float | None = None) -> None:
         self._bus.publish(CameraLost(camera=self.name, cause=cause, message=message, retry_in_s=retry_in_s))
         self._log("ERROR" if cause != "unreachable" else "WARNING", message, event="usb_failure", camera=self.name, cause=cause)
 
-    async def _pause(self, cause: str, message: str) -> None:
-        """Say what happened and wait before the next try, longer each time; a `connect` cuts it short."""
+    def _down(self, cause: str, message: str) -> None:
         self._down_since = self._down_since or time.monotonic()
-        delay = BACKOFF_S[min(self._attempts, len(BACKOFF_S) - 1)]
-        self._attempts += 1
-        self.restarts += 1
         self.state = "recovering"
-        self.retry_at = time.monotonic() + delay
-        since = self.problem.since if self.problem is not None else utc_now()
-        self.problem = Problem(cause, message, since)
-        self._report(cause, message, delay)
-        await self._nudged(delay)
+        self.problem = Problem(cause, message, self.problem.since if self.problem is not None else utc_now())
+
+    def _took(self, rung: Rung, attempt: int, cause: str, ok: bool | None = None, message: str = "") -> None:
+        """Count a rung of the ladder and tell of it."""
+        self.tally.rungs[rung] += 1
+        self._bus.publish(CameraRecovery(camera=self.name, rung=rung, attempt=attempt, cause=cause, ok=ok, message=message))
+        level = "ERROR" if ok is False or rung == "back_off" else "WARNING"
+        self._log(level, in_words(self.name, rung, attempt, ok, message), event="usb_failure", camera=self.name, rung=rung, cause=cause)
+
+    async def _pause(self, cause: str, message: str) -> None:
+        """Say what happened, take the next rung, and wait before the next try; a `connect` cuts that short."""
+        step = self._ladder.failed(cause, self.usb_port)
+        self._down(cause, message)
+        self.retry_at = time.monotonic() + step.delay_s
+        self._report(cause, message, step.delay_s)
+        if step.rung == "usb_reset" and self.usb_port is not None:
+            ok, said = await reset_port(self.spec.recovery, self.usb_port)
+            self._took("usb_reset", step.attempt, cause, ok, said)
+            self.retry_at = time.monotonic() + step.delay_s
+        elif step.rung == "back_off" and step.attempt == 1:
+            self._took("back_off", 1, cause, message="Nothing helped so far; it is tried again and again. Check its power and cable.")
+        elif step.rung == "restart":
+            self._took("restart", step.attempt, cause)
+        self.tally.restarts[cause] += 1
+        await self._nudged(step.delay_s)
 
     # ── messages of the process ────────────────────────────────────────────
 
@@ -308,6 +310,8 @@ class CameraSupervisor:
             self._bus.publish(SettingsApplied(camera=self.name, mode=head["mode"], generation=tuple(head["generation"]), applied=head["applied"]))
         elif kind == "info":
             self._opened(info_from(head))
+        elif kind == "recovery":
+            self._recovering(head)
         elif kind == "lost":
             self._lost = head
         elif kind == "log":
@@ -317,22 +321,40 @@ class CameraSupervisor:
         self._flush_printed()
         self.beat, self.beat_at = head, time.monotonic()
         self._expires = self.beat_at + head["left_s"]
+        if head["proved"]:
+            self._ladder.proved()
+            self.problem = None
         if head["frames"]:
-            self._attempts, self.problem = 0, None
             at, frames, rate = self._fps
             if self.beat_at - at >= 1.0:
                 rate = max(0.0, head["frames"] - frames) / (self.beat_at - at) if at else 0.0
                 self._fps = (self.beat_at, head["frames"], rate)
 
+    def _recovering(self, head: Head) -> None:
+        """What the camera process does about a failure by itself. After a reopening it tells of the opened camera as at first."""
+        cause = CAUSES.get(head["kind"], "failed")
+        if head["rung"] == "reopen" and head["ok"] is None:
+            self.info, self.retry_at = None, None
+            self._down(cause, head["message"])
+            self._report(cause, head["message"], 0.0)
+        else:
+            self._took(head["rung"], head["attempt"], cause, head["ok"], head["message"])
+
     def _opened(self, info: CameraInfo) -> None:
+        if self.spec.exclusive and info.serial and (taken := self._claims.claim(self.name, self.spec.driver, info.serial)):
+            self._lost = {"kind": "camera_busy", "message": taken}
+            self._send({"type": "close"})
+            return
         self.info = info
+        self.usb_port = self.spec.recovery.usb_port or info.usb_port
+        self.serial = info.serial
         self._expires = time.monotonic() + IDLE_BUDGET_S  # the long budget for opening ends here
         self._fps = (0.0, 0, 0.0)
         self.state = "running"
         self.retry_at = None
         if self._down_since is not None:
             down, self._down_since = time.monotonic() - self._down_since, None
-            self._bus.publish(CameraRecovered(camera=self.name, down_s=round(down, 3), attempts=self._attempts))
+            self._bus.publish(CameraRecovered(camera=self.name, down_s=round(down, 3), attempts=self._ladder.failures))
             self._log("WARNING", f'Camera "{self.name}" is back after {down:.1f} s.', event="camera_recovered", camera=self.name)
         else:
             self._log("INFO", f'Camera "{self.name}" is open: {info.model}.', event="session_event", camera=self.name)

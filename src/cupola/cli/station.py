@@ -13,6 +13,8 @@ from cupola.cli.client import request, show
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+LOOK_S = 120.0  # every driver may take its ten seconds
+
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
@@ -70,22 +72,39 @@ def _table(data: dict[str, Any]) -> RenderableType:
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 def cameras(as_json: bool) -> None:
-    """The configured cameras, and what each is."""
-    show(request("GET", "/api/cameras")["items"], as_json, _camera_table)
+    """What is attached, and the lines to configure it. Works without a running server too."""
+    from cupola.web.endpoint import announced
+
+    if announced() is not None:
+        found = request("GET", "/api/discover", timeout_s=LOOK_S)
+    else:
+        import asyncio
+
+        from cupola.web.discover import look_around
+
+        found = asyncio.run(look_around([])).model_dump(mode="json")
+    show(found["items"], as_json, _attached)
 
 
-def _camera_table(data: list[dict[str, Any]]) -> RenderableType:
-    from rich.table import Table
+def _attached(data: list[dict[str, Any]]) -> RenderableType:
+    from rich.console import Group
+    from rich.text import Text
 
-    table = Table(header_style="bold")
-    for name in ("camera", "driver", "model", "serial", "picture", "can", "limits"):
-        table.add_column(name)
-    for camera in data:
-        info = camera["info"]
-        if info is None:
-            table.add_row(camera["name"], camera["driver"], camera["activity"]["words"], "", "", "", "")
-            continue
-        limits = "\n".join(f"{name} {limit['minimum']:g}…{limit['maximum']:g}" for name, limit in info["controls"].items())
-        size = f"{info['width']}×{info['height']} {info['pixel_format']} {info['bits']} bit"
-        table.add_row(camera["name"], camera["driver"], info["model"], info["serial"] or "", size, ", ".join(info["capabilities"]), limits)
-    return table
+    lines: list[Text] = []
+    for driver in data:
+        lines.append(Text.assemble((driver["driver"], "bold"), (f"  {driver['tried_on']}", "dim")))
+        if driver["problem"]:
+            lines.append(Text(f"  {driver['problem']}", style="yellow"))
+        elif not driver["looks"]:
+            lines.append(Text("  cannot be looked for; it is configured by hand", style="dim"))
+        elif not driver["cameras"]:
+            lines.append(Text("  nothing found", style="dim"))
+        for camera in driver["cameras"]:
+            facts = [camera["model"], camera["serial"] and f"serial {camera['serial']}", camera["where"], ", ".join(camera["capabilities"])]
+            whose = "" if camera["camera"] is None else f"  camera {camera['camera']}{', in use' if camera['in_use'] else ''}"
+            lines.append(Text.assemble(f"  {' · '.join(fact for fact in facts if fact)}", (whose, "green")))
+            if camera["note"]:
+                lines.append(Text(f"    {camera['note']}", style="yellow"))
+            if camera["camera"] is None:
+                lines.append(Text("".join(f"  {line}\n" for line in camera["config"].splitlines()).rstrip(), style="cyan"))
+    return Group(*lines)

@@ -6,7 +6,7 @@ loads no camera code. A new driver is its file, its block and one line in `DRIVE
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, field_validator
@@ -22,6 +22,14 @@ _SCHEMES = ("rtsp", "rtsps", "http", "https")
 
 class DriverOptions(Block):
     """Base of all drivers' blocks."""
+
+    one_device: ClassVar[tuple[str, ...]] = ()
+    """The keys that together say which device it is, for drivers whose device only one camera can use; none for the others."""
+
+    def device(self) -> str | None:
+        """Which device is asked for by name, in words; None: any, or one that several cameras may share."""
+        named = {name: getattr(self, name) for name in self.one_device}
+        return ", ".join(f"{name} {value}" for name, value in named.items() if value is not None) or None
 
 
 def _sky_time(text: str) -> str:
@@ -47,7 +55,8 @@ class SimulatorFaults(Block):
     )
     slow_readout_s: Float | None = key(None, "Slow readout", "Readout time of slow frames, in place of readout_s.", unit="s", ge=0, le=3600)
     slow_readout_on: list[FrameNumber] = group(list, "Slow frames", "The frames slow_readout_s is for; none named: all.")
-    freeze_after_frames: Int | None = key(None, "Freeze after frames", "The live stream delivers no more after so many frames; null never.", ge=0)
+    freeze_after_frames: Int | None = key(None, "Freeze after frames", "After so many frames the same pixels come again and again; null never.", ge=0)
+    stall_after_frames: Int | None = key(None, "Stall after frames", "After so many frames no more come, until it is opened anew; null never.", ge=0)
 
 
 class SimulatorOptions(DriverOptions):
@@ -144,6 +153,11 @@ class VideoOptions(DriverOptions):
     fps: Float | None = key(None, "Frame rate", "Frames a second a webcam is asked for; null: its own choice.", unit="fps", gt=0, le=240)
     timeout_s: Float = key(10.0, "Timeout", "Longest silence of the source before it counts as lost, also while connecting.", unit="s", ge=1, le=120)
     transport: Literal["tcp", "udp"] = key("tcp", "RTSP transport", "tcp loses nothing; udp has less delay on a good network.")
+
+    def device(self) -> str | None:
+        """A webcam; network cameras serve several."""
+        source = self.source.get_secret_value()
+        return source if source.startswith("/dev/") else None
 
 
 DRIVERS: dict[str, tuple[type[DriverOptions], str]] = {

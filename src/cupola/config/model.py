@@ -22,7 +22,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from cupola.config.base import Block, ConfigPath, Float, Int, group, key
-from cupola.config.drivers import DRIVERS
+from cupola.config.drivers import DRIVERS, DriverOptions
 from cupola.config.problems import nearest, suggestion
 
 _DEVICE_NAMES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))})
@@ -113,6 +113,37 @@ class Capture(Block):
         return value
 
 
+class Recovery(Block):
+    """What is done when the camera fails, rung by rung: interrupt, reopen, restart, USB reset, back off."""
+
+    reopen: Int = key(1, "Reopen", "How often in a row a failed camera is closed and opened again before its process is started anew.", ge=0, le=10)
+    restart: Int = key(3, "Restart", "How often in a row its process is started anew before the next rung.", ge=1, le=100)
+    usb_reset: Literal["off", "auto", "uhubctl"] = key(
+        "off", "USB reset", "Then the camera's USB port is reset: auto by the kernel, uhubctl by switching its power. See docs/usb-reset.md."
+    )
+    usb_port: str | None = key(
+        None,
+        "USB port",
+        "The port that is reset, as /sys/bus/usb/devices has it; null: what the driver tells.",
+        rule="bus and ports, such as 1-1.4",
+        pattern=r"^[1-9][0-9]{0,2}-[1-9][0-9]?(\.[1-9][0-9]?){0,6}$",
+    )
+    usb_helper: Annotated[list[str], Field(min_length=1, max_length=16)] = key(
+        ["sudo", "-n", "cupola-usb-reset"],
+        "USB helper",
+        "The command that may reset ports, as a list of words; the port is added to it.",
+        rule="a list of words",
+    )
+    frozen_after_s: Float | None = key(
+        5.0,
+        "Frozen after",
+        "A camera whose pictures stay exactly the same for so long counts as lost; a white or black picture does not. More for a source that repeats its pictures; null: never.",
+        unit="s",
+        ge=1,
+        le=86400,
+    )
+
+
 class _Taken:
     """Stands for a camera's name that an earlier camera has."""
 
@@ -142,6 +173,7 @@ class _CameraBase(Block):
     live: Live = group(dict, "Live view", "The live view: its frame rate, quality and first settings.")
     exposure: Exposure = group(dict, "Exposure", "The settings stills begin with.")
     capture: Capture = group(dict, "Capture", "Series of stills.")
+    recovery: Recovery = group(dict, "Recovery", "What is done when the camera fails, rung by rung: interrupt, reopen, restart, USB reset, back off.")
 
     @field_validator("driver", mode="after")
     @classmethod
@@ -237,6 +269,17 @@ class Settings(Block):
                 if folder == images or images in folder.parents:
                     words = {"key": name, "camera": camera.name, "hint": "choose another folder, or rename the camera"}
                     raise PydanticCustomError("folders", 'lies in the folder of the images of camera "{camera}"', words)
+        return self
+
+    @model_validator(mode="after")
+    def _devices_apart(self) -> "Settings":
+        first: dict[tuple[str, str], str] = {}
+        for camera in self.cameras:
+            options: DriverOptions = getattr(camera, camera.driver)
+            device = options.device()
+            if device is not None and (other := first.setdefault((camera.driver, device), camera.name)) != camera.name:
+                words = {"one": other, "other": camera.name, "device": f"{camera.driver} {device}", "hint": "give each camera a device of its own"}
+                raise PydanticCustomError("one_device", 'cameras "{one}" and "{other}" have the same device ({device})', words)
         return self
 
     @staticmethod

@@ -57,6 +57,12 @@ class CameraUnresponsive(CupolaError):
     kind = "camera_unresponsive"
 
 
+class CameraFrozen(CameraLost):
+    """The device delivers one old picture again and again: Cupola opens it anew; if it repeats, check power and USB."""
+
+    kind = "camera_frozen"
+
+
 class CaptureCancelled(CupolaError):
     """An exposure ended early because somebody asked for it. Nothing is wrong."""
 

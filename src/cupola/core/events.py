@@ -25,7 +25,7 @@ class CameraConnected(_Event):
 
 class CameraLost(_Event):
     kind: Literal["camera_lost"] = "camera_lost"
-    cause: str = Field(description="crash, hang, frozen, unplugged, unreachable, busy, killed, abandoned, closed")
+    cause: str = Field(description="crash, hang, frozen, lost, unreachable, busy, failed, abandoned")
     message: str
     retry_in_s: float | None = None
 
@@ -34,6 +34,17 @@ class CameraRecovered(_Event):
     kind: Literal["camera_recovered"] = "camera_recovered"
     down_s: float
     attempts: int
+
+
+class CameraRecovery(_Event):
+    """A rung of the ladder that a failed camera is helped by was taken."""
+
+    kind: Literal["camera_recovery"] = "camera_recovery"
+    rung: Literal["interrupt", "reopen", "restart", "usb_reset", "back_off"]
+    attempt: int = Field(description="On this rung since the last good picture.")
+    cause: str = Field(description="As of camera_lost.")
+    ok: bool | None = Field(default=None, description="Whether the rung itself worked; null where camera_recovered will tell.")
+    message: str = ""
 
 
 class CaptureStarted(_Event):
@@ -124,6 +135,7 @@ Event = Annotated[
     CameraConnected
     | CameraLost
     | CameraRecovered
+    | CameraRecovery
     | CaptureStarted
     | ImageCaptured
     | ImageDeveloped

@@ -183,6 +183,8 @@ class CameraInfo:
     controls: Mapping[str, ControlRange] = field(default_factory=dict[str, ControlRange])  # keys are fields of Controls
     readout_s: float = 0.0  # best guess; the supervisor learns the rest
     frame_timeout_s: float = 2.0  # longest silence between frames of a healthy stream, beyond the exposure
+    noisy: bool = True  # a sensor's noise makes each picture unlike the one before; a recording may repeat one
+    usb_port: str | None = None  # as the kernel writes it (1-1.4), for a reset of the port
 
 
 @dataclass(frozen=True, slots=True)

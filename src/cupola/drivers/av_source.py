@@ -54,6 +54,8 @@ def kind_of(address: str) -> Kind:
 class AvSource:
     """One opened input of FFmpeg: `codec` says what is passed through (None: frames)."""
 
+    recorded = False
+
     def __init__(self, address: str, options: Mapping[str, Any], abort: Abort) -> None:
         """Open it. `options`: transport, timeout_s, and for devices input_format, width, height, fps.
 

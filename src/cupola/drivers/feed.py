@@ -55,6 +55,7 @@ class Source(Protocol):
 
     model: str
     fps: float | None
+    recorded: bool  # not from a sensor now: the same picture may come again
 
     def pictures(self) -> Iterator[Picture | Pending]:
         """Each picture as soon as it is complete; `seq` is left at 0. Ends when the source does; raises CupolaError."""

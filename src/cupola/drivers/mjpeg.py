@@ -166,6 +166,7 @@ class MultipartSource:
     """The JPEG parts of a multipart answer as packets, byte for byte the camera's."""
 
     fps: float | None = None
+    recorded = False
 
     def __init__(self, answer: HttpAnswer) -> None:
         self.model = f"MJPEG {answer.headers.get('Server', '')}".strip()

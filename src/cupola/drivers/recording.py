@@ -17,6 +17,8 @@ _LONGEST_PAUSE_S = 10.0  # a jump of the file's clock, not a pause somebody want
 class Recording:
     """The source made of a file. A file cut short is played as far as it goes."""
 
+    recorded = True
+
     def __init__(self, path: str, abort: Abort, rate_fps: float | None, loop: bool) -> None:
         """Raises CameraNotFound when there is no such file or it is no video."""
         self._path, self._abort, self._rate_fps, self._loop = path, abort, rate_fps, loop

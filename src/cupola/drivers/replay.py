@@ -108,6 +108,7 @@ class Folder:
                 ),
                 readout_s=self._pace_s,
                 frame_timeout_s=2 * self._pace_s + 2,
+                noisy=False,
             )
         return self._info
 

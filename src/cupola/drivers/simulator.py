@@ -243,6 +243,8 @@ class Simulator:
         if self.faults.strikes(shot.number):
             self._sleep_until((time.monotonic_ns() + ended_ns) // 2, stop)
             self.faults.strike(shot.number)
+        while self.faults.stalls(shot.number):
+            self._sleep_until(time.monotonic_ns() + 1_000_000_000, stop)
         self._sleep_until(ended_ns, stop)
 
     def _sleep_until(self, moment_ns: int, stop: Stop) -> None:

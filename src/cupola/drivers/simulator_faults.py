@@ -1,4 +1,4 @@
-"""Faults on purpose: hangs, crashes, an unplugged cable, slow readouts, a frozen picture.
+"""Faults on purpose: hangs, crashes, an unplugged cable, slow readouts, a frozen picture, silence.
 
 Frames count from 1 since the camera was opened. Normal operation is the business of `simulator`.
 """
@@ -27,6 +27,7 @@ class Faults:
         self._slow_readout_s: float | None = options.get("slow_readout_s")
         self._slow_on = frozenset(options.get("slow_readout_on") or ())
         self._freeze_after: int | None = options.get("freeze_after_frames")
+        self._stall_after: int | None = options.get("stall_after_frames")
         self._serial = serial
         user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
         name = "".join(c if c.isalnum() or c in "-_" else "_" for c in serial)
@@ -69,6 +70,10 @@ class Faults:
 
     def strikes(self, frame: int) -> bool:
         return frame in self._crash_on or frame in self._hang_on
+
+    def stalls(self, frame: int) -> bool:
+        """Whether this frame never comes; waiting for it can be interrupted."""
+        return self._stall_after is not None and frame > self._stall_after
 
     def readout_s(self, frame: int, usual_s: float) -> float:
         """The readout time of a frame; with a slow one and no list of frames, all are slow."""

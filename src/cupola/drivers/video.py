@@ -150,6 +150,7 @@ class Video:
             capabilities=native | {Capability.VIDEO, Capability.CONTINUOUS},
             readout_s=1 / feed.source.fps if feed.source.fps else 0.0,
             frame_timeout_s=self._timeout_s,
+            noisy=not feed.source.recorded,
         )
 
     def _connected(self) -> Feed:

@@ -104,6 +104,14 @@ class Problem(_Answer):
     retry_in_s: float | None
 
 
+class Recovery(_Answer):
+    """How often this camera had to be helped since the server's start."""
+
+    rungs: dict[str, int] = Field(description="interrupt, reopen, restart, usb_reset, back_off: how often each was taken.")
+    restarts: dict[str, int] = Field(description="Starts of the camera process after a failure, by its cause.")
+    usb_port: str | None = Field(description="The port a USB reset would switch, when it is known.")
+
+
 class CameraStatus(_Answer):
     name: str
     driver: str
@@ -119,6 +127,33 @@ class CameraStatus(_Answer):
     last_image: "Capture | None"
     images_today: int
     restarts: int
+    recovery: Recovery
+
+
+class AttachedCamera(_Answer):
+    model: str
+    serial: str | None
+    where: str = Field(description="A port or a path.")
+    capabilities: list[str]
+    note: str
+    camera: str | None = Field(description="The configured camera this is; null: none yet.")
+    in_use: bool = Field(description="This server has it open.")
+    config: str = Field(description="The lines for cupola.yaml, below `cameras:`.")
+
+
+class DriverLook(_Answer):
+    """What looking for the cameras of one driver brought."""
+
+    driver: str
+    tried_on: str = Field(description="What the driver was tried on so far; `not yet tried on hardware` for most.")
+    looks: bool = Field(description="False: this driver's cameras cannot be found by looking; they are configured by hand.")
+    problem: str | None = Field(description="Why nothing could be looked for, and what to do: a library to install, a crash.")
+    cameras: list[AttachedCamera]
+
+
+class Discovery(_Answer):
+    items: list[DriverLook]
+    next: str | None = None
 
 
 class CaptureFile(_Answer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ class Runtime:
     log: Callable[..., None]
     started: float = field(default_factory=time.monotonic)
     viewers: int = 0
+    looking: asyncio.Lock = field(default_factory=asyncio.Lock)  # one look for attached cameras at a time
     listeners: int = 0  # sockets that want events
 
     def camera(self, name: str) -> CameraSupervisor:

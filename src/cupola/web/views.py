@@ -155,4 +155,5 @@ async def camera_status(runtime: Runtime, camera: CameraSupervisor) -> models.Ca
         last_image=None if newest is None else capture(newest),
         images_today=today,
         restarts=camera.restarts,
+        recovery=models.Recovery(rungs=dict(camera.tally.rungs), restarts=dict(camera.tally.restarts), usb_port=camera.usb_port),
     )

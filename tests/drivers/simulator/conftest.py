@@ -18,6 +18,7 @@ NO_FAULTS: dict[str, Any] = {
     "slow_readout_s": None,
     "slow_readout_on": [],
     "freeze_after_frames": None,
+    "stall_after_frames": None,
 }
 BASE: dict[str, Any] = {
     "width": 320,

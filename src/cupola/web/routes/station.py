@@ -7,8 +7,10 @@ import time
 from fastapi import APIRouter, Request
 
 from cupola import __version__
+from cupola.camera.discovery import Configured
 from cupola.storage.space import free_space
 from cupola.web import models
+from cupola.web.discover import look_around
 from cupola.web.runtime import runtime_of
 from cupola.web.views import camera_status
 
@@ -28,6 +30,15 @@ async def health(request: Request) -> models.Health:
         max_viewers=runtime.settings.web.max_viewers,
         cameras=states,
     )
+
+
+@router.get("/api/discover")
+async def discover(request: Request) -> models.Discovery:
+    """What is attached, driver by driver, with the lines to configure it. Opens no camera; takes some seconds."""
+    runtime = runtime_of(request)
+    async with runtime.looking:
+        configured = [Configured(name, camera.spec.driver, camera.spec.options, camera.serial) for name, camera in runtime.cameras.items()]
+        return await look_around(configured, frozenset(name for name, camera in runtime.cameras.items() if camera.state != "stopped"))
 
 
 @router.get("/api/status")

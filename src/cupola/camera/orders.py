@@ -1,0 +1,54 @@
+"""What the driver thread is asked to do, and where its pictures go: the vocabulary of `exposer`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cupola.camera.messages import Mode, Plan
+from cupola.core.frame import Controls, Frame, Generation, Packet
+from cupola.process.wire import Head
+
+
+@dataclass(frozen=True, slots=True)
+class Snap:
+    token: int
+    exposure_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The next thing to do: apply these settings and, unless that is all, take pictures with them.
+
+    `plan` or `snap` is set for a still, neither for live frames.
+    """
+
+    mode: Mode
+    controls: Controls
+    generation: Generation
+    plan: Plan | None = None
+    snap: Snap | None = None
+    apply_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Still:
+    """A picture to be stored, and on whose behalf."""
+
+    picture: Frame | Packet
+    session: int | None
+    token: int | None
+
+
+class Sinks:
+    """Where an exposer's pictures and news go; all of them return at once."""
+
+    def __init__(
+        self,
+        *,
+        tell: Callable[[Head], None],
+        live: Callable[[Frame | Packet, Mode], None],
+        still: Callable[[Still], None],
+        has_room: Callable[[], bool],
+    ) -> None:
+        self.tell, self.live, self.still, self.has_room = tell, live, still, has_room
