@@ -559,6 +559,7 @@ int ASIGetVideoData(int id, unsigned char *buffer, long bytes, int wait_ms)
     return ASI_OK;
 }
 
+#ifndef FAKE_ASI_OLD  /* libraries before 2019 have no such function */
 int ASIGetSerialNumber(int id, Identity *out)
 {
     NEED_OPEN;
@@ -568,6 +569,7 @@ int ASIGetSerialNumber(int id, Identity *out)
     out->id[7] = slot + 1;
     return ASI_OK;
 }
+#endif
 
 /* part of the interface and of no effect here: the binding looks all of them up */
 int ASIGetID(int id, Identity *out) { NEED_OPEN; memset(out, 0, sizeof *out); return ASI_OK; }
