@@ -288,6 +288,15 @@ def test_a_failed_exposure_is_told_and_the_next_one_works(bench: Bench) -> None:
     assert marks(camera.expose(Stop()))[0] == 4
 
 
+def test_a_frame_that_video_loses_is_counted_and_the_next_one_taken(bench: Bench) -> None:
+    bench.set(fail_exp=3)
+    camera = bench.camera(mode="video")
+    camera.open()
+    camera.apply(Controls(exposure_s=0.1))
+    frames = [camera.expose(Stop()) for _ in range(3)]
+    assert [(marks(frame)[0], frame.dropped_before) for frame in frames] == [(1, 0), (2, 0), (4, 1)]
+
+
 @pytest.mark.parametrize(("silent", "exposure_s", "limit_s"), [("video", 0.05, 1.0), ("snapshot", 0.05, 0.01)])
 def test_after_two_timeouts_in_a_row_the_other_way_is_taken_also_by_the_next_process(
     bench: Bench, caplog: pytest.LogCaptureFixture, silent: str, exposure_s: float, limit_s: float

@@ -19,9 +19,7 @@
  *       SLOT.unplugged           as long as the file exists, the cable is off; calls return ASI_ERROR_CAMERA_REMOVED
  *       SLOT.exposures           one byte an exposure: numbers go on from process to process
  *       SLOT.lock                locked by the process that has the camera open
- *   FAKE_ASI_UNPLUG_AFTER=n    n pictures after each opening the cable comes off (needs FAKE_ASI_STATE)
- *   FAKE_ASI_REPLUG_MS=n       and is back n ms later
- *   FAKE_ASI_FAIL_EXP=3,7      these exposures end as ASI_EXP_FAILED (in video mode they never come)
+ *   FAKE_ASI_FAIL_EXP=3,7      these exposures end as ASI_EXP_FAILED (in video mode they are dropped)
  *   FAKE_ASI_HANG_EXP=3,7      the call that waits for these exposures never returns
  *   FAKE_ASI_STALL_EXP=3,7     it returns only when another thread stops the exposure or the video
  *   FAKE_ASI_CRASH_EXP=3,7     it ends in a segmentation fault
@@ -86,7 +84,7 @@ typedef struct { int number; long exposure_us, gain; double ready; } Shot;
 #define SLOTS 4
 #define WAITING 2
 static struct {
-    int open, ready, width, height, bin, type, x, y, status, video, dropped, delivered, exposures, lock;
+    int open, ready, width, height, bin, type, x, y, status, video, dropped, exposures, lock;
     volatile int stopped;
     long value[32];
     int automatic[32];
@@ -150,16 +148,8 @@ static void let_go(int slot)
 static int unplugged(int slot)
 {
     char path[4096];
-    struct stat mark;
-    int back_ms = setting("FAKE_ASI_REPLUG_MS");
-    if (!state_file(path, slot, "unplugged") || stat(path, &mark))
+    if (!state_file(path, slot, "unplugged") || access(path, F_OK))
         return 0;
-    if (back_ms) {
-        struct timespec now;
-        clock_gettime(CLOCK_REALTIME, &now);
-        if ((now.tv_sec - mark.st_mtim.tv_sec) * 1e3 + (now.tv_nsec - mark.st_mtim.tv_nsec) / 1e6 > back_ms)
-            unlink(path);
-    }
     let_go(slot);
     return 1;
 }
@@ -175,14 +165,6 @@ static int count_exposure(int slot)
         cams[slot].exposures = size.st_size;
     close(file);
     return cams[slot].exposures;
-}
-
-static void count_delivery(int slot)
-{
-    char path[4096];
-    int after = setting("FAKE_ASI_UNPLUG_AFTER");
-    if (++cams[slot].delivered == after && after && state_file(path, slot, "unplugged"))
-        close(open(path, O_WRONLY | O_CREAT, 0600));
 }
 
 /* slots in the order the library lists them, without those whose cable is off; their number */
@@ -245,7 +227,6 @@ int ASIOpenCamera(int id)
         cams[slot].lock = lock;
     }
     cams[slot].open = 1;
-    cams[slot].delivered = 0;
     return ASI_OK;
 }
 
@@ -446,7 +427,9 @@ static void advance(int slot)
             cams[slot].dropped++;
         }
         Shot done = cams[slot].now;
-        if (!listed("FAKE_ASI_FAIL_EXP", done.number))
+        if (listed("FAKE_ASI_FAIL_EXP", done.number))
+            cams[slot].dropped++;
+        else
             cams[slot].queue[cams[slot].queued++] = done;
         /* the next frame was begun when this one's shutter closed, or, if its readout takes longer than an exposure, so that it ends behind it */
         double exposure = cams[slot].value[EXPOSURE] / 1e6, readout = setting("FAKE_ASI_READOUT_MS") / 1e3;
@@ -514,7 +497,6 @@ int ASIGetDataAfterExp(int id, unsigned char *buffer, long bytes)
         return BUFFER_TOO_SMALL;
     fill(slot, buffer, &cams[slot].now);
     cams[slot].status = EXP_IDLE;
-    count_delivery(slot);
     return ASI_OK;
 }
 
@@ -555,7 +537,6 @@ int ASIGetVideoData(int id, unsigned char *buffer, long bytes, int wait_ms)
     fill(slot, buffer, &cams[slot].queue[0]);
     memmove(cams[slot].queue, cams[slot].queue + 1, (WAITING - 1) * sizeof(Shot));
     cams[slot].queued--;
-    count_delivery(slot);
     return ASI_OK;
 }
 
