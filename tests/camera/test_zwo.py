@@ -12,12 +12,12 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.drivers.zwo_library import SERIALS, Bench, compiled, make_bench, marks
 
 from cupola.camera.messages import Plan
 from cupola.core.frame import Controls, Frame
 from cupola.core.hub import LivePacket, Viewer
 from cupola.storage.originals import read_original
-from tests.drivers.zwo_library import SERIALS, Bench, compiled, make_bench, marks
 
 DRIVER = "cupola.drivers.zwo:Zwo"
 REPLUGS = int(os.environ.get("ZWO_REPLUGS", "3"))
@@ -89,7 +89,9 @@ async def test_a_pulled_cable_is_seen_at_once_and_the_series_goes_on_when_it_is_
         assert time.monotonic() - pulled < 0.5 + SEEN_S
         assert r.camera.problem.kind == "lost" and SERIALS[0] in r.camera.problem.message
         await r.until(lambda: r.camera.problem.kind == "unreachable")
-        assert f"There is no ZWO camera with the serial number {SERIALS[0]}" in r.camera.problem.message or "No ZWO camera" in r.camera.problem.message
+        assert (
+            f"There is no ZWO camera with the serial number {SERIALS[0]}" in r.camera.problem.message or "No ZWO camera" in r.camera.problem.message
+        )
         before = bench.exposures
         bench.plug()
         plugged = time.monotonic()

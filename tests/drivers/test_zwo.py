@@ -94,13 +94,13 @@ def test_a_wrong_serial_number_is_told_with_what_is_attached(bench: Bench) -> No
 
 def test_no_camera_at_all_is_told(bench: Bench) -> None:
     bench.set(cameras=0)
-    with pytest.raises(CameraNotFound, match="No ZWO camera is attached.*lsusb"):
+    with pytest.raises(CameraNotFound, match=r"No ZWO camera is attached.*lsusb"):
         bench.camera().open()
 
 
 @pytest.mark.parametrize("serial", [None, SERIALS[0]])
 def test_a_camera_of_another_program_is_busy(bench: Bench, serial: str | None) -> None:
-    with elsewhere(bench, SERIALS[0]), pytest.raises(CameraBusy, match="Another program holds it.*asi.rules"):
+    with elsewhere(bench, SERIALS[0]), pytest.raises(CameraBusy, match=r"Another program holds it.*asi.rules"):
         bench.camera(serial=serial).open()
     assert bench.camera(serial=serial).open().serial == SERIALS[0]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +24,9 @@ class TestSnapshots(DriverContract):
         cls.library = compiled(tmp_path_factory.mktemp("zwo"))
 
     @pytest.fixture(autouse=True)
-    def cables(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    def cables(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.bench = make_bench(tmp_path, self.library, monkeypatch)
         self.bench.set(readout_ms=20, models=self.slot_model)
-        yield
 
     def make_camera(self) -> Camera:
         return self.bench.camera(mode=self.mode, **self.more)

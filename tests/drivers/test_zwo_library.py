@@ -37,11 +37,13 @@ def elf_for(machine: int, source: Path, place: Path) -> Path:
 
 
 def test_a_path_to_nothing_is_told(tmp_path: Path) -> None:
-    with pytest.raises(LibraryMissing, match="There is no .*/libASICamera2.so, which the configuration names.*page for developers of ZWO"):
+    with pytest.raises(LibraryMissing, match=r"There is no .*/libASICamera2.so, which the configuration names.*page for developers of ZWO"):
         zwo_library.load(str(tmp_path / "libASICamera2.so"))
 
 
-@pytest.mark.parametrize(("machine", "words"), [(40, "32-bit ARM"), (183, "64-bit ARM"), (3, "32-bit x86"), (62, "64-bit x86"), (243, "another machine")])
+@pytest.mark.parametrize(
+    ("machine", "words"), [(40, "32-bit ARM"), (183, "64-bit ARM"), (3, "32-bit x86"), (62, "64-bit x86"), (243, "another machine")]
+)
 def test_a_library_for_another_machine_is_told_with_both_machines(tmp_path: Path, library: Path, machine: int, words: str) -> None:
     ours = zwo_library._this_machine()
     foreign = elf_for(machine, library, tmp_path / "libASICamera2.so")
@@ -77,9 +79,7 @@ def test_it_is_found_in_usual_places_and_one_for_another_machine_is_passed_over(
     assert "phd2" not in zwo_library._find()
 
 
-def test_where_to_get_it_is_told_when_it_is_nowhere_or_only_for_other_machines(
-    nowhere: Path, library: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_to_get_it_is_told_when_it_is_nowhere_or_only_for_other_machines(nowhere: Path, library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zwo_library, "_candidates", lambda: iter(()))
     monkeypatch.setattr("ctypes.util.find_library", lambda name: None)
     with pytest.raises(LibraryMissing, match=r"was not found. Download the ASI Camera SDK.*for this machine \(its folder lib/"):

@@ -39,7 +39,7 @@ class Buffers:
 
     def picture(self, buffer: bytearray, height: int, width: int, deep: bool) -> Pixels:
         """The buffer as read-only pixels, (H, W) uint16 (little-endian) or uint8, without a copy."""
-        flat = np.frombuffer(buffer, np.dtype("<u2") if deep else np.uint8, width * height)
+        flat: Any = np.frombuffer(buffer, np.dtype("<u2") if deep else np.uint8, width * height)
         flat.flags.writeable = False
         self._lent.append((buffer, weakref.ref(flat)))  # every view of the picture has this array as its base, not each other
         return flat.reshape(height, width)

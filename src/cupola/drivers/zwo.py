@@ -91,10 +91,10 @@ class Zwo:
         Raises CaptureCancelled, CameraLost, and CameraUnresponsive when nothing came within the exposure and 1.7 s, or 2.5
         readouts where those are longer.
         """
-        self._opened()
+        exposure_s = self._opened().controls.exposure_s or 0.0
         self._interrupted.clear()
         stop.check()
-        return self._picture(Halt(stop, self._interrupted), asked_ns=time.monotonic_ns(), follows=self._video.continues)
+        return self._picture(Halt(stop, self._interrupted), asked_ns=time.monotonic_ns(), follows=self._video.continues(exposure_s))
 
     def stream(self, stop: Stop) -> Generator[Frame, None, None]:
         """Frames one after the other: of video without a gap, of long exposures with the readout between them."""
@@ -168,7 +168,9 @@ class Zwo:
             return CameraLost(f"{device.name} was unplugged, or fell off the bus, during an exposure of {exposure_s:g} s. Check its cable and power.")
         if (other := self._modes.failed(mode)) is not None:
             ways = {"video": "in video mode", "snapshot": "by single exposures"}
-            _log.warning("%s stayed without a picture twice in a row %s; from now on its pictures are taken %s.", device.name, ways[mode], ways[other])
+            _log.warning(
+                "%s stayed without a picture twice in a row %s; from now on its pictures are taken %s.", device.name, ways[mode], ways[other]
+            )
         return CameraUnresponsive(
             f"{device.name} {what} (exposure {exposure_s:g} s, {mode} mode). It is started again. If this repeats, check its cable and power{device.usb_advice}."
         )

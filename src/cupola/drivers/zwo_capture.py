@@ -19,7 +19,6 @@ from cupola.drivers.zwo_library import TIMEOUT, AsiError
 
 POLL_S = 0.01
 SPARE_S = 1.7  # beyond the exposure, before a picture is missed; more for cameras with a slow readout
-CONTINUES_S = 0.05  # who asks for the next picture this soon wants the one that is being exposed
 _WORKING, _SUCCESS = 1, 2  # ASI_EXPOSURE_STATUS
 _WATCH_S = 0.25  # between looks at a long exposure under way
 _SHORT_S = 1.0  # exposures that are waited for, rather than begun anew
@@ -123,10 +122,12 @@ class Video:
         self._skip = 0
         self._dropped = 0
 
-    @property
-    def continues(self) -> bool:
-        """Whether the exposure under way is the one that directly follows the last picture."""
-        return self.running and time.monotonic_ns() - self._delivered_ns < CONTINUES_S * 1e9
+    def continues(self, exposure_s: float) -> bool:
+        """Whether who asks now asks soon enough behind the last picture to be given the exposure that is under way.
+
+        A busy machine asks a little late: within 50 ms, or a tenth of a longer exposure, half a second at most.
+        """
+        return self.running and time.monotonic_ns() - self._delivered_ns < max(0.05, min(0.1 * exposure_s, 0.5)) * 1e9
 
     def stop(self) -> None:
         """End it, also when the camera no longer answers."""

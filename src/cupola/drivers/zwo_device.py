@@ -143,8 +143,12 @@ class Device:
     def problem(self, error: AsiError, doing: str) -> CupolaError:
         """What to tell people of a failed call."""
         if error.code in (CLOSED, REMOVED) or not self.attached:
-            return CameraLost(f"{self.name} was unplugged, or fell off the bus, while {doing}. It is opened again when it is back; check its cable and power.")
-        return CameraLost(f"{self.name} failed while {doing}: {error}. It is opened again. If this repeats, check its cable and power{self.usb_advice}.")
+            return CameraLost(
+                f"{self.name} was unplugged, or fell off the bus, while {doing}. It is opened again when it is back; check its cable and power."
+            )
+        return CameraLost(
+            f"{self.name} failed while {doing}: {error}. It is opened again. If this repeats, check its cable and power{self.usb_advice}."
+        )
 
     @property
     def usb_advice(self) -> str:
@@ -213,7 +217,9 @@ class Device:
     def _set_format(self) -> None:
         facts, options, binning = self.camera.facts, self._options, int(self._options["binning"])
         if binning not in facts["SupportedBins"]:
-            raise ConfigError(f"{self.name} does not bin {binning} x {binning}. It can do {', '.join(map(str, facts['SupportedBins']))} (zwo: binning:).")
+            raise ConfigError(
+                f"{self.name} does not bin {binning} x {binning}. It can do {', '.join(map(str, facts['SupportedBins']))} (zwo: binning:)."
+            )
         if _TYPES[options["image_type"]] not in facts["SupportedVideoFormat"]:
             known = ", ".join(name for name, number in _TYPES.items() if number in facts["SupportedVideoFormat"])
             raise ConfigError(f"{self.name} does not deliver {options['image_type']}. It can do {known} (zwo: image_type:).")

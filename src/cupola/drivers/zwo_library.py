@@ -124,7 +124,7 @@ def load(given: str | None) -> Library:
 
 def _binding(path: str) -> Any:
     """The module `zwoasi` with this library in it."""
-    binding = sys.modules.get("zwoasi")
+    binding: Any = sys.modules.get("zwoasi")
     if binding is None:
         # On import it looks for a library, and complains through the root logger when there is none: ours is the one it finds.
         find, ctypes.util.find_library = ctypes.util.find_library, lambda name: path
@@ -157,7 +157,15 @@ def _candidates() -> Iterator[str]:
     if named := os.environ.get("ZWO_ASI_LIB"):
         yield named
     triplet = sysconfig.get_config_var("MULTIARCH") or ""
-    roots = [Path("/usr/local/lib"), Path("/usr/lib"), Path("/lib"), Path("/usr/lib64"), Path.home() / ".local/lib", Path.home() / "lib", Path("/opt/homebrew/lib")]
+    roots = [
+        Path("/usr/local/lib"),
+        Path("/usr/lib"),
+        Path("/lib"),
+        Path("/usr/lib64"),
+        Path.home() / ".local/lib",
+        Path.home() / "lib",
+        Path("/opt/homebrew/lib"),
+    ]
     inside = dict.fromkeys((".", triplet, _sdk_folder(), "phd2", "zwo", "asi"))
     for root in roots:
         for folder in inside:

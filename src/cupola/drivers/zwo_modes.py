@@ -42,14 +42,14 @@ class Modes:
                 self._failures = {"video": int(told["video"]), "snapshot": int(told["snapshot"])}
 
     def choose(self, exposure_s: float) -> Mode:
-        if self._wanted != "auto":
+        if self._wanted == "video" or self._wanted == "snapshot":
             return self._wanted
         usual: Mode = "video" if exposure_s <= self._video_limit_s else "snapshot"
         return _OTHER[usual] if self._bad(usual) and not self._bad(_OTHER[usual]) else usual
 
     def delivered(self, mode: Mode) -> None:
         """A picture came: failures before it were not in a row."""
-        if 0 < self._failures[mode]:
+        if self._failures[mode]:
             self._failures[mode] = 0
             self._remember()
 
