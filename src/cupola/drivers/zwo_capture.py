@@ -125,9 +125,9 @@ class Video:
     def continues(self, exposure_s: float) -> bool:
         """Whether who asks now asks soon enough behind the last picture to be given the exposure that is under way.
 
-        A busy machine asks a little late: within 50 ms, or a tenth of a longer exposure, half a second at most.
+        A busy machine asks a little late: within 50 ms, or a quarter of a longer exposure, half a second at most.
         """
-        return self.running and time.monotonic_ns() - self._delivered_ns < max(0.05, min(0.1 * exposure_s, 0.5)) * 1e9
+        return self.running and time.monotonic_ns() - self._delivered_ns < max(0.05, min(0.25 * exposure_s, 0.5)) * 1e9
 
     def stop(self) -> None:
         """End it, also when the camera no longer answers."""
