@@ -112,6 +112,19 @@ def camera(keys: str = "", driver: str = "driver: simulator") -> str:
             'cupola.yaml:6: storage.state: lies in the folder of the images of camera "sky"; choose another folder, or rename the camera',
         ),
         (
+            camera("zwo: {serial: 1F2E110500000901}", "driver: zwo") + "  - {name: two, driver: zwo, zwo: {serial: 1f2e110500000901}}\n",
+            'cupola.yaml:5: cameras[1].zwo: names the device that camera "sky" has already; each camera needs a device of its own',
+        ),
+        (
+            camera(driver="driver: zwo") + "  - {name: two, driver: zwo}\n",
+            'cupola.yaml:5: cameras[1].zwo: names the device that camera "sky" has already; each camera needs a device of its own',
+        ),
+        (
+            camera("zwo: {serial: 1a2b}", "driver: zwo"),
+            "cupola.yaml:4: cameras[0].zwo.serial: has characters or a length that it must not have; Allowed: "
+            "16 hexadecimal digits, as `cupola cameras` shows them",
+        ),
+        (
             camera("video: {source: 'rstp://h/x'}", "driver: video"),
             'cupola.yaml:4: cameras[0].video.source: is a URL of an unknown kind; did you mean "rtsp"? Allowed: rtsp, rtsps, http, https',
         ),

@@ -23,6 +23,10 @@ _SCHEMES = ("rtsp", "rtsps", "http", "https")
 class DriverOptions(Block):
     """Base of all drivers' blocks."""
 
+    def device(self) -> str | None:
+        """What names the one device that only one camera can have; None where any number may share it."""
+        return None
+
 
 def _sky_time(text: str) -> str:
     if text in ("now", "night"):
@@ -180,6 +184,9 @@ class ZwoOptions(DriverOptions):
     )
     high_speed: bool = key(False, "High speed", "Read the sensor faster, with fewer bits.")
     cooler_c: Float | None = key(None, "Cooler", "Temperature the sensor is cooled to; null: the cooler is off.", unit="°C", ge=-60, le=40)
+
+    def device(self) -> str:
+        return self.serial.lower() if self.serial else "the only one attached"
 
 
 DRIVERS: dict[str, tuple[type[DriverOptions], str]] = {

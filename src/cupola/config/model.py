@@ -22,7 +22,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from cupola.config.base import Block, ConfigPath, Float, Int, group, key
-from cupola.config.drivers import DRIVERS
+from cupola.config.drivers import DRIVERS, DriverOptions
 from cupola.config.problems import nearest, suggestion
 
 _DEVICE_NAMES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))})
@@ -237,6 +237,18 @@ class Settings(Block):
                 if folder == images or images in folder.parents:
                     words = {"key": name, "camera": camera.name, "hint": "choose another folder, or rename the camera"}
                     raise PydanticCustomError("folders", 'lies in the folder of the images of camera "{camera}"', words)
+        return self
+
+    @model_validator(mode="after")
+    def _devices_apart(self) -> "Settings":
+        owners: dict[tuple[str, str], str] = {}
+        for index, camera in enumerate(self.cameras):
+            options: DriverOptions = getattr(camera, camera.driver)
+            if (device := options.device()) is None:
+                continue
+            if (owner := owners.setdefault((camera.driver, device), camera.name)) != camera.name:
+                words = {"key": f"cameras.{index}.{camera.driver}", "owner": owner, "hint": "each camera needs a device of its own"}
+                raise PydanticCustomError("device_taken", 'names the device that camera "{owner}" has already', words)
         return self
 
     @staticmethod
