@@ -9,7 +9,6 @@ from cupola.config.drivers import DRIVERS
 from cupola.config.load import from_text
 from cupola.config.problems import ConfigProblems, Problem
 
-
 ALL_DRIVERS = ", ".join(DRIVERS)
 
 

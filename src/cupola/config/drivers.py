@@ -173,7 +173,7 @@ class ZwoOptions(DriverOptions):
         "video is kept open and has no gaps; snapshot makes single exposures. auto: video for short exposures, and the other way once one has "
         "failed twice in a row.",
     )
-    video_limit_s: Float = key(1.0, "Video limit", "The longest exposure that auto takes by video.", unit="s", gt=0, le=60)
+    video_limit_s: Float = key(0.5, "Video limit", "The longest exposure that auto takes by video.", unit="s", gt=0, le=60)
     image_type: Literal["RAW16", "RAW8", "Y8"] = key(
         "RAW16", "Image type", "RAW16 has all bits of the sensor; RAW8 is half as large; Y8 is monochrome, also of a colour camera."
     )

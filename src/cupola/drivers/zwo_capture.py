@@ -21,7 +21,7 @@ POLL_S = 0.01
 SPARE_S = 1.7  # beyond the exposure, before a picture is missed; more for cameras with a slow readout
 _WORKING, _SUCCESS = 1, 2  # ASI_EXPOSURE_STATUS
 _WATCH_S = 0.25  # between looks at a long exposure under way
-_SHORT_S = 1.0  # exposures that are waited for, rather than begun anew
+_MARGIN_S = 0.2  # by which a picture that is waited for must come before it is missed
 
 
 class NoPicture(Exception):
@@ -144,10 +144,10 @@ class Video:
         if not self.running:
             return
         self._old_exposure_s = max(old_exposure_s, self._old_exposure_s)
-        if self._old_exposure_s + max(self._old_exposure_s, new_exposure_s) > _SHORT_S:
-            self.stop()
-        else:
+        if self._can_wait(self._old_exposure_s, max(self._old_exposure_s, new_exposure_s, self.readout_s)):
             self._not_before_ns, self._skip = time.monotonic_ns(), 1
+        else:
+            self.stop()
 
     def take(self, halt: Halt, exposure_s: float, *, asked_ns: int | None = None, follows: bool = False) -> Shot:
         """The next picture: with `asked_ns` one whose shutter opened after that, with `follows` the one behind the last.
@@ -156,15 +156,15 @@ class Video:
         """
         halt.check()
         call, handle = self._device.library.call, self._device.handle
-        if asked_ns is not None and exposure_s > _SHORT_S:
-            self.stop()  # what is under way would have to be waited for
+        if asked_ns is not None and not self._can_wait(exposure_s):
+            self.stop()
         if not self.running:
             self._start()
         elif not follows or self._not_before_ns:
             self._drain()
         if not follows:
             self._dropped = call(handle.get_dropped_frames)
-        spare_s = max(SPARE_S, 2.5 * self.readout_s)
+        spare_s = self._spare_s
         deadline_ns = time.monotonic_ns() + round((exposure_s + spare_s) * 1e9)
         waited, buffer = False, self._buffers.take()
         try:
@@ -185,6 +185,14 @@ class Video:
         lost, self._dropped = max(0, dropped - self._dropped), dropped
         self._opened_ns, self._delivered_ns = opened_ns, now_ns
         return Shot(buffer, opened_ns, lost)
+
+    @property
+    def _spare_s(self) -> float:
+        return max(SPARE_S, 2.5 * self.readout_s)
+
+    def _can_wait(self, under_way_s: float, then_s: float = 0.0) -> bool:
+        """Whether a picture still comes in time when the frame under way, and another one, are let pass; else a new start is due."""
+        return max(under_way_s, self.readout_s) + then_s + self.readout_s <= self._spare_s - _MARGIN_S
 
     def _start(self) -> None:
         self._device.library.call(self._device.handle.start_video_capture)
