@@ -148,6 +148,21 @@ def test_video_goes_on_while_short_exposures_change(bench: Bench) -> None:
     assert camera._video._started_ns == begun
 
 
+def test_a_change_before_the_first_frame_of_video_does_not_spoil_the_times_of_those_behind(bench: Bench) -> None:
+    camera = bench.camera(mode="video")
+    camera.open()
+    camera.apply(Controls(exposure_s=0.6))
+    stop = Stop()
+    threading.Timer(0.1, stop.set).start()
+    with pytest.raises(CaptureCancelled):
+        camera.expose(stop)
+    camera.apply(Controls(exposure_s=0.02))
+    for _ in range(2):
+        frame = camera.expose(Stop())
+        assert marks(frame)[1] == frame.applied
+        assert time.monotonic_ns() - frame.monotonic_ns < 0.02e9 + 0.3e9
+
+
 def test_a_setting_out_of_range_becomes_the_nearest_the_camera_has(bench: Bench) -> None:
     camera = bench.camera()
     camera.open()

@@ -144,7 +144,8 @@ class Video:
         if not self.running:
             return
         self._old_exposure_s = max(old_exposure_s, self._old_exposure_s)
-        if self._can_wait(self._old_exposure_s, max(self._old_exposure_s, new_exposure_s, self.readout_s)):
+        known = not self._first  # without a frame of this start, the times of those behind are not known
+        if known and self._can_wait(self._old_exposure_s, max(self._old_exposure_s, new_exposure_s, self.readout_s)):
             self._not_before_ns, self._skip = time.monotonic_ns(), 1
         else:
             self.stop()
