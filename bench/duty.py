@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -13,7 +14,7 @@ from typing import Any
 import aiohttp
 
 from bench.results import Options, Result, p99
-from bench.station import Running, cupola
+from bench.station import ROOT, Running, cupola
 
 READOUT_S = 0.2
 SENSOR = {"width": 3096, "height": 2080, "readout_s": READOUT_S, "sky_time": "night"}
@@ -59,6 +60,22 @@ def video(options: Options) -> Iterator[Result]:
     yield p99("duty.video.gap.p99", gaps, "ms", 20.0, note=f"live view, {exposure_s:g} s exposures; a picture the viewer missed counts as a gap")
 
 
+def zwo(options: Options) -> Iterator[Result]:
+    """A ZWO camera of 6 MP by its stand-in library, in both of its ways of taking pictures; series of stills, stored and developed."""
+    exposure_s = 1.0 if options.quick else 5.0
+    library = options.folder / "libASICamera2.so"
+    subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", str(library), str(ROOT / "tests/support/fake_asi.c"), "-lm"], check=True)
+    stand_in = {"FAKE_ASI_MODELS": "1", "FAKE_ASI_READOUT_MS": f"{1000 * READOUT_S:g}"}
+    for mode, target in (("video", 20.0), ("snapshot", 1000 * READOUT_S + 50)):
+        camera = {"driver": "zwo", "zwo": {"library": str(library), "mode": mode}}
+        with cupola(options.folder, camera, stand_in) as running:
+            running.ask("POST", "/api/cameras/bench/start", {"exposure_s": exposure_s, "count": STILLS + 1})
+            rows = _wait_for(running, STILLS + 1, (exposure_s + 5) * (STILLS + 1))
+        gaps = [1000 * (_opened(after) - _opened(before, "ended_at")) for before, after in pairwise(rows)]
+        note = f"{exposure_s:g} s exposures of a stand-in library, {1000 * READOUT_S:g} ms readout"
+        yield p99(f"duty.zwo.{mode}.gap", gaps, "ms", target, note=note)
+
+
 async def _headers(url: str, count: int) -> list[dict[str, Any]]:
     """Headers of so many live pictures, the first two left out: the stream was starting."""
     found: list[dict[str, Any]] = []
@@ -73,3 +90,4 @@ async def _headers(url: str, count: int) -> list[dict[str, Any]]:
 def run(options: Options) -> Iterator[Result]:
     yield from stills(options)
     yield from video(options)
+    yield from zwo(options)

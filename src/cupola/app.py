@@ -91,7 +91,7 @@ class App:
             live_view={"quality": camera.live.quality, "fps_max": camera.live.fps_max, "width_max": camera.live.width_max},
             live=Controls(camera.live.exposure_s, camera.live.gain, camera.live.f_number),
             still=Controls(camera.exposure.exposure_s, camera.exposure.gain, camera.exposure.f_number),
-            exclusive=bool(DRIVERS[camera.driver][0].one_device),
+            exclusive=DRIVERS[camera.driver][0].exclusive,
             recovery=Policy(**{**camera.recovery.model_dump(), "usb_helper": tuple(camera.recovery.usb_helper)}),
         )
 

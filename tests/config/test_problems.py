@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 
 from cupola.config.base import mask
+from cupola.config.drivers import DRIVERS
 from cupola.config.load import from_text
 from cupola.config.problems import ConfigProblems, Problem
+
+ALL_DRIVERS = ", ".join(DRIVERS)
 
 
 def said(text: str) -> list[str]:
@@ -28,7 +31,7 @@ def test_two_cameras_with_one_webcam_are_both_named() -> None:
         return said("cameras:\n" + block.format("front", first) + block.format("back", second))
 
     (line,) = two("/dev/video0", "/dev/video0")
-    assert 'cameras "front" and "back" have the same device (video /dev/video0); give each camera a device of its own' in line
+    assert 'cameras[1].video: names the device that camera "front" has already; each camera needs a device of its own' in line
     assert not two("/dev/video0", "/dev/video2")
     assert not two("rtsp://h/x", "rtsp://h/x"), "a network camera serves several"
 
@@ -41,7 +44,7 @@ def test_two_cameras_with_one_webcam_are_both_named() -> None:
         (
             camera("drivr: video"),
             'cupola.yaml:4: cameras[0].drivr: unknown key; did you mean "driver"? '
-            "Allowed: name, driver, connect, live, exposure, capture, recovery, simulator, replay, video",
+            f"Allowed: name, driver, connect, live, exposure, capture, recovery, {ALL_DRIVERS}",
         ),
         ("cameras:\n  - driver: simulator\n", "cupola.yaml:2: cameras[0].name: is missing; The camera's name in folders, addresses and commands."),
         (
@@ -50,7 +53,7 @@ def test_two_cameras_with_one_webcam_are_both_named() -> None:
         ),
         (
             camera(driver="driver: Simulater"),
-            'cupola.yaml:3: cameras[0].driver: is no driver; did you mean "simulator"? Allowed: simulator, replay, video',
+            f'cupola.yaml:3: cameras[0].driver: is no driver; did you mean "simulator"? Allowed: {ALL_DRIVERS}',
         ),
         (
             camera("replay: {path: x}"),
@@ -91,7 +94,7 @@ def test_two_cameras_with_one_webcam_are_both_named() -> None:
         ("storage: {root: ~nobody-here/x}\n", "cupola.yaml:1: storage.root: begins with ~, but there is no such home folder"),
         ("station: {latitude: " + "9" * 400 + "}\n", "cupola.yaml:1: station.latitude: must be from -90 to 90°"),
         ("web: {port: " + "9" * 400 + "}\n", "cupola.yaml:1: web.port: must be from 1 to 65535"),
-        (camera(driver="driver: 5"), "cupola.yaml:3: cameras[0].driver: must be text, not a number; simulator, replay, video"),
+        (camera(driver="driver: 5"), f"cupola.yaml:3: cameras[0].driver: must be text, not a number; {ALL_DRIVERS}"),
         ("storage: {root: 5}\n", "cupola.yaml:1: storage.root: must be a path, not a number"),
         ("web: 5\n", "cupola.yaml:1: web: must be a group of keys, not a number; write one key: value a line, indented"),
         ("cameras: sky\n", "cupola.yaml:1: cameras: must be a list, not text; each entry begins with a dash on a line of its own"),
@@ -117,6 +120,19 @@ def test_two_cameras_with_one_webcam_are_both_named() -> None:
         (
             camera() + "storage:\n  state: cupola-data/sky/state\n",
             'cupola.yaml:6: storage.state: lies in the folder of the images of camera "sky"; choose another folder, or rename the camera',
+        ),
+        (
+            camera("zwo: {serial: 1F2E110500000901}", "driver: zwo") + "  - {name: two, driver: zwo, zwo: {serial: 1f2e110500000901}}\n",
+            'cupola.yaml:5: cameras[1].zwo: names the device that camera "sky" has already; each camera needs a device of its own',
+        ),
+        (
+            camera(driver="driver: zwo") + "  - {name: two, driver: zwo}\n",
+            'cupola.yaml:5: cameras[1].zwo: names the device that camera "sky" has already; each camera needs a device of its own',
+        ),
+        (
+            camera("zwo: {serial: 1a2b}", "driver: zwo"),
+            "cupola.yaml:4: cameras[0].zwo.serial: has characters or a length that it must not have; Allowed: "
+            "16 hexadecimal digits, as `cupola cameras` shows them",
         ),
         (
             camera("video: {source: 'rstp://h/x'}", "driver: video"),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import os
 import queue
 import signal
@@ -69,6 +70,17 @@ class Outbox(threading.Thread):
         self.join(2.0)
 
 
+class DriverLog(logging.Handler):
+    """Passes on what drivers tell through the standard library's logging: they know no other way out of this process."""
+
+    def __init__(self, tell: Callable[[Head], None]) -> None:
+        super().__init__(logging.INFO)
+        self._tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._tell({"type": "log", "level": record.levelname, "event": "session_event", "message": record.getMessage()})
+
+
 class CameraProcess:
     """What the server's `configure` set up."""
 
@@ -90,6 +102,9 @@ class CameraProcess:
             on_stored=self._stored,
         )
         self._live = LiveWorker(link.send, self.log, **head["live"])
+        drivers = logging.getLogger("cupola.drivers")
+        drivers.setLevel(logging.INFO)
+        drivers.addHandler(DriverLog(self._outbox.tell))
         module, _, name = str(head["driver"]).partition(":")
         driver = getattr(importlib.import_module(module), name)
         options: dict[str, Any] = head["options"]

@@ -209,8 +209,7 @@ class CameraSupervisor:
         self.plan_changed()
         ending_of = await self._watch(child)
         closing = self._ending or not self._wanted
-        if closing:
-            self.state = "stopping"
+        self.state = "stopping" if closing else "recovering"
         ending = await child.end(ask_s=CLOSE_S if closing else 0.0)
         self._child, self.info = None, None
         self._claims.release(self.name)

@@ -23,13 +23,12 @@ _SCHEMES = ("rtsp", "rtsps", "http", "https")
 class DriverOptions(Block):
     """Base of all drivers' blocks."""
 
-    one_device: ClassVar[tuple[str, ...]] = ()
-    """The keys that together say which device it is, for drivers whose device only one camera can use; none for the others."""
+    exclusive: ClassVar[bool] = False
+    """Whether the serial number an opened camera tells names a device that only one camera can have."""
 
     def device(self) -> str | None:
-        """Which device is asked for by name, in words; None: any, or one that several cameras may share."""
-        named = {name: getattr(self, name) for name in self.one_device}
-        return ", ".join(f"{name} {value}" for name, value in named.items() if value is not None) or None
+        """What names a device that only one camera can have; "" for the only one attached. None: any number may share it."""
+        return None
 
 
 def _sky_time(text: str) -> str:
@@ -160,8 +159,50 @@ class VideoOptions(DriverOptions):
         return source if source.startswith("/dev/") else None
 
 
+class ZwoRegion(Block):
+    """A part of the sensor, in unbinned pixels from its top left."""
+
+    x: Int = key(0, "Left", "Columns left out at the left.", unit="px", ge=0, le=20000)
+    y: Int = key(0, "Top", "Rows left out at the top.", unit="px", ge=0, le=20000)
+    width: Int = key(..., "Width", "Width of the region; after binning it is made a multiple of 8.", unit="px", ge=8, le=20000)
+    height: Int = key(..., "Height", "Height of the region; after binning it is made even.", unit="px", ge=2, le=20000)
+
+
+class ZwoOptions(DriverOptions):
+    """A ZWO ASI camera, through ZWO's own library, which you have to download."""
+
+    serial: str | None = key(
+        None, "Serial number", "16 hexadecimal digits, as `cupola cameras` shows them; null: the only one attached.", pattern="^[0-9a-fA-F]{16}$",
+        rule="16 hexadecimal digits, as `cupola cameras` shows them",
+    )  # fmt: skip
+    library: ConfigPath | None = key(None, "Library", "Path of ZWO's libASICamera2; null: it is looked for in the usual places.")
+    mode: Literal["auto", "video", "snapshot"] = key(
+        "auto",
+        "Capture mode",
+        "video is kept open and has no gaps; snapshot makes single exposures. auto: video for short exposures, and the other way once one has "
+        "failed twice in a row.",
+    )
+    video_limit_s: Float = key(0.5, "Video limit", "The longest exposure that auto takes by video.", unit="s", gt=0, le=60)
+    image_type: Literal["RAW16", "RAW8", "Y8"] = key(
+        "RAW16", "Image type", "RAW16 has all bits of the sensor; RAW8 is half as large; Y8 is monochrome, also of a colour camera."
+    )
+    binning: Int = key(1, "Binning", "Side of the square of sensor pixels that become one.", unit="px", ge=1, le=8)
+    roi: ZwoRegion | None = key(None, "Region", "The part of the sensor that is read; null: all of it.")
+    bandwidth_percent: Int | None = key(
+        None, "USB bandwidth", "Share of the USB bandwidth the camera may use; less where frames are lost. null: automatic.", unit="%", ge=1, le=100
+    )
+    high_speed: bool = key(False, "High speed", "Read the sensor faster, with fewer bits.")
+    cooler_c: Float | None = key(None, "Cooler", "Temperature the sensor is cooled to; null: the cooler is off.", unit="°C", ge=-60, le=40)
+
+    exclusive = True
+
+    def device(self) -> str:
+        return (self.serial or "").lower()
+
+
 DRIVERS: dict[str, tuple[type[DriverOptions], str]] = {
     "simulator": (SimulatorOptions, "cupola.drivers.simulator:Simulator"),
     "replay": (ReplayOptions, "cupola.drivers.replay:Replay"),
     "video": (VideoOptions, "cupola.drivers.video:Video"),
+    "zwo": (ZwoOptions, "cupola.drivers.zwo:Zwo"),
 }

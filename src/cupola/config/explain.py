@@ -46,7 +46,8 @@ _GIVEN: dict[type, str] = {
 def explain(error: ValidationError, document: Document) -> None:
     """Add to `document` one problem for each finding, except where the document has one already."""
     for finding in error.errors(include_url=False):
-        path: KeyPath = finding["loc"] or tuple(str(finding.get("ctx", {}).get("key", "")).split("."))
+        named = str(finding.get("ctx", {}).get("key", "")).split(".")
+        path: KeyPath = finding["loc"] or tuple(int(part) if part.isdigit() else part for part in named)
         if path not in document.failed:
             message, hint = _words(finding, path, echo=path not in document.filled)
             document.report(path, message, hint)

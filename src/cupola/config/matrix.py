@@ -33,6 +33,7 @@ MATRIX = (
         "GStreamer's RTSP server (FFmpeg holds one picture back: about 40 ms at 25 fps)",
     ),
     Row("video", "RTSP MJPEG", "network cameras", "simulator", "GStreamer's RTSP server"),
+    Row("zwo", "", "ZWO ASI cameras, with ZWO's libASICamera2, which you download", "stand-in", "the real `zwoasi` on a stand-in for ZWO's library"),
     Row("video", "V4L2", "webcams on Linux", "stand-in", "only a stand-in for the kernel's interface"),
 )
 NO_HARDWARE = frozenset({"simulator", "replay"})  # there is none to try these on

@@ -273,13 +273,16 @@ class Settings(Block):
 
     @model_validator(mode="after")
     def _devices_apart(self) -> "Settings":
-        first: dict[tuple[str, str], str] = {}
-        for camera in self.cameras:
+        taken: list[tuple[str, str, str]] = []  # driver, device, camera
+        for index, camera in enumerate(self.cameras):
             options: DriverOptions = getattr(camera, camera.driver)
-            device = options.device()
-            if device is not None and (other := first.setdefault((camera.driver, device), camera.name)) != camera.name:
-                words = {"one": other, "other": camera.name, "device": f"{camera.driver} {device}", "hint": "give each camera a device of its own"}
-                raise PydanticCustomError("one_device", 'cameras "{one}" and "{other}" have the same device ({device})', words)
+            if (device := options.device()) is None:
+                continue
+            for driver, other, owner in taken:
+                if driver == camera.driver and (device == other or "" in (device, other)):
+                    words = {"key": f"cameras.{index}.{camera.driver}", "owner": owner, "hint": "each camera needs a device of its own"}
+                    raise PydanticCustomError("device_taken", 'names the device that camera "{owner}" has already', words)
+            taken.append((camera.driver, device, camera.name))
         return self
 
     @staticmethod

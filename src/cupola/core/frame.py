@@ -99,6 +99,7 @@ class Frame:
     clock_synced: bool = True
     chroma: tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]] | None = None
     temperature_c: float | None = None
+    cooler_percent: float | None = None  # power of the sensor's cooler
     generation: Generation = Generation()
     dropped_before: int = 0  # frames the driver knows it lost since the one before
 

@@ -128,6 +128,7 @@ def _cards(
         "GAIN": (frame.applied.gain, "gain or ISO, as applied, the camera's own scale"),
         "FNUMBER": (frame.applied.f_number, "focal ratio of the lens, as applied"),
         "CCD-TEMP": (frame.temperature_c, "[degC] sensor temperature"),
+        "CUPCOOL": (frame.cooler_percent, "[%] power of the sensor's cooler"),
         "XBINNING": (f.binning, "[pixel] sensor pixels in one, across"),
         "YBINNING": (f.binning, "[pixel] sensor pixels in one, down"),
         "BAYERPAT": (f.bayer if f.kind is PixelKind.BAYER else None, "colours of the first 2x2 pixels"),
