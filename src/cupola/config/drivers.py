@@ -146,8 +146,32 @@ class VideoOptions(DriverOptions):
     transport: Literal["tcp", "udp"] = key("tcp", "RTSP transport", "tcp loses nothing; udp has less delay on a good network.")
 
 
+class IndiOptions(DriverOptions):
+    """Any camera behind an INDI server."""
+
+    host: str = key("localhost", "Host", "Where the INDI server runs.", min_length=1, max_length=253, pattern=r"^\S+$", rule="a host name or an address")
+    port: Int = key(7624, "Port", "Port of the INDI server.", ge=1, le=65535)
+    device: str | None = key(None, "Device", 'The camera\'s name in INDI, such as "ZWO CCD ASI178MM"; null: the only camera there.', min_length=1)
+    binning: Int = key(1, "Binning", "Sensor pixels in one, across and down.", ge=1, le=16)
+    roi: tuple[Int, Int, Int, Int] | None = key(
+        None, "Region", "Part of the sensor that is read, as [x, y, width, height] in unbinned pixels; null: all of it.", rule="four numbers from 0"
+    )
+    temperature_c: Float | None = key(None, "Sensor temperature", "Target of the camera's cooler; null leaves it as it is.", unit="°C", ge=-100, le=50)
+    timeout_s: Float = key(
+        15.0, "Timeout", "Time for server and camera to get ready, and longest wait for a picture after its exposure.", unit="s", ge=2, le=40
+    )
+
+    @field_validator("roi", mode="after")
+    @classmethod
+    def _on_the_sensor(cls, value: tuple[int, int, int, int] | None) -> tuple[int, int, int, int] | None:
+        if value is not None and (min(value) < 0 or min(value[2:]) < 1):
+            raise PydanticCustomError("roi", "must be [x, y, width, height] with x and y from 0, width and height from 1")
+        return value
+
+
 DRIVERS: dict[str, tuple[type[DriverOptions], str]] = {
     "simulator": (SimulatorOptions, "cupola.drivers.simulator:Simulator"),
     "replay": (ReplayOptions, "cupola.drivers.replay:Replay"),
     "video": (VideoOptions, "cupola.drivers.video:Video"),
+    "indi": (IndiOptions, "cupola.drivers.indi:Indi"),
 }
