@@ -149,14 +149,18 @@ class VideoOptions(DriverOptions):
 class IndiOptions(DriverOptions):
     """Any camera behind an INDI server."""
 
-    host: str = key("localhost", "Host", "Where the INDI server runs.", min_length=1, max_length=253, pattern=r"^\S+$", rule="a host name or an address")
+    host: str = key(
+        "localhost", "Host", "Where the INDI server runs.", min_length=1, max_length=253, pattern=r"^\S+$", rule="a host name or an address"
+    )
     port: Int = key(7624, "Port", "Port of the INDI server.", ge=1, le=65535)
     device: str | None = key(None, "Device", 'The camera\'s name in INDI, such as "ZWO CCD ASI178MM"; null: the only camera there.', min_length=1)
     binning: Int = key(1, "Binning", "Sensor pixels in one, across and down.", ge=1, le=16)
     roi: tuple[Int, Int, Int, Int] | None = key(
         None, "Region", "Part of the sensor that is read, as [x, y, width, height] in unbinned pixels; null: all of it.", rule="four numbers from 0"
     )
-    temperature_c: Float | None = key(None, "Sensor temperature", "Target of the camera's cooler; null leaves it as it is.", unit="°C", ge=-100, le=50)
+    temperature_c: Float | None = key(
+        None, "Sensor temperature", "Target of the camera's cooler; null leaves it as it is.", unit="°C", ge=-100, le=50
+    )
     timeout_s: Float = key(
         15.0, "Timeout", "Time for server and camera to get ready, and longest wait for a picture after its exposure.", unit="s", ge=2, le=40
     )

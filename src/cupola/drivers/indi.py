@@ -33,6 +33,7 @@ _GAINS = (("CCD_GAIN", "GAIN"), ("CCD_CONTROLS", "Gain"))  # where drivers have 
 _COMPLETE_AFTER_S = 0.3  # no further property announced: the driver has told them all
 _ALL_DEVICES_AFTER_S = 0.7  # the same for devices; each driver is a process of its own
 _SETTLES_S = 5.0  # for an aborted exposure to end
+_PICTURE_FOLLOWS_S = 1.0  # the picture of an exposure that was cut short, from drivers that send it
 _ANSWERS_S = 4.0  # to a change of settings
 _LINK_BYTES_S = 9e6  # a network of 100 Mbit/s with INDI's text encoding: the first guess of the readout
 _DATE_OBS_STEP_NS = 1_000_000  # INDI writes milliseconds
@@ -158,7 +159,9 @@ class Indi:
         if vector is None:
             if name == "CCD_BINNING" and self._options["binning"] == 1:
                 return
-            raise CameraNotFound(f'"{self._device}" has no {name} and cannot be set as configured. Remove binning, roi and temperature_c from its options.')
+            raise CameraNotFound(
+                f'"{self._device}" has no {name} and cannot be set as configured. Remove binning, roi and temperature_c from its options.'
+            )
         if all(_number(vector, member) == value if isinstance(value, int | float) else vector[member] == value for member, value in wanted.items()):
             return
         answer = client.change(self._device, name, wanted, _ANSWERS_S, self._abort.is_set)
@@ -186,7 +189,9 @@ class Indi:
         binning = int(client.number(device, "CCD_BINNING", "HOR_BIN") or 1)
         sides = (client.number(device, "CCD_FRAME", side) or 0.0 for side in ("X", "Y", "WIDTH", "HEIGHT"))
         x, y, width, height = (int(side) for side in sides)
-        self._format = PixelFormat(PixelKind.MONO, bits=int(client.number(device, "CCD_INFO", "CCD_BITSPERPIXEL") or 16), roi=(x, y, width, height), binning=binning)
+        self._format = PixelFormat(
+            PixelKind.MONO, bits=int(client.number(device, "CCD_INFO", "CCD_BITSPERPIXEL") or 16), roi=(x, y, width, height), binning=binning
+        )
         bayer = shifted_bayer(
             client.text(device, "CCD_CFA", "CFA_TYPE") or "",
             int(float(client.text(device, "CCD_CFA", "CFA_OFFSET_X") or 0)),
@@ -236,7 +241,7 @@ class Indi:
         shot = client.shoot(self._exposure_s)
         try:
             patience_s = shot.seconds + max(self._timeout_s, 3 * info.readout_s)
-            client.wait(lambda: shot.data or shot.refused, patience_s, cancelled)
+            client.wait(lambda: shot.data or _given_up(shot), patience_s, cancelled)
         except CaptureCancelled:
             self._end_exposure()
             raise
@@ -244,7 +249,7 @@ class Indi:
             client.forget()
         if not shot.data:
             where = f'"{self._device}" at the INDI server {client.where}'
-            if shot.refused:
+            if shot.given_up_ns:
                 raise CameraLost(f"{where} gave up an exposure of {shot.seconds:g} s, or another program aborted it.{client.said(self._device)}")
             self._end_exposure()
             raise CameraUnresponsive(
@@ -334,6 +339,11 @@ class Indi:
 
 def _never() -> bool:
     return False
+
+
+def _given_up(shot: Shot) -> bool:
+    """Whether the driver ended the exposure itself, and no picture followed all the same."""
+    return bool(shot.given_up_ns) and time.monotonic_ns() - shot.given_up_ns > _PICTURE_FOLLOWS_S * 1e9
 
 
 def _settled(vector: Any) -> Any:

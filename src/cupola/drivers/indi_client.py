@@ -28,7 +28,9 @@ from cupola.drivers.abort import Abort, connect
 _T = TypeVar("_T")
 
 _HELLO = b"<getProperties version='1.7'/>\n"
-_INDI = re.compile(rb"\s*(<\?xml[^>]*>\s*)?<(def|set|new)(Text|Number|Switch|Light|BLOB)Vector\b|\s*<(message|delProperty|getProperties|pingRequest)\b")
+_INDI = re.compile(
+    rb"\s*(<\?xml[^>]*>\s*)?<(def|set|new)(Text|Number|Switch|Light|BLOB)Vector\b|\s*<(message|delProperty|getProperties|pingRequest)\b"
+)
 _ENOUGH_TO_TELL = 64  # bytes of an answer
 _RETRY_S = 0.25  # between attempts while nobody listens: a server that is being restarted
 _TICK_S = 0.02
@@ -52,7 +54,7 @@ class Shot:
     arrived_ns: int = 0
     data: bytes = b""
     suffix: str = ""  # ".fits", ".fits.fz", ".fits.z", as the driver names it
-    refused: bool = False
+    given_up_ns: int = 0  # the driver said Alert, or Idle in the middle of it
 
 
 class _Protocol(IPyClient):
@@ -241,8 +243,11 @@ class IndiClient:
         if name == "CCD_EXPOSURE":
             if event.vector.state == "Busy" and not shot.busy_ns:
                 shot.busy_ns = now_ns
-            shot.refused = shot.refused or event.vector.state == "Alert"
-        elif name == self._picture and not shot.data and now_ns - shot.requested_ns >= 0.9e9 * shot.seconds:  # an earlier one is that of an aborted exposure
+            elif event.vector.state == "Alert" or (event.vector.state == "Idle" and shot.busy_ns):
+                shot.given_up_ns = now_ns
+        elif (
+            name == self._picture and not shot.data and now_ns - shot.requested_ns >= 0.9e9 * shot.seconds
+        ):  # an earlier one is that of an aborted exposure
             for member, data in event.items():
                 shot.data, shot.suffix, shot.arrived_ns = data, event.sizeformat[member][1].lower(), now_ns
 
@@ -284,7 +289,7 @@ class IndiClient:
     def quiet_for(self, seconds: float) -> bool:
         """Whether no property was announced for so long: the list is complete then, as INDI marks no end."""
         with self._changed:
-            return time.monotonic_ns() - self._defined_ns >= seconds * 1e9
+            return bool(self._defined_ns) and time.monotonic_ns() - self._defined_ns >= seconds * 1e9
 
     def watch(self, camera: str, picture: str) -> None:
         """This device's loss is ours from now on, and its pictures are to be sent."""

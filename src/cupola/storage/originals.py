@@ -157,10 +157,11 @@ def _add_cards_of_camera(header: Any, cards: Iterable[HeaderCard]) -> None:
     for key, value, comment in cards:
         if _endless(value):
             continue
-        value, comment = _card(value, "".join(c if " " <= c <= "~" else "?" for c in comment))
         if key in ("COMMENT", "HISTORY"):
-            header.add_comment(value) if key == "COMMENT" else header.add_history(value)
-        elif key not in ours:
+            header.add_comment(_ascii(str(value))) if key == "COMMENT" else header.add_history(_ascii(str(value)))
+            continue
+        value, comment = _card(value, _ascii(comment))
+        if key not in ours:
             header[key if len(key) <= 8 else f"HIERARCH {key}"] = (value, comment)
         elif header[key] != value:
             header.add_comment(f"the camera's own {key}: {value}")
@@ -174,10 +175,14 @@ def _card(value: Value, comment: str) -> tuple[Value, str]:
     """Text as one card of 80 characters holds it: printable ASCII, and a comment as far as there is room."""
     if not isinstance(value, str):
         return value, comment
-    text = "".join(c if " " <= c <= "~" else "?" for c in value)
+    text = _ascii(value)
     while len(text.replace("'", "''")) > _TEXT:
         text = text[:-1]
     return text, comment[: max(_TEXT - 3 - max(len(text.replace("'", "''")), 8), 0)]
+
+
+def _ascii(text: str) -> str:
+    return "".join(c if " " <= c <= "~" else "?" for c in text)
 
 
 def _fits_time(moment: datetime) -> str:
