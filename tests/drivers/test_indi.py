@@ -88,7 +88,7 @@ def test_the_shutter_opens_after_the_request_and_closes_before_the_picture_comes
 
 
 def test_binning_region_and_bayer_pattern_are_what_the_camera_delivers(server: IndiServer) -> None:
-    with opened(server, roi=(100, 200, 640, 480), binning=2) as camera:
+    with opened(server, roi={"x": 100, "y": 200, "width": 640, "height": 480}, binning=2) as camera:
         info = camera.open()
         assert (info.width, info.height) == (320, 240)
         camera.apply(Controls(exposure_s=0.05))
@@ -362,7 +362,7 @@ def test_a_telescope_is_no_camera(server: IndiServer) -> None:
 
 
 def test_a_region_beyond_the_sensor_is_refused(server: IndiServer) -> None:
-    assert "does not take CCD_FRAME" in _refusal(server, roi=(0, 0, 5000, 5000))
+    assert "does not take CCD_FRAME" in _refusal(server, roi={"x": 0, "y": 0, "width": 5000, "height": 5000})
 
 
 def test_without_a_name_the_only_camera_is_taken_and_can_cool(server: IndiServer) -> None:

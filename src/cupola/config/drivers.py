@@ -146,6 +146,15 @@ class VideoOptions(DriverOptions):
     transport: Literal["tcp", "udp"] = key("tcp", "RTSP transport", "tcp loses nothing; udp has less delay on a good network.")
 
 
+class IndiRegion(Block):
+    """A part of the sensor, in unbinned pixels from its top left."""
+
+    x: Int = key(0, "Left", "Columns left out at the left.", unit="px", ge=0, le=100_000)
+    y: Int = key(0, "Top", "Rows left out at the top.", unit="px", ge=0, le=100_000)
+    width: Int = key(..., "Width", "Width of the region.", unit="px", ge=1, le=100_000)
+    height: Int = key(..., "Height", "Height of the region.", unit="px", ge=1, le=100_000)
+
+
 class IndiOptions(DriverOptions):
     """Any camera behind an INDI server."""
 
@@ -155,22 +164,13 @@ class IndiOptions(DriverOptions):
     port: Int = key(7624, "Port", "Port of the INDI server.", ge=1, le=65535)
     device: str | None = key(None, "Device", 'The camera\'s name in INDI, such as "ZWO CCD ASI178MM"; null: the only camera there.', min_length=1)
     binning: Int = key(1, "Binning", "Sensor pixels in one, across and down.", ge=1, le=16)
-    roi: tuple[Int, Int, Int, Int] | None = key(
-        None, "Region", "Part of the sensor that is read, as [x, y, width, height] in unbinned pixels; null: all of it.", rule="four numbers from 0"
-    )
+    roi: IndiRegion | None = key(None, "Region", "The part of the sensor that is read; null: all of it.")
     temperature_c: Float | None = key(
         None, "Sensor temperature", "Target of the camera's cooler; null leaves it as it is.", unit="°C", ge=-100, le=50
     )
     timeout_s: Float = key(
         15.0, "Timeout", "Time for server and camera to get ready, and longest wait for a picture after its exposure.", unit="s", ge=2, le=40
     )
-
-    @field_validator("roi", mode="after")
-    @classmethod
-    def _on_the_sensor(cls, value: tuple[int, int, int, int] | None) -> tuple[int, int, int, int] | None:
-        if value is not None and (min(value) < 0 or min(value[2:]) < 1):
-            raise PydanticCustomError("roi", "must be [x, y, width, height] with x and y from 0, width and height from 1")
-        return value
 
 
 DRIVERS: dict[str, tuple[type[DriverOptions], str]] = {

@@ -146,8 +146,9 @@ class Indi:
                 self._set(client, name, {member: "On"})
         binning = int(self._options["binning"])
         self._set(client, "CCD_BINNING", {"HOR_BIN": binning, "VER_BIN": binning})
-        x, y, width, height = self._options["roi"] or (0, 0, *self._sensor(client))
-        self._set(client, "CCD_FRAME", {"X": x, "Y": y, "WIDTH": width, "HEIGHT": height})
+        width, height = self._sensor(client)
+        region = self._options["roi"] or {"x": 0, "y": 0, "width": width, "height": height}
+        self._set(client, "CCD_FRAME", {side.upper(): region[side] for side in ("x", "y", "width", "height")})
         if self._options["temperature_c"] is not None:
             if not self._cools(client):
                 raise CameraNotFound(f'"{self._device}" has no cooler that can be set: remove cameras[].indi.temperature_c.')
