@@ -393,6 +393,34 @@ def test_discovery_looks_on_this_machine_and_finds_nothing_where_nobody_listens(
     assert (found.driver, found.model, found.options["device"]) == ("indi", CAMERA, CAMERA)
 
 
+def test_other_programs_that_ask_for_everything_are_not_taken_for_answers(server: IndiServer) -> None:
+    """What a driver tells one client anew goes to all of them, at any time."""
+    ended = threading.Event()
+
+    def ask() -> None:
+        with socket.create_connection(("127.0.0.1", server.port)) as link:
+            link.settimeout(0.05)
+            while not ended.is_set():
+                link.sendall(b"<getProperties version='1.7'/>\n")
+                try:
+                    while link.recv(1 << 20):
+                        pass
+                except TimeoutError:
+                    continue
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        for gain in (11.0, 12.0, 13.0):
+            change(server, "CONNECTION", DISCONNECT="On")
+            with opened(server) as camera:
+                assert camera.apply(Controls(exposure_s=0.05, gain=gain)).gain == gain
+                assert camera.expose(Stop()).applied == Controls(exposure_s=0.05, gain=gain)
+    finally:
+        ended.set()
+        asking.join()
+
+
 def test_a_stream_is_one_exposure_after_the_other(server: IndiServer) -> None:
     with opened(server) as camera:
         camera.apply(Controls(exposure_s=0.3))

@@ -119,6 +119,7 @@ class Indi:
                 client.vector(device, _PICTURE) is not None
                 and client.vector(device, "CCD_EXPOSURE") is not None
                 and bool(client.number(device, "CCD_INFO", "CCD_MAX_X"))
+                and client.number(device, "CCD_FRAME", "WIDTH") != 0
                 and client.quiet_for(_COMPLETE_AFTER_S)
             )
 

@@ -64,6 +64,7 @@ class _Protocol(IPyClient):
         super().__init__(host, port)
         self.enable_reports = False
         self.set_vector_timeouts(timeout_enable=False)  # a driver may be silent for as long as it exposes
+        self.resend_enableBLOB_on_def = False  # it says "Never" whenever another program asks for all definitions
         self._owner = owner
 
     async def rxevent(self, event: Any) -> None:
@@ -209,15 +210,17 @@ class IndiClient:
         with self._changed:
             if kind == "ConnectionMade":
                 self._connected = True
-            elif kind == "Message":
+            elif kind == "Message" and device:  # those of no device are the library's own
                 self._messages.setdefault(device, deque(maxlen=4)).append(event.message)
             elif kind == "Delete":
                 self._deleted(device, name)
             elif event.vector is not None:
-                self._vectors.setdefault(device, {})[name] = event.vector.snapshot()
-                self._counts[device, name] = self._counts.get((device, name), 0) + 1
-                if kind.startswith("Define"):
+                known = self._vectors.setdefault(device, {})
+                if name not in known:
                     self._defined_ns = now_ns
+                known[name] = event.vector.snapshot()
+                if kind.startswith("Set"):  # a definition may be an answer to another program that asked for all of them
+                    self._counts[device, name] = self._counts.get((device, name), 0) + 1
                 if event.message:
                     self._messages.setdefault(device, deque(maxlen=4)).append(event.message)
                 if device == self._camera:
@@ -283,11 +286,11 @@ class IndiClient:
     def said(self, device: str) -> str:
         """The driver's last words, to go behind a sentence; empty when it said nothing."""
         with self._changed:
-            words = self._messages.get(device) or self._messages.get("")
+            words = self._messages.get(device)
             return f' The driver says: "{words[-1].strip()}"' if words else ""
 
     def quiet_for(self, seconds: float) -> bool:
-        """Whether no property was announced for so long: the list is complete then, as INDI marks no end."""
+        """Whether no new property was announced for so long: the list is complete then, as INDI marks no end."""
         with self._changed:
             return bool(self._defined_ns) and time.monotonic_ns() - self._defined_ns >= seconds * 1e9
 
@@ -335,7 +338,7 @@ class IndiClient:
         return self.vector(device, name)
 
     def count(self, device: str, name: str) -> int:
-        """How often the server told of this property."""
+        """How often the driver reported this property's state."""
         with self._changed:
             return self._counts.get((device, name), 0)
 
