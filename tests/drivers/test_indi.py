@@ -362,7 +362,7 @@ def test_a_telescope_is_no_camera(server: IndiServer) -> None:
 
 
 def test_a_region_beyond_the_sensor_is_refused(server: IndiServer) -> None:
-    assert "does not take CCD_FRAME" in _refusal(server, roi={"x": 0, "y": 0, "width": 5000, "height": 5000})
+    assert "which has 1280 x 1024 pixels" in _refusal(server, roi={"x": 0, "y": 0, "width": 5000, "height": 5000})
 
 
 def test_without_a_name_the_only_camera_is_taken_and_can_cool(server: IndiServer) -> None:

@@ -143,7 +143,7 @@ def test_the_cameras_own_header_is_kept_beside_ours(tmp_path: Path) -> None:
     assert facts == read_facts(path)
     with fits.open(path) as hdus:
         hdus[1].verify("exception")
-        header = hdus[1].header
+        header: Any = hdus[1].header  # pyright: ignore[reportAttributeAccessIssue]
         assert header["TELESCOP"].startswith("O'Neill ? xxx")
         assert (header["FOCALLEN"], header["OBJCTALT"], header["SHUTTERS"], header["AOFLAG"]) == (900.0, 1e-12, 123456789012, True)
         assert header["A_LONG_KEYWORD"] == 5 and "NOTHING" not in header

@@ -149,6 +149,10 @@ class Indi:
         self._set(client, "CCD_BINNING", {"HOR_BIN": binning, "VER_BIN": binning})
         width, height = self._sensor(client)
         region = self._options["roi"] or {"x": 0, "y": 0, "width": width, "height": height}
+        if region["x"] + region["width"] > width or region["y"] + region["height"] > height:
+            raise CameraNotFound(
+                f'cameras[].indi.roi lies beyond the sensor of "{self._device}", which has {width} x {height} pixels. Make it smaller.'
+            )
         self._set(client, "CCD_FRAME", {side.upper(): region[side] for side in ("x", "y", "width", "height")})
         if self._options["temperature_c"] is not None:
             if not self._cools(client):
