@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import statistics
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,9 +13,15 @@ from itertools import pairwise
 from typing import Any
 
 import aiohttp
+from tests.support.indi_server import CAMERA as INDI_CAMERA
+from tests.support.indi_server import IndiServer, namespace_command
 
 from bench.results import Options, Result, p99
 from bench.station import ROOT, Running, cupola
+from cupola.core.frame import Station
+from cupola.drivers.abort import Abort
+from cupola.drivers.indi import Indi
+from cupola.drivers.indi_client import IndiClient
 
 READOUT_S = 0.2
 SENSOR = {"width": 3096, "height": 2080, "readout_s": READOUT_S, "sky_time": "night"}
@@ -87,7 +94,49 @@ async def _headers(url: str, count: int) -> list[dict[str, Any]]:
     return found[2:]
 
 
+def indi(options: Options) -> Iterator[Result]:
+    """Through a real indiserver and its simulated camera; the readout is what a client sees that does nothing else."""
+    exposure_s = 2.0
+    if namespace_command() is None:
+        return
+    (home := options.folder / "indi").mkdir()
+    with IndiServer(home) as server:
+        readouts = _indi_readouts(server.port, exposure_s)
+        camera = {"driver": "indi", "indi": {"host": "127.0.0.1", "port": server.port, "device": INDI_CAMERA}}
+        with cupola(options.folder, camera) as running:
+            running.ask("POST", "/api/cameras/bench/start", {"exposure_s": exposure_s, "count": STILLS + 1})
+            rows = _wait_for(running, STILLS + 1, (exposure_s + 5) * (STILLS + 1))
+    readout_ms = 1000 * statistics.median(readouts)
+    gaps = [1000 * (_opened(after) - _opened(before, "ended_at")) for before, after in pairwise(rows)]
+    note = f"INDI's simulator, 1.3 MP; {readout_ms:.0f} ms of it readout ({1000 * min(readouts):.0f} to {1000 * max(readouts):.0f})"
+    yield p99("duty.indi.gap", gaps, "ms", round(readout_ms + 50), note=note)
+
+
+def _indi_readouts(port: int, exposure_s: float) -> list[float]:
+    """Seconds from the shutter's closing to the last byte, of a camera that has nothing else to do."""
+    camera = Indi(
+        {"host": "127.0.0.1", "port": port, "device": INDI_CAMERA, "binning": 1, "roi": None, "temperature_c": None, "timeout_s": 15}, Station()
+    )
+    try:
+        camera.open()
+    finally:
+        camera.close()
+    client, found = IndiClient("127.0.0.1", port), []
+    try:
+        client.connect(5, Abort())
+        client.wait(lambda: client.vector(INDI_CAMERA, "CCD1"), 5, lambda: False)
+        client.watch(INDI_CAMERA, "CCD1")
+        for _ in range(5):
+            shot = client.shoot(exposure_s)
+            client.wait(lambda shot=shot: shot.data, exposure_s + 10, lambda: False)
+            found.append((shot.arrived_ns - shot.requested_ns) / 1e9 - exposure_s)
+    finally:
+        client.close()
+    return found
+
+
 def run(options: Options) -> Iterator[Result]:
     yield from stills(options)
     yield from video(options)
     yield from zwo(options)
+    yield from indi(options)

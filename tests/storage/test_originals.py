@@ -1,6 +1,7 @@
 """Originals: nothing of a frame is lost, any FITS reader opens them, and damage is noticed."""
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -117,3 +118,38 @@ def test_another_programs_fits_is_not_taken_for_an_original(tmp_path: Path) -> N
         read_original(tmp_path / "a.fits")
     with pytest.raises(StorageFailed, match="No such file"):
         read_original(tmp_path / "b.fits")
+
+
+def test_the_cameras_own_header_is_kept_beside_ours(tmp_path: Path) -> None:
+    cards = (
+        ("TELESCOP", "O'Neill é " + "x" * 100, "its name, long " * 6),
+        ("FOCALLEN", 9e2, "[mm]"),
+        ("OBJCTALT", 1e-12, ""),
+        ("SHUTTERS", 123456789012, "count"),
+        ("AOFLAG", True, ""),
+        ("NOTHING", math.nan, ""),
+        ("A_LONG_KEYWORD", 5, "not of the standard"),
+        ("DATE-OBS", "1999-01-01T00:00:00.0", "a clock that was never set"),
+        ("EXPTIME", 30.0, "the same as ours"),
+        ("CUPSEQ", 99999, "a trap"),
+        ("COMMENT", "made by a driver, 'quoted', " + "y" * 90, ""),
+        ("HISTORY", "bias taken off", ""),
+    )
+    path = tmp_path / "a.fits.fz"
+    frame = _frame(_noise((30, 40), 16), PixelFormat(PixelKind.MONO, 16))
+    path.write_bytes(_encoded(replace(frame, header=cards)))
+    facts = read_original(path).facts
+    assert (facts.opened_at, facts.sequence, facts.applied) == (_AT, 342, Controls(30.0, 120.5, 1.8))
+    assert facts == read_facts(path)
+    with fits.open(path) as hdus:
+        hdus[1].verify("exception")
+        header: Any = hdus[1].header  # pyright: ignore[reportAttributeAccessIssue]
+        assert header["TELESCOP"].startswith("O'Neill ? xxx")
+        assert (header["FOCALLEN"], header["OBJCTALT"], header["SHUTTERS"], header["AOFLAG"]) == (900.0, 1e-12, 123456789012, True)
+        assert header["A_LONG_KEYWORD"] == 5 and "NOTHING" not in header
+        assert header.comments["FOCALLEN"] == "[mm]"
+        comments = "".join(str(line) for line in header["COMMENT"])
+        assert "the camera's own DATE-OBS: 1999-01-01T00:00:00.0" in comments and "the camera's own CUPSEQ: 99999" in comments
+        assert "own EXPTIME" not in comments
+        assert "y" * 90 in comments and list(header["HISTORY"]) == ["bias taken off"]
+        assert header.count("DATE-OBS") == header.count("CUPSEQ") == 1

@@ -26,7 +26,7 @@ class DriverOptions(Block):
     exclusive: ClassVar[bool] = False
     """Whether the serial number an opened camera tells names a device that only one camera can have."""
 
-    def device(self) -> str | None:
+    def claims(self) -> str | None:
         """What names a device that only one camera can have; "" for the only one attached. None: any number may share it."""
         return None
 
@@ -153,19 +153,19 @@ class VideoOptions(DriverOptions):
     timeout_s: Float = key(10.0, "Timeout", "Longest silence of the source before it counts as lost, also while connecting.", unit="s", ge=1, le=120)
     transport: Literal["tcp", "udp"] = key("tcp", "RTSP transport", "tcp loses nothing; udp has less delay on a good network.")
 
-    def device(self) -> str | None:
+    def claims(self) -> str | None:
         """A webcam; network cameras serve several."""
         source = self.source.get_secret_value()
         return source if source.startswith("/dev/") else None
 
 
-class ZwoRegion(Block):
+class Region(Block):
     """A part of the sensor, in unbinned pixels from its top left."""
 
-    x: Int = key(0, "Left", "Columns left out at the left.", unit="px", ge=0, le=20000)
-    y: Int = key(0, "Top", "Rows left out at the top.", unit="px", ge=0, le=20000)
-    width: Int = key(..., "Width", "Width of the region; after binning it is made a multiple of 8.", unit="px", ge=8, le=20000)
-    height: Int = key(..., "Height", "Height of the region; after binning it is made even.", unit="px", ge=2, le=20000)
+    x: Int = key(0, "Left", "Columns left out at the left.", unit="px", ge=0, le=100_000)
+    y: Int = key(0, "Top", "Rows left out at the top.", unit="px", ge=0, le=100_000)
+    width: Int = key(..., "Width", "Width of the region; made to fit what the sensor can read.", unit="px", ge=8, le=100_000)
+    height: Int = key(..., "Height", "Height of the region; made to fit what the sensor can read.", unit="px", ge=2, le=100_000)
 
 
 class ZwoOptions(DriverOptions):
@@ -187,7 +187,7 @@ class ZwoOptions(DriverOptions):
         "RAW16", "Image type", "RAW16 has all bits of the sensor; RAW8 is half as large; Y8 is monochrome, also of a colour camera."
     )
     binning: Int = key(1, "Binning", "Side of the square of sensor pixels that become one.", unit="px", ge=1, le=8)
-    roi: ZwoRegion | None = key(None, "Region", "The part of the sensor that is read; null: all of it.")
+    roi: Region | None = key(None, "Region", "The part of the sensor that is read; null: all of it.")
     bandwidth_percent: Int | None = key(
         None, "USB bandwidth", "Share of the USB bandwidth the camera may use; less where frames are lost. null: automatic.", unit="%", ge=1, le=100
     )
@@ -196,8 +196,29 @@ class ZwoOptions(DriverOptions):
 
     exclusive = True
 
-    def device(self) -> str:
+    def claims(self) -> str:
         return (self.serial or "").lower()
+
+
+class IndiOptions(DriverOptions):
+    """Any camera behind an INDI server."""
+
+    host: str = key(
+        "localhost", "Host", "Where the INDI server runs.", min_length=1, max_length=253, pattern=r"^\S+$", rule="a host name or an address"
+    )
+    port: Int = key(7624, "Port", "Port of the INDI server.", ge=1, le=65535)
+    device: str | None = key(None, "Device", 'The camera\'s name in INDI, such as "ZWO CCD ASI178MM"; null: the only camera there.', min_length=1)
+    binning: Int = key(1, "Binning", "Sensor pixels in one, across and down.", ge=1, le=16)
+    roi: Region | None = key(None, "Region", "The part of the sensor that is read; null: all of it.")
+    temperature_c: Float | None = key(
+        None, "Sensor temperature", "Target of the camera's cooler; null leaves it as it is.", unit="°C", ge=-100, le=50
+    )
+    timeout_s: Float = key(
+        15.0, "Timeout", "Time for server and camera to get ready, and longest wait for a picture after its exposure.", unit="s", ge=2, le=40
+    )
+
+    def claims(self) -> str:
+        return f"{self.host}:{self.port} {self.device or ''}".strip()
 
 
 DRIVERS: dict[str, tuple[type[DriverOptions], str]] = {
@@ -205,4 +226,5 @@ DRIVERS: dict[str, tuple[type[DriverOptions], str]] = {
     "replay": (ReplayOptions, "cupola.drivers.replay:Replay"),
     "video": (VideoOptions, "cupola.drivers.video:Video"),
     "zwo": (ZwoOptions, "cupola.drivers.zwo:Zwo"),
+    "indi": (IndiOptions, "cupola.drivers.indi:Indi"),
 }

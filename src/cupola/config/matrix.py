@@ -34,6 +34,7 @@ MATRIX = (
     ),
     Row("video", "RTSP MJPEG", "network cameras", "simulator", "GStreamer's RTSP server"),
     Row("zwo", "", "ZWO ASI cameras, with ZWO's libASICamera2, which you download", "stand-in", "the real `zwoasi` on a stand-in for ZWO's library"),
+    Row("indi", "", "any camera behind an INDI server, here or on another machine", "simulator", "the real indiserver with its CCD simulator"),
     Row("video", "V4L2", "webcams on Linux", "stand-in", "only a stand-in for the kernel's interface"),
 )
 NO_HARDWARE = frozenset({"simulator", "replay"})  # there is none to try these on

@@ -276,7 +276,7 @@ class Settings(Block):
         taken: list[tuple[str, str, str]] = []  # driver, device, camera
         for index, camera in enumerate(self.cameras):
             options: DriverOptions = getattr(camera, camera.driver)
-            if (device := options.device()) is None:
+            if (device := options.claims()) is None:
                 continue
             for driver, other, owner in taken:
                 if driver == camera.driver and (device == other or "" in (device, other)):

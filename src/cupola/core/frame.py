@@ -79,6 +79,9 @@ class Generation(NamedTuple):
     n: int = 0
 
 
+HeaderCard = tuple[str, str | int | float | bool, str]  # keyword, value, comment of a FITS header
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One picture with its pixels, read-only.
@@ -86,7 +89,8 @@ class Frame:
     `data`: (H, W) uint8 or uint16 for MONO and BAYER, (H, W, 3) uint8 for RGB, the luma plane (H, W)
     for YUV with the two chroma planes beside it. `opened_at` is when the shutter opened, by the wall
     clock, `monotonic_ns` the same moment by the monotonic clock. A source that does not tell (a network
-    camera) gives the moment the picture arrived and no exposure.
+    camera) gives the moment the picture arrived and no exposure. `header` is what the camera itself wrote
+    about the picture, to be kept in the original.
     """
 
     seq: int
@@ -102,6 +106,7 @@ class Frame:
     cooler_percent: float | None = None  # power of the sensor's cooler
     generation: Generation = Generation()
     dropped_before: int = 0  # frames the driver knows it lost since the one before
+    header: tuple[HeaderCard, ...] = ()
 
     @property
     def width(self) -> int:

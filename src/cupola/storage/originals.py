@@ -18,7 +18,7 @@ import io
 import math
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from cupola.core.clock import parse_utc
 from cupola.core.errors import StorageFailed
-from cupola.core.frame import CameraInfo, Controls, Frame, PixelFormat, PixelKind, Station
+from cupola.core.frame import CameraInfo, Controls, Frame, HeaderCard, PixelFormat, PixelKind, Station
 from cupola.storage.files import telling
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ def encode_original(
 
     Takes (H, W) uint8 or uint16 of MONO and BAYER and (H, W, 3) uint8 of RGB (stored as a cube of three planes);
     raises ValueError for anything else (YUV is kept as JPEG). Bits below the sensor's own are shifted out, unless a
-    driver says so wrongly and they are in use.
+    driver says so wrongly and they are in use. The frame's own header follows ours; where both have a keyword ours stands,
+    and what the camera said otherwise is kept as a COMMENT.
     """
     import numpy as np
 
@@ -88,6 +89,7 @@ def encode_original(
     header = fits.Header()
     for key, (value, comment) in _cards(frame, camera, sequence, station, info, software, session, bits, black).items():
         header[key] = (value, comment)
+    _add_cards_of_camera(header, frame.header)
     tile = (1,) * (pixels.ndim - 2) + (min(TILE_ROWS, frame.height), frame.width)
     image = fits.CompImageHDU(pixels, header, compression_type="RICE_1", tile_shape=tile)
     file = io.BytesIO()
@@ -151,6 +153,21 @@ def _cards(
     return {key: _card(value, comment) for key, (value, comment) in cards.items() if value is not None and not _endless(value)}
 
 
+def _add_cards_of_camera(header: Any, cards: Iterable[HeaderCard]) -> None:
+    ours = set(header)
+    for key, value, comment in cards:
+        if _endless(value):
+            continue
+        if key in ("COMMENT", "HISTORY"):
+            header.add_comment(_ascii(str(value))) if key == "COMMENT" else header.add_history(_ascii(str(value)))
+            continue
+        value, comment = _card(value, _ascii(comment))
+        if key not in ours:
+            header[key if len(key) <= 8 else f"HIERARCH {key}"] = (value, comment)
+        elif header[key] != value:
+            header.add_comment(f"the camera's own {key}: {value}")
+
+
 def _endless(value: Value) -> bool:
     return isinstance(value, float) and not math.isfinite(value)
 
@@ -159,10 +176,14 @@ def _card(value: Value, comment: str) -> tuple[Value, str]:
     """Text as one card of 80 characters holds it: printable ASCII, and a comment as far as there is room."""
     if not isinstance(value, str):
         return value, comment
-    text = "".join(c if " " <= c <= "~" else "?" for c in value)
+    text = _ascii(value)
     while len(text.replace("'", "''")) > _TEXT:
         text = text[:-1]
     return text, comment[: max(_TEXT - 3 - max(len(text.replace("'", "''")), 8), 0)]
+
+
+def _ascii(text: str) -> str:
+    return "".join(c if " " <= c <= "~" else "?" for c in text)
 
 
 def _fits_time(moment: datetime) -> str:
