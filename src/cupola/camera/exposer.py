@@ -15,7 +15,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from cupola.camera.messages import MODES, Mode, Plan
-from cupola.core.errors import CaptureCancelled
+from cupola.core.errors import CaptureCancelled, ExposureFailed
 from cupola.core.frame import Camera, CameraInfo, Capability, Controls, Frame, Generation, Packet, Stop
 from cupola.process.wire import Head
 
@@ -24,6 +24,7 @@ OPEN_BUDGET_S = 45.0
 APPLY_BUDGET_S = 10.0
 INTERRUPT_AFTER_S = 0.3  # a stop that the driver has not noticed by then is followed by interrupt()
 ORPHAN_FINISHES_S = 60.0
+FAILED_PAUSE_S = 5.0  # at least, between an exposure that failed and the next of a series
 NATIVE = {Capability.NATIVE_JPEG, Capability.NATIVE_H264, Capability.NATIVE_H265}
 
 
@@ -108,6 +109,8 @@ class Exposer(threading.Thread):
         self._halt = Stop()
         self._stopped_at: float | None = None
         self._readout_s = 0.0
+        self._busy_until = 0.0  # a cancelled exposure that the camera finishes all the same
+        self._newest_still: Frame | Packet | None = None  # of a camera whose live view is its stills
         self._info: CameraInfo | None = None
         self.phase = Phase("opening", time.monotonic(), OPEN_BUDGET_S)
         self.frames = 0
@@ -142,6 +145,8 @@ class Exposer(threading.Thread):
     def watch(self, watched: bool) -> None:
         """Whether live frames are wanted by anyone."""
         with self._changed:
+            if watched and not self._watched and self._newest_still is not None:
+                self._sinks.live(self._newest_still, "still")
             self._watched = watched
             if not watched and self._order is not None and self._order.mode == "live" and not self._continuous_now():
                 self._cancel()
@@ -213,8 +218,11 @@ class Exposer(threading.Thread):
                 self._stream(order)
             else:
                 self._expose(order)
+        except ExposureFailed as failure:
+            self._tell_failed(order, failure)
         except CaptureCancelled:
             with self._changed:
+                self._note_unfinished()
                 # interrupted by new settings: taken again with those, now
                 if order.snap is not None:
                     self._snaps.appendleft(order.snap)
@@ -223,6 +231,19 @@ class Exposer(threading.Thread):
         finally:
             with self._changed:
                 self._order, self._stopped_at = None, None
+
+    def _tell_failed(self, order: Order, failure: ExposureFailed) -> None:
+        session, token = order.plan.session if order.plan else None, order.snap.token if order.snap else None
+        self._sinks.tell({"type": "failed", "kind": failure.kind, "message": str(failure), "session": session, "token": token})
+        with self._changed:
+            if order.plan is not None and order.plan is self._plan:
+                self._next_opening = max(self._next_opening, time.monotonic() + FAILED_PAUSE_S)
+
+    def _note_unfinished(self) -> None:
+        """Lock held. Until when a camera that cannot end an exposure early is busy with the one cancelled now."""
+        phase = self.phase
+        if phase.name == "exposing" and phase.budget_s is not None and self._info is not None and self._info.finishes_exposures:
+            self._busy_until = phase.since + phase.budget_s
 
     def _next_order(self) -> Order | None:
         """Waits until there is something to do; None when the thread shall end."""
@@ -247,7 +268,7 @@ class Exposer(threading.Thread):
                 return Order("still", Controls(exposure_s=snap.exposure_s).over(controls), generation, snap=snap)
             if self._plan is not None and not self._exhausted() and now >= self._next_opening and not self._capable(Capability.CONTINUOUS):
                 return Order("still", controls, generation, plan=self._plan)
-        if self._continuous_now() or (self._serves_live and self._watched and self._live_fits(now)):
+        if self._continuous_now() or (self._serves_live and self._watched and self._capable(Capability.VIDEO) and self._live_fits(now)):
             generation, controls = self._wanted["live"]
             return Order("live", controls, generation)
         for mode in MODES:  # with nothing else to do, new settings go to the hardware, so that what it takes is known
@@ -378,11 +399,18 @@ class Exposer(threading.Thread):
                 with self._changed:
                     self._in_flight += 1
             self._sinks.still(Still(picture, order.plan.session if order.plan else None, order.snap.token if order.snap else None))
+        if isinstance(picture, Packet) and picture.native is not None:
+            picture = replace(picture, native=None)  # viewers get the JPEG, and tens of megabytes are let go
+        if not self._capable(Capability.VIDEO):
+            self._newest_still = picture
         if self._serves_live and self._watched:
             self._sinks.live(picture, order.mode)
 
     def _enter(self, name: str, budget_s: float | None, mode: Mode | None = None, exposure_s: float | None = None) -> None:
-        self.phase = Phase(name, time.monotonic(), budget_s, mode, exposure_s)
+        now = time.monotonic()
+        if budget_s is not None:
+            budget_s += max(0.0, self._busy_until - now)
+        self.phase = Phase(name, now, budget_s, mode, exposure_s)
 
     def _cancel(self) -> None:
         """Lock held."""
