@@ -114,9 +114,7 @@ class Storer(threading.Thread):
         temperature = still.picture.temperature_c if isinstance(still.picture, Frame) else None
         facts = facts_of(still.picture)
         beside = None if native is None else _file("raw", native)
-        self._tell(
-            {"type": "captured", "sequence": self._sequence, "file": file, "native": beside, "temperature_c": temperature, **facts, **whose}
-        )
+        self._tell({"type": "captured", "sequence": self._sequence, "file": file, "native": beside, "temperature_c": temperature, **facts, **whose})
         self._sequence += 1
         return True
 

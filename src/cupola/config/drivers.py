@@ -23,6 +23,10 @@ _SCHEMES = ("rtsp", "rtsps", "http", "https")
 class DriverOptions(Block):
     """Base of all drivers' blocks."""
 
+    def device(self) -> str | None:
+        """What only one camera may use at a time: a serial, a port; "" for the only one attached. None: no such thing."""
+        return None
+
 
 def _sky_time(text: str) -> str:
     if text in ("now", "night"):
@@ -168,12 +172,13 @@ class GphotoOptions(DriverOptions):
     keep_on_card: bool = key(False, "Keep on card", "Leave pictures on the card after the download. The card fills, and then no more are taken.")
     bulb: Literal["auto", "never"] = key("auto", "Bulb", "auto: exposures longer than the camera's longest shutter speed are made with bulb.")
     sync_clock: bool = key(True, "Set the clock", "Set the camera's clock when it is opened, if it is off by more than 2 s.")
-    shutter_life: Int = key(
-        100_000, "Shutter life", "Exposures the maker gives the shutter, for the forecast of its wear.", ge=1000, le=10_000_000
-    )
+    shutter_life: Int = key(100_000, "Shutter life", "Exposures the maker gives the shutter, for the forecast of its wear.", ge=1000, le=10_000_000)
     shutter_count: Int = key(
         0, "Shutter count", "Exposures the shutter had made before it came to Cupola, where the camera does not count itself.", ge=0, le=10_000_000
     )
+
+    def device(self) -> str:
+        return self.serial or self.port or ""
 
     @field_validator("port", mode="after")
     @classmethod

@@ -22,7 +22,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from cupola.config.base import Block, ConfigPath, Float, Int, group, key
-from cupola.config.drivers import DRIVERS
+from cupola.config.drivers import DRIVERS, DriverOptions
 from cupola.config.problems import nearest, suggestion
 
 _DEVICE_NAMES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))})
@@ -237,6 +237,20 @@ class Settings(Block):
                 if folder == images or images in folder.parents:
                     words = {"key": name, "camera": camera.name, "hint": "choose another folder, or rename the camera"}
                     raise PydanticCustomError("folders", 'lies in the folder of the images of camera "{camera}"', words)
+        return self
+
+    @model_validator(mode="after")
+    def _devices_apart(self) -> "Settings":
+        taken: list[tuple[str, str, str]] = []  # driver, device, camera
+        for camera in self.cameras:
+            device = cast(DriverOptions, getattr(camera, camera.driver)).device()
+            if device is None:
+                continue
+            for driver, other, name in taken:
+                if driver == camera.driver and (device == other or "" in (device, other)):
+                    words = {"one": name, "other": camera.name, "hint": f"give each its own serial number in {driver}:, or remove one"}
+                    raise PydanticCustomError("device", 'the cameras "{one}" and "{other}" mean the same device', words)
+            taken.append((camera.driver, device, camera.name))
         return self
 
     @staticmethod

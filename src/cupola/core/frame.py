@@ -196,7 +196,7 @@ class CameraInfo:
     serial: str | None = None
     controls: Mapping[str, ControlRange] = field(default_factory=dict[str, ControlRange])  # keys are fields of Controls
     readout_s: float = 0.0  # best guess; the supervisor learns the rest
-    frame_timeout_s: float = 2.0  # longest silence between frames of a healthy stream, beyond the exposure
+    frame_timeout_s: float = 2.0  # longest silence of a healthy camera before a frame, beyond the exposure
     finishes_exposures: bool = False  # a cancelled exposure still keeps the camera busy until its end; the next call waits for it
     notes: tuple[str, ...] = ()  # sentences for the owner: what was found at opening that should be changed or known
     shutter_count: int | None = None  # how often a mechanical shutter has opened in its life, where the camera counts it

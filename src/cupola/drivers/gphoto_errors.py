@@ -54,7 +54,9 @@ def explain(who: str, doing: str, code: int, sentences: Sequence[str], port: str
     if code == BUSY:
         return CameraBusy(f"{who} is busy and did not {doing}{detail}. Leave its menus and playback; switch it off and on if that does not help.")
     if code == TIMEOUT:
-        return CameraUnresponsive(f"{who} did not answer when asked to {doing}. Switch it off and on; check cable, battery and its automatic power-off.")
+        return CameraUnresponsive(
+            f"{who} did not answer when asked to {doing}. Switch it off and on; check cable, battery and its automatic power-off."
+        )
     if code in (MODEL, USB_FIND):
         return CameraNotFound(f"{who} is not there any more. Check cable and battery, and that its automatic power-off is disabled.")
     if code in GONE:

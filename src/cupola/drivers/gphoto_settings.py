@@ -38,7 +38,9 @@ class Dials:
         self._body = body
         self._settings = {control: found for control in _NAMES if (found := _setting(body, control)) is not None}
         shutter = self._settings.get("exposure_s")
-        self.can_bulb = bulb == "auto" and shutter is not None and shutter.bulb_word is not None and (body.has("eosremoterelease") or body.has("bulb"))
+        self.can_bulb = (
+            bulb == "auto" and shutter is not None and shutter.bulb_word is not None and (body.has("eosremoterelease") or body.has("bulb"))
+        )
         self.bulb_s: float | None = None  # the exposure to come, when it is one of bulb
 
     @property

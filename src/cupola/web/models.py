@@ -119,6 +119,7 @@ class CameraStatus(_Answer):
     last_image: "Capture | None"
     images_today: int
     restarts: int
+    notes: list[str] = Field(description="Sentences for the owner: what to change on the camera or to know about it.")
 
 
 class CaptureFile(_Answer):

@@ -433,6 +433,11 @@ export interface components {
             images_today: number;
             /** Restarts */
             restarts: number;
+            /**
+             * Notes
+             * @description Sentences for the owner: what to change on the camera or to know about it.
+             */
+            notes: string[];
         };
         /** Capture */
         Capture: {
