@@ -32,7 +32,7 @@ def virtual_nikon(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
     card.mkdir()
     (card / "a.jpg").write_bytes(night_jpeg())
     monkeypatch.setenv("VCAMERADIR", str(card))
-    monkeypatch.setenv("IOLIBS", str(Path(gphoto2.__file__).parent / "libgphoto2" / "vusb"))
+    monkeypatch.setenv("IOLIBS", str(Path(gphoto2.__file__ or "").parent / "libgphoto2" / "vusb"))
     return card
 
 

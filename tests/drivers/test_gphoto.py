@@ -237,8 +237,7 @@ def test_an_exposure_that_silently_gives_no_file_is_reported_and_the_next_one_wo
         try:
             outcomes.append("taken" if camera.expose(Stop()).data else "empty")
         except ExposureFailed as failure:
-            assert "took no picture" in str(failure)
-            outcomes.append("failed")
+            outcomes.append("failed" if "took no picture" in str(failure) else str(failure))
     assert outcomes[-2:] == ["failed", "taken"]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from tests.drivers.gphoto_sources import virtual_nikon
 from tests.torture.station import Listener, Station, until
 
