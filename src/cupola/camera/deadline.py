@@ -27,10 +27,14 @@ class Deadline:
 
     def __init__(self) -> None:
         self._interrupted: Phase | None = None
+        self.busy_until = 0.0  # a cancelled exposure that the camera finishes all the same; until then it is given time
         self.enter("opening", None)
 
     def enter(self, name: str, budget_s: float | None, mode: Mode | None = None, exposure_s: float | None = None) -> None:
-        self.phase = Phase(name, time.monotonic(), budget_s, mode, exposure_s)
+        now = time.monotonic()
+        if budget_s is not None:
+            budget_s += max(0.0, self.busy_until - now)
+        self.phase = Phase(name, now, budget_s, mode, exposure_s)
 
     def missed(self) -> bool:
         """Whether the phase under way is over its budget; True once only, for the one who interrupts it."""

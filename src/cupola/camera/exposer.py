@@ -19,7 +19,7 @@ from cupola.camera.deadline import Deadline
 from cupola.camera.frozen import FrozenWatch
 from cupola.camera.messages import MODES, Mode, Plan, failure_facts
 from cupola.camera.orders import Order, Sinks, Snap, Still
-from cupola.core.errors import CameraFrozen, CaptureCancelled
+from cupola.core.errors import CameraFrozen, CaptureCancelled, ExposureFailed
 from cupola.core.frame import Camera, CameraInfo, Capability, Controls, Frame, Generation, Packet, Stop
 
 MIN_BUDGET_S = 2.0
@@ -27,6 +27,7 @@ OPEN_BUDGET_S = 45.0
 APPLY_BUDGET_S = 10.0
 INTERRUPT_AFTER_S = 0.3  # a stop that the driver has not noticed by then is followed by interrupt()
 ORPHAN_FINISHES_S = 60.0
+FAILED_PAUSE_S = 5.0  # at least, between an exposure that failed and the next of a series
 NATIVE = {Capability.NATIVE_JPEG, Capability.NATIVE_H264, Capability.NATIVE_H265}
 
 
@@ -69,6 +70,7 @@ class Exposer(threading.Thread):
         self._stopped_at: float | None = None
         self._most_reopened, self._reopened = reopen, 0
         self._readout_s = 0.0
+        self._newest_still: Frame | Packet | None = None  # of a camera whose live view is its stills
         self._info: CameraInfo | None = None
         self.deadline = Deadline()
         self.frames = 0
@@ -105,6 +107,8 @@ class Exposer(threading.Thread):
     def watch(self, watched: bool) -> None:
         """Whether live frames are wanted by anyone."""
         with self._changed:
+            if watched and not self._watched and self._newest_still is not None:
+                self._sinks.live(self._newest_still, "still")
             self._watched = watched
             if not watched and self._order is not None and self._order.mode == "live" and not self._continuous_now():
                 self._cancel()
@@ -214,9 +218,12 @@ class Exposer(threading.Thread):
                 self._stream(order)
             else:
                 self._expose(order)
+        except ExposureFailed as failure:
+            self._tell_failed(order, failure)
         except CaptureCancelled:
             if self.deadline.late:
                 raise self.deadline.failure() from None
+            self._note_unfinished()
             self._take_again(order)  # interrupted by new settings: with those, now
         finally:
             with self._changed:
@@ -228,6 +235,19 @@ class Exposer(threading.Thread):
                 self._snaps.appendleft(order.snap)
             if order.plan is not None:
                 self._next_opening = time.monotonic()
+
+    def _tell_failed(self, order: Order, failure: ExposureFailed) -> None:
+        session, token = order.plan.session if order.plan else None, order.snap.token if order.snap else None
+        self._sinks.tell({"type": "failed", "kind": failure.kind, "message": str(failure), "session": session, "token": token})
+        with self._changed:
+            if order.plan is not None and order.plan is self._plan:
+                self._next_opening = max(self._next_opening, time.monotonic() + FAILED_PAUSE_S)
+
+    def _note_unfinished(self) -> None:
+        """Until when a camera that cannot end an exposure early is busy with the one cancelled now."""
+        phase = self.deadline.phase
+        if phase.name == "exposing" and phase.budget_s is not None and self._info is not None and self._info.finishes_exposures:
+            self.deadline.busy_until = phase.since + phase.budget_s
 
     def _next_order(self) -> Order | None:
         """Waits until there is something to do; None when the thread shall end."""
@@ -252,7 +272,7 @@ class Exposer(threading.Thread):
                 return Order("still", Controls(exposure_s=snap.exposure_s).over(controls), generation, snap=snap)
             if self._plan is not None and not self._exhausted() and now >= self._next_opening and not self._capable(Capability.CONTINUOUS):
                 return Order("still", controls, generation, plan=self._plan)
-        if self._continuous_now() or (self._serves_live and self._watched and self._live_fits(now)):
+        if self._continuous_now() or (self._serves_live and self._watched and self._capable(Capability.VIDEO) and self._live_fits(now)):
             generation, controls = self._wanted["live"]
             return Order("live", controls, generation)
         for mode in MODES:  # with nothing else to do, new settings go to the hardware, so that what it takes is known
@@ -307,7 +327,9 @@ class Exposer(threading.Thread):
         exposure_s = self._taken.exposure_s or 0.0
         opened = time.monotonic()
         self._schedule_next(order.plan, opened, exposure_s)
-        self.deadline.enter("exposing", exposure_s + max(MIN_BUDGET_S, 3 * self._readout_s), "still", exposure_s)
+        assert self._info is not None
+        budget = exposure_s + max(MIN_BUDGET_S, 3 * self._readout_s, self._info.frame_timeout_s)
+        self.deadline.enter("exposing", budget, "still", exposure_s)
         picture = self._camera.expose(self._halt)
         self._learn_readout(time.monotonic() - opened - exposure_s)
         self._deliver(picture, order)
@@ -389,6 +411,10 @@ class Exposer(threading.Thread):
                 with self._changed:
                     self._in_flight += 1
             self._sinks.still(Still(picture, order.plan.session if order.plan else None, order.snap.token if order.snap else None))
+        if isinstance(picture, Packet) and picture.native is not None:
+            picture = replace(picture, native=None)  # viewers get the JPEG, and tens of megabytes are let go
+        if not self._capable(Capability.VIDEO):
+            self._newest_still = picture
         if self._serves_live and self._watched:
             self._sinks.live(picture, order.mode)
 

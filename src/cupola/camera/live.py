@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
 from cupola.camera.messages import Mode, packet_head
 from cupola.core.errors import CupolaError
@@ -18,6 +19,7 @@ from cupola.core.frame import Codec, Frame, Packet
 from cupola.process.wire import Head, Payload
 
 BACKLOG = 120  # packets of an inter-coded stream
+STILL_WIDTH = 1920  # a still of 24 megapixels is shown at this width, unless the configuration says less
 
 
 class LiveWorker(threading.Thread):
@@ -108,6 +110,8 @@ class LiveWorker(threading.Thread):
 
     def _publish(self, picture: Frame | Packet, mode: Mode, codecs: frozenset[Codec]) -> None:
         if isinstance(picture, Packet):
+            if mode == "still" and picture.codec == "jpeg":
+                picture = self._shrunk(picture)
             if picture.codec in codecs:
                 self._send(packet_head(picture, mode), picture.data)
             if picture.codec == "jpeg" or "jpeg" not in codecs:
@@ -119,6 +123,17 @@ class LiveWorker(threading.Thread):
         if "jpeg" in codecs:
             packet = self._encode(picture)
             self._send(packet_head(packet, mode), packet.data)
+
+    def _shrunk(self, still: Packet) -> Packet:
+        """A camera's full-size JPEG as one that a phone can take; small ones stay untouched."""
+        width_max = self._width_max or STILL_WIDTH
+        if still.width <= width_max:
+            return still
+        from cupola.camera.render import shrink_jpeg
+
+        data, width, height = shrink_jpeg(still.data, width_max, self._quality)
+        self.encoded += 1
+        return replace(still, data=data, width=width, height=height)
 
     def _encode(self, frame: Frame) -> Packet:
         if self._renderer is None:

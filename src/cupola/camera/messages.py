@@ -13,7 +13,7 @@ From the camera process:
   beat       phase, age_s, budget_s, …             every 0.25 s; a budget overrun is a hang
   applied    mode, generation, applied             what the hardware took
   packet     facts of the frame + payload          one live picture
-  captured   facts of the frame, files, sequence, session, token     durable on disk, not yet in the catalogue
+  captured   facts of the frame, file, native, sequence, session, token     durable on disk, not yet in the catalogue
   failed     kind, message, session, token         an exposure or its storing failed
   recovery   rung, attempt, ok, kind, message      the camera failed and is helped: ok null at the start, then whether it came back
   lost       kind, message                         the device is gone; the process exits after this
@@ -109,6 +109,7 @@ def info_from(head: Mapping[str, Any]) -> CameraInfo:
     form["roi"] = tuple(form["roi"]) if form["roi"] else None
     values["format"] = PixelFormat(**form)
     values["controls"] = {name: _range(limits) for name, limits in values["controls"].items()}
+    values["notes"] = tuple(values["notes"])
     values["capabilities"] = frozenset(map(Capability, values["capabilities"]))
     return CameraInfo(**values)
 

@@ -35,6 +35,19 @@ def encode_plain(frame: Frame, quality: int) -> bytes:
     return simplejpeg.encode_jpeg(data, quality=quality, colorspace="RGB", colorsubsampling="420", fastdct=True)
 
 
+def shrink_jpeg(data: bytes, width_max: int, quality: int) -> tuple[bytes, int, int]:
+    """A JPEG no wider than `width_max`, with its width and height. Scaled while it is decoded, which costs least. Raises ValueError."""
+    picture = simplejpeg.decode_jpeg(bytes(data), "RGB", fastdct=True, min_width=width_max)
+    width = picture.shape[1]
+    if width > width_max:
+        import cv2
+
+        height = max(1, round(picture.shape[0] * width_max / width))
+        picture = cv2.resize(picture, (width_max, height), interpolation=cv2.INTER_AREA)
+    jpeg = simplejpeg.encode_jpeg(np.ascontiguousarray(picture), quality=quality, colorspace="RGB", colorsubsampling="420", fastdct=True)
+    return jpeg, int(picture.shape[1]), int(picture.shape[0])
+
+
 class LiveRenderer:
     """Keeps the stretch of one camera. `jpeg` is called by one thread."""
 

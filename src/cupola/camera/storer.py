@@ -103,21 +103,23 @@ class Storer(threading.Thread):
     def _store(self, still: Still) -> bool:
         whose: Mapping[str, Any] = {"session": still.session, "token": still.token}
         try:
-            kind, written = self._write(still)
+            kind, written, native = self._write(still)
         except CupolaError as error:
             self._tell({"type": "failed", "kind": error.kind, "message": str(error), **whose})
             return False
         except Exception as error:  # an encoder's refusal must not end the storing of all later images
             self._tell({"type": "failed", "kind": "error", "message": f"The image could not be encoded: {error!r}.", **whose})
             return False
-        file = {"kind": kind, "path": str(written.path), "bytes": written.bytes, "sha256": written.sha256}
+        file = _file(kind, written)
         temperature = still.picture.temperature_c if isinstance(still.picture, Frame) else None
         facts = facts_of(still.picture)
-        self._tell({"type": "captured", "sequence": self._sequence, "file": file, "temperature_c": temperature, **facts, **whose})
+        beside = None if native is None else _file("raw", native)
+        self._tell({"type": "captured", "sequence": self._sequence, "file": file, "native": beside, "temperature_c": temperature, **facts, **whose})
         self._sequence += 1
         return True
 
-    def _write(self, still: Still) -> tuple[str, WrittenFile]:
+    def _write(self, still: Still) -> tuple[str, WrittenFile, WrittenFile | None]:
+        """Kind and facts of the file that was written, and those of the camera's raw file beside it, if there is one."""
         picture = still.picture
         if (free := free_space(self._root)).percent < self._min_free_percent:
             raise StorageFull(
@@ -125,11 +127,11 @@ class Storer(threading.Thread):
                 "(storage.min_free_percent). Make room: storing goes on by itself."
             )
         if isinstance(picture, Packet):
-            return "jpg", write_durable(self._jpg(picture.opened_at), _whole_jpeg(picture))
+            return self._write_packet(picture)
         if picture.format.kind in (PixelKind.YUV420, PixelKind.YUV422):
             from cupola.camera.render import encode_plain
 
-            return "jpg", write_durable(self._jpg(picture.opened_at), encode_plain(picture, STILL_QUALITY))
+            return "jpg", write_durable(self._jpg(picture.opened_at), encode_plain(picture, STILL_QUALITY)), None
         from cupola.storage.originals import encode_original
 
         assert self._info is not None
@@ -143,11 +145,31 @@ class Storer(threading.Thread):
             session=still.session,
         )
         if self._queue_folder is not None:
-            return "queue", write_durable(queue_path(self._queue_folder, self._camera, picture.opened_at, self._sequence), data)
-        return "raw", write_durable(raw_path(self._root, self._camera, picture.opened_at, self._sequence, self._station), data)
+            return "queue", write_durable(queue_path(self._queue_folder, self._camera, picture.opened_at, self._sequence), data), None
+        return "raw", write_durable(raw_path(self._root, self._camera, picture.opened_at, self._sequence, self._station), data), None
+
+    def _write_packet(self, packet: Packet) -> tuple[str, WrittenFile, WrittenFile | None]:
+        """A JPEG; or a camera's raw file with its JPEG, both or none; or a raw file alone, which the darkroom develops."""
+        native = packet.native
+        if native is None:
+            return "jpg", write_durable(self._jpg(packet.opened_at), _whole_jpeg(packet)), None
+        path = raw_path(self._root, self._camera, packet.opened_at, self._sequence, self._station, native.suffix)
+        if not native.paired:
+            return "raw", write_durable(path, native.data), None
+        picture = _whole_jpeg(packet)
+        raw = write_durable(path, native.data)
+        try:
+            return "jpg", write_durable(self._jpg(packet.opened_at), picture), raw
+        except CupolaError:
+            raw.path.unlink(missing_ok=True)  # its number goes to the next image
+            raise
 
     def _jpg(self, opened_at: datetime) -> Path:
         return jpg_path(self._root, self._camera, opened_at, self._sequence, self._station)
+
+
+def _file(kind: str, written: WrittenFile) -> Head:
+    return {"kind": kind, "path": str(written.path), "bytes": written.bytes, "sha256": written.sha256}
 
 
 def _whole_jpeg(packet: Packet) -> bytes:

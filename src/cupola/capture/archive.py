@@ -77,7 +77,7 @@ class Archive:
         file = head["file"]
         controls = Controls.from_dict(head["applied"])
         opened_at = parse_utc(head["opened_at"])
-        base = self._queue if file["kind"] == "queue" else self._root
+        files = [file] if head["native"] is None else [head["native"], file]
         new = NewImage(
             camera=camera,
             sequence=head["sequence"],
@@ -91,7 +91,7 @@ class Archive:
             height=head["height"],
             session=head["session"],
             day=day_of(opened_at, self._station),
-            files=(FileRow(file["kind"], Path(file["path"]).relative_to(base).as_posix(), file["bytes"], file["sha256"]),),
+            files=tuple(self._row_of(one) for one in files),
         )
         attempt = 0
         while True:
@@ -108,6 +108,10 @@ class Archive:
             self._announce(row)
         self.stored()
         return row.id
+
+    def _row_of(self, file: Head) -> FileRow:
+        base = self._queue if file["kind"] == "queue" else self._root
+        return FileRow(file["kind"], Path(file["path"]).relative_to(base).as_posix(), file["bytes"], file["sha256"])
 
     def _announce(self, row: ImageRow) -> None:
         self._bus.publish(captured_event(row, row.files[0].path))

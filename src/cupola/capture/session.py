@@ -41,6 +41,11 @@ class Session:
     failed: int = 0
     last_opened_at: datetime | None = None
 
+    @property
+    def period_s(self) -> float:
+        """From one opening to the next, at least."""
+        return self.request.interval_s or (self.request.exposure_s or 0.0) + (self.request.delay_s or 0.0)
+
     def plan(self) -> Plan:
         """What is left to do, on the grid of the last opening."""
         wait = 0.0

@@ -66,6 +66,7 @@ def _table(data: dict[str, Any]) -> RenderableType:
         )
         if camera["problem"]:
             problems.append(Text(f"{camera['name']}: {camera['problem']['message']}", style="red"))
+        problems += [Text(f"{camera['name']}: {note}", style="yellow") for note in camera["notes"]]
     return Group(table, *problems)
 
 

@@ -221,10 +221,51 @@ class IndiOptions(DriverOptions):
         return f"{self.host}:{self.port} {self.device or ''}".strip()
 
 
+class GphotoOptions(DriverOptions):
+    """A DSLR or mirrorless camera on USB that libgphoto2 knows: Canon, Nikon, Sony and most others."""
+
+    serial: str | None = key(
+        None, "Serial number", "Which camera, by its serial number as `cupola cameras` tells it; null: the only one.", min_length=1, max_length=64
+    )
+    port: str | None = key(
+        None,
+        "Port",
+        "Which camera, by its USB port, for one without a serial number. It changes when the camera is plugged in again.",
+        rule="a port such as usb:001,005",
+        pattern=r"^usb:\d{3},\d{3}$",
+    )
+    image_format: Literal["raw+jpeg", "raw", "jpeg"] | None = key(
+        None, "Image format", "What the camera writes, in the best quality it has of it; null: as it is set on the camera."
+    )
+    capture_target: Literal["card", "ram"] | None = key(
+        None, "Capture target", "Where the camera puts a picture before it is downloaded; null: as the camera has it."
+    )
+    keep_on_card: bool = key(False, "Keep on card", "Leave pictures on the card after the download. The card fills, and then no more are taken.")
+    bulb: Literal["auto", "never"] = key("auto", "Bulb", "auto: exposures longer than the camera's longest shutter speed are made with bulb.")
+    sync_clock: bool = key(True, "Set the clock", "Set the camera's clock when it is opened, if it is off by more than 2 s.")
+    shutter_life: Int = key(100_000, "Shutter life", "Exposures the maker gives the shutter, for the forecast of its wear.", ge=1000, le=10_000_000)
+    shutter_count: Int = key(
+        0, "Shutter count", "Exposures the shutter had made before it came to Cupola, where the camera does not count itself.", ge=0, le=10_000_000
+    )
+
+    exclusive = True
+
+    def claims(self) -> str:
+        return self.serial or self.port or ""
+
+    @field_validator("port", mode="after")
+    @classmethod
+    def _one_of_both(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("serial") is not None:
+            raise PydanticCustomError("serial_or_port", "says again which camera is meant; the serial number is enough", {"hint": "remove port"})
+        return value
+
+
 DRIVERS: dict[str, tuple[type[DriverOptions], str]] = {
     "simulator": (SimulatorOptions, "cupola.drivers.simulator:Simulator"),
     "replay": (ReplayOptions, "cupola.drivers.replay:Replay"),
     "video": (VideoOptions, "cupola.drivers.video:Video"),
     "zwo": (ZwoOptions, "cupola.drivers.zwo:Zwo"),
     "indi": (IndiOptions, "cupola.drivers.indi:Indi"),
+    "gphoto": (GphotoOptions, "cupola.drivers.gphoto:Gphoto"),
 }

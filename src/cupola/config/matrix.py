@@ -35,6 +35,13 @@ MATRIX = (
     Row("video", "RTSP MJPEG", "network cameras", "simulator", "GStreamer's RTSP server"),
     Row("zwo", "", "ZWO ASI cameras, with ZWO's libASICamera2, which you download", "stand-in", "the real `zwoasi` on a stand-in for ZWO's library"),
     Row("indi", "", "any camera behind an INDI server, here or on another machine", "simulator", "the real indiserver with its CCD simulator"),
+    Row(
+        "gphoto",
+        "",
+        "DSLRs and mirrorless cameras on USB (Canon, Nikon, Sony …), through libgphoto2",
+        "simulator",
+        "libgphoto2's virtual Nikon; ISO, bulb, raw files and live view on a stand-in",
+    ),
     Row("video", "V4L2", "webcams on Linux", "stand-in", "only a stand-in for the kernel's interface"),
 )
 NO_HARDWARE = frozenset({"simulator", "replay"})  # there is none to try these on

@@ -69,6 +69,12 @@ class CaptureCancelled(CupolaError):
     kind = "cancelled"
 
 
+class ExposureFailed(CupolaError):
+    """The camera is there but took no picture this time: do what the message says. The series goes on."""
+
+    kind = "exposure_failed"
+
+
 class BadImage(CupolaError):
     """The camera delivered something that is not a picture: check the link to it if this repeats."""
 

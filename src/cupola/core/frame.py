@@ -121,6 +121,19 @@ Codec = Literal["jpeg", "h264", "h265"]
 
 
 @dataclass(frozen=True, slots=True)
+class Native:
+    """The camera's own raw file of a picture (NEF, CR2, CR3, ARW): kept byte for byte, never sent to the server.
+
+    `paired`: the JPEG it comes with is a picture of its own. Otherwise that is only the preview from inside of the raw file,
+    for viewers; the picture that is kept is developed from the raw file later.
+    """
+
+    suffix: str  # ".nef"
+    data: bytes
+    paired: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Packet:
     """One encoded picture, and the facts of the frame it shows.
 
@@ -142,6 +155,7 @@ class Packet:
     clock_synced: bool = True
     generation: Generation = Generation()
     dropped_before: int = 0
+    native: Native | None = None  # of a still only
 
     @property
     def closed_ns(self) -> int:
@@ -188,9 +202,12 @@ class CameraInfo:
     serial: str | None = None
     controls: Mapping[str, ControlRange] = field(default_factory=dict[str, ControlRange])  # keys are fields of Controls
     readout_s: float = 0.0  # best guess; the supervisor learns the rest
-    frame_timeout_s: float = 2.0  # longest silence between frames of a healthy stream, beyond the exposure
     noisy: bool = True  # a sensor's noise makes each picture unlike the one before; a recording may repeat one
     usb_port: str | None = None  # as the kernel writes it (1-1.4), for a reset of the port
+    frame_timeout_s: float = 2.0  # longest silence of a healthy camera before a frame, beyond the exposure
+    finishes_exposures: bool = False  # a cancelled exposure still keeps the camera busy until its end; the next call waits for it
+    notes: tuple[str, ...] = ()  # sentences for the owner: what was found at opening that should be changed or known
+    shutter_count: int | None = None  # how often a mechanical shutter has opened in its life, where the camera counts it
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,8 +261,9 @@ class Camera(Protocol):
     def expose(self, stop: Stop) -> Frame | Packet:
         """Take one exposure with the controls last applied.
 
-        Raises CaptureCancelled when `stop` is set, CameraLost when the device is gone,
-        CameraUnresponsive past the driver's own deadline.
+        Raises CaptureCancelled when `stop` is set, ExposureFailed when there is no picture this time but
+        the camera is still there, CameraLost when the device is gone, CameraUnresponsive past the
+        driver's own deadline.
         """
         ...
 

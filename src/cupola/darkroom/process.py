@@ -74,22 +74,25 @@ def _develop(head: Head, started: Callable[[], None]) -> tuple[Head, bytes]:
     except ImportError as error:
         raise Failed("installation", f"The darkroom cannot load a library: {error}. Install Cupola again.") from error
     from cupola.darkroom.develop import develop, encode_jpeg
-    from cupola.storage.files import write_durable
+    from cupola.darkroom.native import develop_native
+    from cupola.storage.files import ORIGINAL_SUFFIX, write_durable
     from cupola.storage.originals import read_original
 
     started()
     begun = time.monotonic()
     path = Path(head["original"])
     try:
-        original = read_original(path)
-        picture = develop(original.data, original.facts.format)
+        if path.name.endswith(ORIGINAL_SUFFIX):
+            original = read_original(path)
+            picture = develop(original.data, original.facts.format)
+            height, width = picture.shape[:2]
+            jpeg = encode_jpeg(picture, head["quality"])
+        else:
+            jpeg, width, height = develop_native(path, head["quality"])
     except StorageFailed as error:
         raise Failed("original", str(error)) from error
     except ValueError as error:
         raise Failed("original", f"{path} cannot be developed: {error}.") from error
-    height, width = picture.shape[:2]
-    del original
-    jpeg = encode_jpeg(picture, head["quality"])
     try:
         written = write_durable(Path(head["target"]), jpeg)
     except StorageFull as error:

@@ -128,6 +128,7 @@ class CameraStatus(_Answer):
     images_today: int
     restarts: int
     recovery: Recovery
+    notes: list[str] = Field(description="Sentences for the owner: what to change on the camera or to know about it.")
 
 
 class AttachedCamera(_Answer):

@@ -6,6 +6,7 @@ import time
 
 from cupola.camera.settings import ModeSettings
 from cupola.camera.supervisor import CameraSupervisor
+from cupola.capture.shutter import Shutter, wear_notes
 from cupola.core.clock import utc_now
 from cupola.core.frame import CameraInfo
 from cupola.storage.files import day_of
@@ -107,6 +108,24 @@ def capture(row: ImageRow) -> models.Capture:
     return models.Capture.model_validate({**{name: getattr(row, name) for name in models.Capture.model_fields if name != "files"}, "files": files})
 
 
+async def _notes(runtime: Runtime, camera: CameraSupervisor) -> list[str]:
+    """What the driver found at opening, and how the shutter wears, where the camera has one that does."""
+    if camera.info is None:
+        return []
+    told = list(camera.info.notes)
+    life: int | None = camera.spec.options.get("shutter_life")
+    if life is not None:
+        count = camera.info.shutter_count
+        if count is None:
+            images = await runtime.catalogue.run(runtime.catalogue.last_sequence, camera.name)
+            shutter = Shutter(images + int(camera.spec.options.get("shutter_count", 0)), life, by_camera=False)
+        else:
+            shutter = Shutter(count, life, by_camera=True)
+        session = runtime.sessions.of(camera.name)
+        told += wear_notes(shutter, None if session is None else session.period_s, None if session is None else session.plan().remaining)
+    return told
+
+
 async def camera_status(runtime: Runtime, camera: CameraSupervisor) -> models.CameraStatus:
     catalogue = runtime.catalogue
     day = day_of(utc_now(), camera.spec.station)
@@ -156,4 +175,5 @@ async def camera_status(runtime: Runtime, camera: CameraSupervisor) -> models.Ca
         images_today=today,
         restarts=camera.restarts,
         recovery=models.Recovery(rungs=dict(camera.tally.rungs), restarts=dict(camera.tally.restarts), usb_port=camera.usb_port),
+        notes=await _notes(runtime, camera),
     )
