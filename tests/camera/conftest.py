@@ -63,7 +63,9 @@ Make = Callable[..., Any]
 @pytest.fixture
 def rig(tmp_path: Path) -> Make:
     @asynccontextmanager
-    async def make(driver: str = "tests.support.testcard:TestCard", *, connect: bool = True, **options: Any) -> AsyncIterator[Rig]:
+    async def make(
+        driver: str = "tests.support.testcard:TestCard", *, connect: bool = True, interpreter: str | None = None, **options: Any
+    ) -> AsyncIterator[Rig]:
         bus, archive, log = Bus(), MemoryArchive(), list[str]()
         spec = CameraSpec(
             name="card",
@@ -75,6 +77,7 @@ def rig(tmp_path: Path) -> Make:
             live_view={"quality": 80, "fps_max": 100, "width_max": None},
             live=Controls(),
             still=Controls(),
+            python=interpreter,
         )
         (tmp_path / "root").mkdir()
         camera = CameraSupervisor(

@@ -25,6 +25,7 @@ class CameraSpec:
     live_view: Mapping[str, Any]  # quality, fps_max, width_max
     live: Controls
     still: Controls
+    python: str | None = None  # the interpreter the driver needs; None: the server's own
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from cupola.config.base import Block, ConfigPath, Float, Int, group, key
-from cupola.config.drivers import DRIVERS
+from cupola.config.drivers import DRIVERS, DriverOptions
 from cupola.config.problems import nearest, suggestion
 
 _DEVICE_NAMES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))})
@@ -249,6 +249,12 @@ class Settings(Block):
     def driver_class_path(camera: Camera) -> str:
         """`module:Class` of the camera's driver."""
         return DRIVERS[camera.driver][1]
+
+    @staticmethod
+    def driver_interpreter(camera: Camera) -> str | None:
+        """The Python the camera process needs; None: the server's own."""
+        options: DriverOptions = getattr(camera, camera.driver)
+        return options.interpreter
 
 
 def _as_json_types(value: Any) -> Any:
