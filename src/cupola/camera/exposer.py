@@ -302,7 +302,8 @@ class Exposer(threading.Thread):
         exposure_s = self._taken.exposure_s or 0.0
         opened = time.monotonic()
         self._schedule_next(order.plan, opened, exposure_s)
-        self._enter("exposing", exposure_s + max(MIN_BUDGET_S, 3 * self._readout_s), "still", exposure_s)
+        assert self._info is not None
+        self._enter("exposing", exposure_s + max(MIN_BUDGET_S, 3 * self._readout_s, self._info.frame_timeout_s), "still", exposure_s)
         picture = self._camera.expose(self._halt)
         self._learn_readout(time.monotonic() - opened - exposure_s)
         self._deliver(picture, order)
