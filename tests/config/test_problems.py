@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from cupola.config.base import mask
+from cupola.config.drivers import DRIVERS
 from cupola.config.load import from_text
 from cupola.config.problems import ConfigProblems, Problem
 
@@ -30,7 +31,7 @@ def camera(keys: str = "", driver: str = "driver: simulator") -> str:
         (
             camera("drivr: video"),
             'cupola.yaml:4: cameras[0].drivr: unknown key; did you mean "driver"? '
-            "Allowed: name, driver, connect, live, exposure, capture, simulator, replay, video",
+            "Allowed: name, driver, connect, live, exposure, capture, " + ", ".join(DRIVERS),
         ),
         ("cameras:\n  - driver: simulator\n", "cupola.yaml:2: cameras[0].name: is missing; The camera's name in folders, addresses and commands."),
         (
@@ -39,7 +40,7 @@ def camera(keys: str = "", driver: str = "driver: simulator") -> str:
         ),
         (
             camera(driver="driver: Simulater"),
-            'cupola.yaml:3: cameras[0].driver: is no driver; did you mean "simulator"? Allowed: simulator, replay, video',
+            'cupola.yaml:3: cameras[0].driver: is no driver; did you mean "simulator"? Allowed: ' + ", ".join(DRIVERS),
         ),
         (
             camera("replay: {path: x}"),
@@ -80,7 +81,7 @@ def camera(keys: str = "", driver: str = "driver: simulator") -> str:
         ("storage: {root: ~nobody-here/x}\n", "cupola.yaml:1: storage.root: begins with ~, but there is no such home folder"),
         ("station: {latitude: " + "9" * 400 + "}\n", "cupola.yaml:1: station.latitude: must be from -90 to 90°"),
         ("web: {port: " + "9" * 400 + "}\n", "cupola.yaml:1: web.port: must be from 1 to 65535"),
-        (camera(driver="driver: 5"), "cupola.yaml:3: cameras[0].driver: must be text, not a number; simulator, replay, video"),
+        (camera(driver="driver: 5"), "cupola.yaml:3: cameras[0].driver: must be text, not a number; " + ", ".join(DRIVERS)),
         ("storage: {root: 5}\n", "cupola.yaml:1: storage.root: must be a path, not a number"),
         ("web: 5\n", "cupola.yaml:1: web: must be a group of keys, not a number; write one key: value a line, indented"),
         ("cameras: sky\n", "cupola.yaml:1: cameras: must be a list, not text; each entry begins with a dash on a line of its own"),

@@ -17,11 +17,17 @@ from cupola.config.problems import suggestion
 from cupola.core.clock import parse_utc
 
 FrameNumber = Annotated[Int, Field(ge=1)]
+ColourGain = Annotated[Float, Field(gt=0, le=32)]
 _SCHEMES = ("rtsp", "rtsps", "http", "https")
 
 
 class DriverOptions(Block):
     """Base of all drivers' blocks."""
+
+    @property
+    def interpreter(self) -> str | None:
+        """The Python the camera process has to run under; None: the server's own."""
+        return None
 
 
 def _sky_time(text: str) -> str:
@@ -146,8 +152,49 @@ class VideoOptions(DriverOptions):
     transport: Literal["tcp", "udp"] = key("tcp", "RTSP transport", "tcp loses nothing; udp has less delay on a good network.")
 
 
+class PiCameraOptions(DriverOptions):
+    """A camera on the ribbon cable of a Raspberry Pi."""
+
+    index: Int = key(0, "Camera", "Number of the camera, as `cupola cameras` lists it.", ge=0, le=7)
+    backend: Literal["programs", "picamera2"] = key(
+        "programs",
+        "Way to the camera",
+        "programs: rpicam-vid and rpicam-raw. picamera2: the library of that name under the system's Python; it changes settings without starting anew.",
+    )
+    python: ConfigPath = key(Path("/usr/bin/python3"), "Python", "The interpreter that has picamera2; used with backend picamera2 only.")
+    picture: Literal["jpeg", "h264", "raw"] = key(
+        "jpeg",
+        "Picture",
+        "jpeg: developed by the Pi. h264: the Pi's video encoder (not on a Pi 5, nor with picamera2). raw: the sensor's own samples, unpacked.",
+    )
+    width: Int | None = key(None, "Width", "Width of the picture; null: the sensor's, 1920 for h264.", unit="px", ge=64, le=16384, multiple_of=2)
+    height: Int | None = key(None, "Height", "Height of the picture; null: the sensor's, 1080 for h264.", unit="px", ge=64, le=16384, multiple_of=2)
+    fps: Float = key(10.0, "Frame rate", "Frames a second, where the exposure leaves time for them.", unit="fps", gt=0, le=120)
+    quality: Int = key(93, "JPEG quality", "Quality of the JPEGs the Pi makes.", ge=1, le=100)
+    white_balance: list[ColourGain] | None = key(
+        None, "White balance", "Gains of red and blue, such as [2.2, 1.6], the same in every picture; null: automatic.", min_length=2, max_length=2
+    )
+    focus_dioptres: Float | None = key(
+        None, "Focus", "Where a lens with a motor stays: one over the distance in metres, 0 is infinity; null: as libcamera chooses.", ge=0, le=32
+    )
+    defect_correction: bool = key(False, "Defect correction", "Let the Pi's image processor remove single bright pixels: hot ones, and faint stars.")
+    timeout_s: Float = key(8.0, "Timeout", "Longest silence beyond the exposure before the camera counts as lost.", unit="s", ge=3, le=120)
+
+    @property
+    def interpreter(self) -> str | None:
+        return str(self.python) if self.backend == "picamera2" else None
+
+    @field_validator("picture", mode="after")
+    @classmethod
+    def _made_by_the_backend(cls, value: str, info: ValidationInfo) -> str:
+        if value == "h264" and info.data.get("backend") == "picamera2":
+            raise PydanticCustomError("picture", "cannot be h264 with backend picamera2; use backend programs, or jpeg")
+        return value
+
+
 DRIVERS: dict[str, tuple[type[DriverOptions], str]] = {
     "simulator": (SimulatorOptions, "cupola.drivers.simulator:Simulator"),
     "replay": (ReplayOptions, "cupola.drivers.replay:Replay"),
     "video": (VideoOptions, "cupola.drivers.video:Video"),
+    "picamera": (PiCameraOptions, "cupola.drivers.picamera:PiCamera"),
 }
