@@ -33,17 +33,23 @@ def _look(station: Station, pictures: int) -> None:
         until(lambda: len(viewer.pictures) >= pictures, 15, f"{pictures} pictures")
 
 
+UPGRADE = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+STREAM = "/api/cameras/north/live.mjpg"
+WAYS = {
+    "WebSocket": ("/ws/live/north HTTP/1.1", UPGRADE),
+    "MJPEG": (f"{STREAM} HTTP/1.1", ""),
+    "MJPEG over HTTP 1.0": (f"{STREAM} HTTP/1.0", ""),
+}
+
+
 @contextmanager
-def _stalled_viewer(station: Station) -> Generator[socket.socket]:
-    """A WebSocket that asked for pictures and never reads one."""
+def _stalled_viewer(station: Station, way: str) -> Generator[socket.socket]:
+    """A viewer who asked for pictures and never reads one."""
     with socket.socket() as never_read:
         never_read.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         never_read.connect(("127.0.0.1", station.port))
-        ask = (
-            f"GET /ws/live/north HTTP/1.1\r\nHost: 127.0.0.1:{station.port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-        )
-        never_read.sendall(ask.encode())
+        what, headers = WAYS[way]
+        never_read.sendall(f"GET {what}\r\nHost: 127.0.0.1:{station.port}\r\n{headers}\r\n".encode())
         yield never_read
 
 
@@ -60,7 +66,8 @@ def test_a_hundred_visits_of_viewers_leave_nothing_behind(tmp_path: Path) -> Non
         _assert_no_growth(station, before, "100 visits")
 
 
-def test_fifty_stalled_viewers_do_not_slow_a_fast_one_and_are_turned_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_fifty_stalled_viewers_do_not_slow_a_fast_one_and_are_turned_out(tmp_path: Path, way: str) -> None:
     with Station(tmp_path, sky(), max_viewers=60) as station, ExitStack() as stalled:
         station.running()
         _look(station, 30)
@@ -75,7 +82,7 @@ def test_fifty_stalled_viewers_do_not_slow_a_fast_one_and_are_turned_out(tmp_pat
 
             before, alone = _held(station), rate()
             for _ in range(STALLED):
-                stalled.enter_context(_stalled_viewer(station))
+                stalled.enter_context(_stalled_viewer(station, way))
             until(lambda: station.get("/api/health")["viewers"] == STALLED + 1, 10, "all are let in")
             among, begun = rate(), time.monotonic()
             until(lambda: station.get("/api/health")["viewers"] == 1, 60, "those who take nothing are turned out")

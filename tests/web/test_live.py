@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import socket
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any
@@ -180,3 +182,16 @@ async def test_the_multipart_stream_has_whole_pictures_and_ends_with_its_viewer(
         assert sequences == sorted(set(sequences))
         assert station.http.get("/api/health").json()["viewers"] == 1
     eventually(lambda: station.http.get("/api/health").json()["viewers"] == 0)
+
+
+def test_an_http_1_0_client_gets_the_multipart_stream_without_chunks(station: RunningStation) -> None:
+    with socket.create_connection(("127.0.0.1", station.http.base_url.port), timeout=10) as asking, asking.makefile("rb") as answer:
+        asking.sendall(f"GET /api/cameras/sky/live.mjpg HTTP/1.0\r\nHost: 127.0.0.1:{station.http.base_url.port}\r\n\r\n".encode())
+        assert b" 200 " in answer.readline()
+        head = http.client.parse_headers(answer)
+        assert "transfer-encoding" not in head
+        for _ in range(3):
+            assert answer.readline() == b"--frame\r\n"
+            part = http.client.parse_headers(answer)
+            assert simplejpeg.decode_jpeg(answer.read(int(part["content-length"]))).shape == (240, 320, 3)
+            assert answer.readline() == b"\r\n"

@@ -14,6 +14,7 @@ from cupola.core.clock import iso_utc, monotonic_ns
 from cupola.core.frame import Codec, Packet
 
 _BOUNDARY = b"\r\n--frame\r\n"
+FIRST_CHUNK = b"9\r\n--frame\r\n\r\n"  # what a multipart/x-mixed-replace answer begins with
 GOP_QUEUE = 90  # packets: three seconds at 30 frames a second
 
 
@@ -84,6 +85,7 @@ class Viewer:
         self._queue: deque[LivePacket] = deque()
         self._texts: deque[str] = deque(maxlen=8)
         self.sending_since: float | None = None  # kept by the socket's task, to notice a stalled one
+        self.hang_up: Callable[[], None] | None = None  # how to be rid of it then, where its task cannot do so itself
         self._needs_keyframe = True
         self._waiter: asyncio.Future[None] | None = None
         self._closed = False

@@ -10,6 +10,7 @@ import stat
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -24,7 +25,7 @@ from cupola.core.frame import Codec, Packet
 from cupola.drivers.abort import Abort, connect, shut_down_connections_to, without_password
 from cupola.drivers.annexb import ParameterSets
 from cupola.drivers.decode import Decoder, Pixels
-from cupola.drivers.feed import Picture
+from cupola.drivers.feed import Pending, Picture
 from cupola.drivers.jpeg import BadJpeg, inspect
 from cupola.drivers.mjpeg import unreachable
 
@@ -82,7 +83,7 @@ class AvSource:
             self.close()
             raise
 
-    def pictures(self) -> Iterator[Picture]:
+    def pictures(self) -> Iterator[Picture | Pending]:
         """Each picture once it is complete, from the first keyframe on; a file's end ends it."""
         started = False
         bad = 0
@@ -202,14 +203,14 @@ class AvSource:
             if self._abort.is_set():
                 return
 
-    def _made_of(self, packet: "av.Packet[Any]") -> Iterator[Picture]:
+    def _made_of(self, packet: "av.Packet[Any]") -> Iterator[Picture | Pending]:
         at_ns, now = monotonic_ns(), utc_now()
         stamp = packet.pts if packet.dts is None else packet.dts
         if stamp is not None and packet.time_base:
             self.clock_s = float(stamp * packet.time_base)
         if self.codec is None:
             for picture in packet.decode():
-                yield self._pixels.frame(picture, seq=0, opened_at=now, ended_at=now, monotonic_ns=at_ns, clock_synced=clock_synced())
+                yield Pending(partial(self._pixels.frame, picture), _nbytes(picture), now, now, at_ns, clock_synced())
             return
         if not packet.size:
             return
@@ -249,6 +250,10 @@ class AvSource:
             if stat.S_ISCHR(status.st_mode) and status.st_rdev == wanted:
                 return int(name)
         return None
+
+
+def _nbytes(picture: "av.VideoFrame") -> int:
+    return sum(plane.buffer_size for plane in picture.planes)
 
 
 def _device_options(options: Mapping[str, Any]) -> dict[str, str]:

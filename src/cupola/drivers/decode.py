@@ -12,7 +12,7 @@ import numpy.typing as npt
 from av import VideoFrame
 from av.codec.context import Flags
 from av.error import FFmpegError
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import Interpolation, VideoReformatter
 
 from cupola.core.frame import Frame, Packet, PixelFormat, PixelKind
 
@@ -116,7 +116,9 @@ class Pixels:
         full = picture.format.name.startswith("yuvj") or picture.color_range == _FULL_RANGE
         if full and picture.format.name in (target, target.replace("yuvj", "yuv")):
             return picture
-        return self._reformatter.reformat(picture, format=target, dst_colorspace=_BT601, dst_color_range=_FULL_RANGE)
+        return self._reformatter.reformat(
+            picture, format=target, interpolation=Interpolation.POINT, threads=1, dst_colorspace=_BT601, dst_color_range=_FULL_RANGE
+        )  # sizes stay, so the interpolation only chooses swscale's path: this one and one thread cost the least
 
 
 def _plane(picture: VideoFrame, index: int, across: int, down: int, kind: np.dtype[Any] = np.dtype(np.uint8)) -> npt.NDArray[Any]:  # noqa: B008

@@ -10,7 +10,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Protocol
 
 from cupola.core.errors import CameraLost, CameraUnresponsive, CaptureCancelled, CupolaError
@@ -26,13 +27,36 @@ _JOIN_S = 3.0
 _OPENING_GRACE_S = 1.0  # the source's own timeout has the better message
 
 
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A picture that becomes a frame when it is taken: converting costs milliseconds, and mostly nobody takes it."""
+
+    make: Callable[..., Frame]  # of the facts below
+    nbytes: int
+    opened_at: datetime
+    ended_at: datetime
+    monotonic_ns: int
+    clock_synced: bool
+    dropped_before: int = 0
+
+    def frame(self) -> Frame:
+        return self.make(
+            seq=0,
+            opened_at=self.opened_at,
+            ended_at=self.ended_at,
+            monotonic_ns=self.monotonic_ns,
+            clock_synced=self.clock_synced,
+            dropped_before=self.dropped_before,
+        )
+
+
 class Source(Protocol):
     """Something that delivers pictures one after the other, opened and read by one thread."""
 
     model: str
     fps: float | None
 
-    def pictures(self) -> Iterator[Picture]:
+    def pictures(self) -> Iterator[Picture | Pending]:
         """Each picture as soon as it is complete; `seq` is left at 0. Ends when the source does; raises CupolaError."""
         ...
 
@@ -41,17 +65,19 @@ class Source(Protocol):
         ...
 
 
-def is_keyframe(picture: Picture) -> bool:
+def is_keyframe(picture: Picture | Pending) -> bool:
     return picture.keyframe if isinstance(picture, Packet) else True
 
 
-def _stands_alone(picture: Picture) -> bool:
-    return isinstance(picture, Frame) or picture.codec == "jpeg"
+def _stands_alone(picture: Picture | Pending) -> bool:
+    return not isinstance(picture, Packet) or picture.codec == "jpeg"
 
 
-def _size(picture: Picture) -> int:
+def _size(picture: Picture | Pending) -> int:
     if isinstance(picture, Packet):
         return len(picture.data)
+    if isinstance(picture, Pending):
+        return picture.nbytes
     return picture.data.nbytes + sum(plane.nbytes for plane in picture.chroma or ())
 
 
@@ -66,7 +92,7 @@ class Feed:
         self.source: Source | None = None
         self._opener, self._abort, self.name, self._timeout_s = opener, Abort(), name, timeout_s
         self._changed = threading.Condition()
-        self._kept: deque[Picture] = deque()
+        self._kept: deque[Picture | Pending] = deque()
         self._bytes = 0
         self._first = 0  # number of _kept[0], counted from the feed's start
         self._cursor: int | None = None  # next one the consumer takes; None: nobody takes any
@@ -90,7 +116,7 @@ class Feed:
             self._cursor, self._lost = self._first, 0
         try:
             while (picture := self._next(stop)) is not None:
-                yield picture
+                yield picture.frame() if isinstance(picture, Pending) else picture
         finally:
             with self._changed:
                 self._cursor = None
@@ -118,7 +144,7 @@ class Feed:
         self.interrupt()
         self._thread.join(_JOIN_S)
 
-    def _next(self, stop: Stop) -> Picture | None:
+    def _next(self, stop: Stop) -> Picture | Pending | None:
         with self._changed:
             while not (stop.is_set() or self._interrupted):
                 if self._cursor is not None and self._cursor < self._first + len(self._kept):
@@ -156,7 +182,7 @@ class Feed:
                 self._ended = ended
                 self._changed.notify_all()
 
-    def _keep(self, picture: Picture) -> None:
+    def _keep(self, picture: Picture | Pending) -> None:
         with self._changed:
             self._silent_after = time.monotonic() + self._timeout_s
             if self._await_keyframe and not is_keyframe(picture):
@@ -175,7 +201,7 @@ class Feed:
         if len(self._kept) <= 1:
             return False
         newest = self._kept[-1]
-        most = _MOST_FRAMES if isinstance(newest, Frame) else _MOST_JPEGS if newest.codec == "jpeg" else _MOST_OF_A_GROUP
+        most = _MOST_FRAMES if not isinstance(newest, Packet) else _MOST_JPEGS if newest.codec == "jpeg" else _MOST_OF_A_GROUP
         return len(self._kept) > most or self._bytes > _MOST_BYTES
 
     def _shrink(self) -> None:

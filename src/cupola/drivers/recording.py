@@ -8,7 +8,7 @@ from cupola.core.errors import CameraLost
 from cupola.core.frame import Packet
 from cupola.drivers.abort import Abort
 from cupola.drivers.av_source import AvSource
-from cupola.drivers.feed import Picture
+from cupola.drivers.feed import Pending, Picture
 
 _DEFAULT_FPS = 25.0
 _LONGEST_PAUSE_S = 10.0  # a jump of the file's clock, not a pause somebody wants to sit through
@@ -24,7 +24,7 @@ class Recording:
         self.fps: float | None = rate_fps or self._file.fps
         self.model, self.codec = self._file.model, self._file.codec
 
-    def pictures(self) -> Iterator[Picture]:
+    def pictures(self) -> Iterator[Picture | Pending]:
         """Each picture when its time has come, stamped with that time; `pts_s` goes on through every repetition."""
         offset_s, due_s = 0.0, monotonic_ns() / 1e9
         step_s = 1 / (self.fps or _DEFAULT_FPS)
@@ -54,7 +54,7 @@ class Recording:
         self._file.close()
 
 
-def _at_this_moment(picture: Picture, offset_s: float) -> Picture:
+def _at_this_moment(picture: Picture | Pending, offset_s: float) -> Picture | Pending:
     now = utc_now()
     stamped = replace(picture, opened_at=now, ended_at=now, monotonic_ns=monotonic_ns(), clock_synced=clock_synced())
     if isinstance(stamped, Packet) and stamped.pts_s is not None:

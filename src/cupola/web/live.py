@@ -16,17 +16,17 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, WebSocket
 from fastapi.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from cupola.camera.supervisor import CameraSupervisor
 from cupola.core.clock import iso_utc, utc_now
 from cupola.core.errors import CameraUnresponsive, NotAllowed
 from cupola.core.events import SessionEvent
 from cupola.core.frame import Capability, Codec
-from cupola.core.hub import LivePacket, Viewer, choose_codec
-from cupola.web.problems import problem
+from cupola.core.hub import FIRST_CHUNK, LivePacket, Viewer, choose_codec
 from cupola.web.runtime import NoSuchThing, Runtime, runtime_of
 from cupola.web.views import live_state
-from cupola.web.wire import framed, writer_of
+from cupola.web.wire import Writer, framed, writer_of
 
 SEND_TIMEOUT_S = 5.0
 STATE_TICK_S = 0.25
@@ -102,7 +102,7 @@ async def _serve(socket: WebSocket, viewer: Viewer) -> str:
     try:
         while not (sending.done() or listening.done() or stalled):
             await asyncio.wait({sending, listening}, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
-            stalled = viewer.sending_since is not None and asyncio.get_running_loop().time() - viewer.sending_since > SEND_TIMEOUT_S
+            stalled = _stalled(viewer)
     finally:
         for task in (sending, listening):
             task.cancel()
@@ -113,6 +113,10 @@ async def _serve(socket: WebSocket, viewer: Viewer) -> str:
                 await socket.close(1013, "too slow: nothing was taken for 5 s")
         return "too slow"
     return "left"
+
+
+def _stalled(viewer: Viewer) -> bool:
+    return viewer.sending_since is not None and asyncio.get_running_loop().time() - viewer.sending_since > SEND_TIMEOUT_S
 
 
 async def _send(socket: WebSocket, viewer: Viewer) -> None:
@@ -133,11 +137,14 @@ async def _listen(socket: WebSocket) -> None:
 
 
 async def tell_states(runtime: Runtime) -> None:
-    """Tell viewers when the picture becomes stale, recovers or stops. One task for the server."""
+    """Tell viewers when the picture becomes stale, recovers or stops; hang up on those who take nothing. One task for the server."""
     told: dict[str, dict[str, object]] = {}
     while True:
         await asyncio.sleep(STATE_TICK_S)
         for name, camera in runtime.cameras.items():
+            for viewer in camera.hub:
+                if viewer.hang_up is not None and _stalled(viewer):
+                    viewer.hang_up()
             if not camera.hub.viewers:
                 told.pop(name, None)
                 continue
@@ -147,27 +154,42 @@ async def tell_states(runtime: Runtime) -> None:
                 camera.hub.tell(json.dumps(state))
 
 
+class _Seated(StreamingResponse):
+    """An answer that gives the viewer's place back however it ends, also when the viewer was gone before it began."""
+
+    def __init__(self, parts: AsyncIterator[bytes], place: contextlib.ExitStack) -> None:
+        super().__init__(parts, media_type="multipart/x-mixed-replace; boundary=frame", headers={"Cache-Control": "no-store"})
+        self._place = place
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._place:
+            await super().__call__(scope, receive, send)
+
+
 @router.get("/api/cameras/{cam}/live.mjpg", response_class=StreamingResponse)
 async def live_stream(request: Request, cam: str) -> Response:
     """Multipart JPEG, for browsers and programs without WebSocket."""
     runtime = runtime_of(request)
     camera = runtime.camera(cam)
+    place = contextlib.ExitStack()
+    viewer = place.enter_context(seat(runtime, camera, ("jpeg",)))
+    if camera.live and camera.hub.newest is not None and camera.hub.newest.packet.codec == "jpeg":
+        viewer.offer(camera.hub.newest)
     write = writer_of(request.scope)
+    write.begin()
+    viewer.hang_up = write.abort
+    return _Seated(_parts(write, viewer), place)
 
-    async def parts() -> AsyncIterator[bytes]:
-        with seat(runtime, camera, ("jpeg",)) as viewer:
-            yield b"--frame\r\n"
-            if camera.live and camera.hub.newest is not None and camera.hub.newest.packet.codec == "jpeg":
-                viewer.offer(camera.hub.newest)
-            while (item := await viewer.next()) is not None:
-                if isinstance(item, LivePacket):
-                    viewer.sending_since = asyncio.get_running_loop().time()
-                    await write(item.chunk)
-                    viewer.sending_since = None
 
-    if runtime.viewers >= runtime.settings.web.max_viewers:
-        return problem(503, "No place left", f"All {runtime.settings.web.max_viewers} places for viewers are taken.", headers={"Retry-After": "10"})
-    return StreamingResponse(parts(), media_type="multipart/x-mixed-replace; boundary=frame", headers={"Cache-Control": "no-store"})
+async def _parts(write: Writer, viewer: Viewer) -> AsyncIterator[bytes]:
+    """The pictures, past uvicorn's own sending; it has sent the head by the time this goes on."""
+    yield b""
+    await write(FIRST_CHUNK)
+    while (item := await viewer.next()) is not None:
+        if isinstance(item, LivePacket):
+            viewer.sending_since = asyncio.get_running_loop().time()
+            await write(item.chunk)
+            viewer.sending_since = None
 
 
 @router.get("/api/cameras/{cam}/live.jpg", response_class=Response)

@@ -7,7 +7,7 @@ Handshakes, headers, closing, flow control and everything that is not a picture 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -36,21 +36,37 @@ class LiveSocket(WebSocketsSansIOProtocol):
         self.transport.write(frame)
 
 
+class Writer:
+    """Writes ready-made chunks of one answer, once its head was sent the usual way."""
+
+    def __init__(self, protocol: LiveHttp, cycle: Any) -> None:
+        self._protocol, self._cycle = protocol, cycle
+        self._chunked = protocol.scope["http_version"] != "1.0"
+
+    def begin(self) -> None:
+        """Call before the head is sent: HTTP/1.0 knows no chunks, but uvicorn would announce them."""
+        if not self._chunked:
+            self._cycle.chunked_encoding = False
+
+    async def __call__(self, chunk: bytes) -> None:
+        """Waits until the viewer's socket has room."""
+        if not self._cycle.disconnected:
+            await self._protocol.flow.drain()
+            self._protocol.transport.write(chunk if self._chunked else chunk.partition(b"\r\n")[2][:-2])
+
+    def abort(self) -> None:
+        """Hang up at once; what the viewer has not taken is thrown away."""
+        self._protocol.transport.abort()
+
+
 class LiveHttp(HttpToolsProtocol):
     """Lets the handler of a request write ready-made chunks behind the head of its answer."""
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
-        cycle = self.cycle
-
-        async def write(chunk: bytes) -> None:
-            if not cycle.disconnected:
-                await self.flow.drain()
-                self.transport.write(chunk)
-
-        self.scope[WRITER] = write  # type: ignore[typeddict-unknown-key]
+        self.scope[WRITER] = Writer(self, self.cycle)  # type: ignore[typeddict-unknown-key]
 
 
-def writer_of(scope: MutableMapping[str, Any]) -> Callable[[bytes], Awaitable[None]]:
-    """Writes a chunk to the viewer of this request, once the answer's head and a first chunk were sent the usual way."""
+def writer_of(scope: MutableMapping[str, Any]) -> Writer:
+    """The writer to the viewer of this request."""
     return scope[WRITER]
