@@ -140,14 +140,26 @@ SourceAddress = Annotated[Address, AfterValidator(_address), WithJsonSchema({"ty
 class VideoOptions(DriverOptions):
     """A webcam, a network camera (RTSP, HTTP MJPEG) or any other source of video."""
 
-    source: SourceAddress = key(..., "Source", "URL or device of the live picture: rtsp://…, http://…, /dev/video0. Passwords belong into ${NAME}.")
+    source: SourceAddress = key(
+        ...,
+        "Source",
+        "URL or device of the live picture: rtsp://…, http://…, /dev/v4l/by-id/… (`cupola cameras` lists them). Passwords belong into ${NAME}.",
+    )
     record: SourceAddress | None = key(
         None, "Record source", "URL or device for the stills, such as a camera's main stream; null: the same as source."
     )
-    input_format: Literal["mjpeg", "yuyv", "h264"] | None = key(None, "Input format", "What a webcam is asked to deliver; null: its own choice.")
+    input_format: Literal["mjpeg", "yuyv", "h264"] | None = key(
+        None, "Input format", "What a webcam is asked to deliver; null: mjpeg where it has that, else its own choice."
+    )
     width: Int | None = key(None, "Width", "Width a webcam is asked for; null: its own choice.", unit="px", ge=16, le=16384)
     height: Int | None = key(None, "Height", "Height a webcam is asked for; null: its own choice.", unit="px", ge=16, le=16384)
     fps: Float | None = key(None, "Frame rate", "Frames a second a webcam is asked for; null: its own choice.", unit="fps", gt=0, le=240)
+    dynamic_frame_rate: bool = key(False, "Dynamic frame rate", "Let a webcam lower its frame rate in the dark to expose longer by itself.")
+    white_balance_k: Int | None = key(None, "White balance", "A webcam's fixed colour temperature; null: automatic.", unit="K", ge=1000, le=20000)
+    focus: Int | None = key(None, "Focus", "A webcam's fixed focus, on its own scale; null: autofocus, where it has one.", ge=0, le=65535)
+    power_line_hz: Literal[0, 50, 60] | None = key(
+        None, "Power line", "What a webcam filters against flickering lamps; 0: nothing; null: as it is.", unit="Hz"
+    )
     timeout_s: Float = key(10.0, "Timeout", "Longest silence of the source before it counts as lost, also while connecting.", unit="s", ge=1, le=120)
     transport: Literal["tcp", "udp"] = key("tcp", "RTSP transport", "tcp loses nothing; udp has less delay on a good network.")
 
