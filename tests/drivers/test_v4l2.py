@@ -178,3 +178,14 @@ print(json.dumps([asdict(one) for one in v4l2.discover(Path({str(stand_in)!r}), 
     assert found["options"] == {"source": str(tmp_path / "usb-fake-index0"), "input_format": "mjpeg"}
     assert found["capabilities"] == ["MJPG up to 320 x 240", "YUYV up to 320 x 240", "exposure_s", "gain"]
     assert found["note"] == ""
+
+
+def test_a_webcam_with_controls_keeps_the_driver_contract(stand_in: Path, tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "LD_PRELOAD": str(stand_in / "fake.so"), "FAKE_PATH": str(stand_in / "video0"), "FAKE_DIR": str(stand_in)}
+    environment |= {"FAKE_W": str(WIDTH), "FAKE_H": str(HEIGHT), "FAKE_FPS": "30", "FAKE_CONTROLS": str(tmp_path / "kept"), "FAKE_FMT": "MJPEG"}
+    environment |= {"PYTHONPATH": f"{root / 'src'}:{root}"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(root / "tests/drivers/webcam_contract.py")]
+    done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    assert "passed" in done.stdout

@@ -120,8 +120,12 @@ int close(int fd)
     for (int i = 0; i < opened_count; i++)
         if (opened[i] == fd)
             opened[i--] = opened[--opened_count];
-    if (fd >= 0 && fd == timer_fd)
+    if (fd >= 0 && fd == timer_fd) {
         timer_fd = -1;
+        if (memory_fd >= 0)
+            real(memory_fd);
+        memory_fd = -1;
+    }
     return real(fd);
 }
 
