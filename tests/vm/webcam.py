@@ -53,8 +53,19 @@ def tried() -> dict[str, Any]:
     return said
 
 
+def check(said: dict[str, Any]) -> None:
+    assert len(said["found"]) == 2 and said["found"][0][2]["source"] == "/dev/video0"
+    assert said["info"][:4] == ["vivid", 320, 180, "yuv422"] and "gain" in said["info"][4]
+    assert said["in_order"]
+    assert said["taken"] == said["next_gain"] == 77 and said["device_gain"].endswith("77")
+    assert said["second"] == "camera_busy"
+    assert said["pulled_out"][0] == "camera_lost" and said["pulled_out"][2] < 30
+
+
 try:
-    print("WEBCAM " + json.dumps(tried()), flush=True)
+    outcome = tried()
+    print("WEBCAM " + json.dumps(outcome), flush=True)
+    check(outcome)
 except Exception:
     print("WEBCAM " + json.dumps({"failed": traceback.format_exc()}), flush=True)
     sys.exit(1)

@@ -25,6 +25,7 @@ EXPOSURE_AUTO, EXPOSURE_100US, DYNAMIC_RATE, FOCUS, AUTOFOCUS = _CAMERA + 1, _CA
 _MANUAL = 1  # V4L2_EXPOSURE_MANUAL
 _POWER_LINE_HZ = {0: 0, 50: 1, 60: 2}
 _EXPOSURE_UNIT_S = 1e-4
+_TOLD = ("MJPG", "H264", "HEVC", "YUYV", "UYVY", "NV12", "YU12", "GREY")  # what webcams deliver; others are left out of lists
 _PARTS_OF_A_PIPELINE = ("bcm2835", "unicam", "rp1-cfe", "pispbe", "rpi-hevc")  # nodes of a Pi's camera: that one has a driver of its own
 STABLE_NAMES = (Path("/dev/v4l/by-id"), Path("/dev/v4l/by-path"))
 
@@ -185,8 +186,8 @@ def discover(nodes: Path = Path("/dev"), folders: tuple[Path, ...] = STABLE_NAME
         try:
             if not device.captures or device.driver.startswith(_PARTS_OF_A_PIPELINE):
                 continue
-            formats = device.formats()
             name = stable_name(str(node), folders)
+            formats = {code: sizes for code, sizes in device.formats().items() if code in _TOLD}
             words = [f"{code.strip()} up to {w} x {h}" for code, sizes in formats.items() for w, h in [max(sizes, default=(0, 0))] if w]
             words += [code.strip() for code, sizes in formats.items() if not sizes]
             options = {"source": name or str(node), **({"input_format": "mjpeg"} if "MJPG" in formats else {})}
