@@ -61,7 +61,9 @@ class Video:
         self.close()
         self._prepare_device()
         self._live = Feed(partial(self._open_source, self._address()), without_password(self._address()), self._timeout_s)
-        self._info = self._described(self._live, self._first(self._live, Stop()))
+        first = self._first(self._live, Stop())
+        self._fix_controls()
+        self._info = self._described(self._live, first)
         return self._info
 
     def apply(self, wanted: Controls) -> Controls:
@@ -137,13 +139,25 @@ class Video:
 
         try:
             self._device = device = v4l2.Device(self._address())
-            v4l2.prepare(device, self._options)
             if not self._options.get("input_format") and v4l2.prefers_mjpeg(device, self._options.get("width"), self._options.get("height")):
                 self._options = {**self._options, "input_format": "mjpeg"}
         except OSError:
             return
         if re.fullmatch(r"/dev/video\d+", self._address()) and (name := v4l2.stable_name(self._address())):
             print(f"{self._address()} may be another camera after a restart. Write source: {name}", file=sys.stderr)
+
+    def _fix_controls(self) -> None:
+        """What the options say of a webcam's controls; only now, as before its first picture it could be another program's."""
+        if self._device is None:
+            return
+        from cupola.drivers import v4l2
+
+        try:
+            v4l2.prepare(self._device, self._options)
+        except OSError as problem:
+            self.close()
+            raise CameraNotFound(f"{self._address()} is gone: {problem.strerror}. Is it plugged in?") from problem
+        self._changed_ns, self._late = time.monotonic_ns(), _LATE_PICTURES
 
     def _is_late(self, picture: Picture) -> bool:
         """Whether a picture may still have been taken with the settings of before."""
