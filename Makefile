@@ -18,7 +18,7 @@ export PIP_ROOT_USER_ACTION := ignore
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help run setup ui test test-deps check format bench wheel lock clean
+.PHONY: help run setup ui test test-vm test-deps check format bench wheel lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ test-deps: ## install the Debian packages that only tests need
 test: setup $(STAMP)/test test-deps ## run everything: unit, contract, browser and torture tests
 	@$(BIN)/python tools/build_ui.py --run test
 	@$(BIN)/python -m pytest -ra --session-timeout=$(TEST_LIMIT) $(ARGS)
+
+test-vm: setup ## try webcams on a real kernel's /dev/video0, in a virtual machine; nightly
+	@tests/vm/run.sh
 
 check: setup $(STAMP)/check ## format, lint, types, import contracts, docs in step
 	@$(BIN)/ruff format --check .

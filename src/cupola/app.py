@@ -93,6 +93,7 @@ class App:
             still=Controls(camera.exposure.exposure_s, camera.exposure.gain, camera.exposure.f_number),
             exclusive=DRIVERS[camera.driver][0].exclusive,
             recovery=Policy(**{**camera.recovery.model_dump(), "usb_helper": tuple(camera.recovery.usb_helper)}),
+            python=self.settings.driver_interpreter(camera),
         )
 
     def stop(self) -> None:

@@ -71,6 +71,7 @@ def rig(tmp_path: Path) -> Make:
         connect: bool = True,
         policy: Policy | None = None,
         claims: Claims | None = None,
+        interpreter: str | None = None,
         **options: Any,
     ) -> AsyncIterator[Rig]:
         bus, archive, log = Bus(), MemoryArchive(), list[str]()
@@ -86,6 +87,7 @@ def rig(tmp_path: Path) -> Make:
             still=Controls(),
             recovery=policy or Policy(),
             exclusive=claims is not None,
+            python=interpreter,
         )
         (tmp_path / "root").mkdir()
         camera = CameraSupervisor(

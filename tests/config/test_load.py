@@ -97,6 +97,10 @@ def test_a_drivers_options_are_plain_values_with_defaults_and_the_real_password(
         "width": None,
         "height": None,
         "fps": None,
+        "dynamic_frame_rate": False,
+        "white_balance_k": None,
+        "focus": None,
+        "power_line_hz": None,
         "timeout_s": 10.0,
         "transport": "tcp",
     }

@@ -13,10 +13,12 @@
  *   FAKE_DIR   folder of those files        FAKE_W, FAKE_H, FAKE_FPS   picture size and rate
  *   FAKE_BUSY=1   another program has it    FAKE_GONE_AFTER   frames until it is unplugged
  *   FAKE_SILENT_AFTER   frames until it delivers no more
+ *   FAKE_CONTROLS=FILE  has the controls of a UVC camera and keeps their values in FILE (a line "id value" each), as a camera keeps them;
+ *                       a new exposure shows in the picture: FAKE_LATE pictures (default 2) after it was set they are 101.jpg and on
  *
  * The "device" is a timerfd, so select/poll/epoll wake at the frame rate; a frame missed by a slow
  * program shows up as a jump in v4l2_buffer.sequence, as with a real camera. The buffers are one memfd.
- * Limits: one open at a time, one thread in ioctl at a time, programs that call libc's open/ioctl/mmap.
+ * Limits: one stream at a time, any number of opens beside it, one thread in ioctl at a time, programs that call libc's open/ioctl/mmap.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -39,7 +41,9 @@
 
 static unsigned width = 1920, height = 1080, fps = 30;
 static int is_jpeg = 1;
-static int timer_fd = -1, memory_fd = -1;
+#define MAX_OPEN 16
+static int opened[MAX_OPEN], opened_count;
+static int timer_fd = -1, memory_fd = -1; /* of the one that streams */
 static unsigned buffer_count, buffer_bytes, sequence;
 static unsigned char *buffers;
 static int queue[QUEUE], queue_head, queue_tail;
@@ -93,9 +97,95 @@ static int open_device(void)
     buffer_bytes = (width * height * 2 + 4095) & ~4095u;
     if (is_jpeg && !jpeg_count)
         load_jpegs();
-    timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
-    queue_head = queue_tail = 0;
-    return timer_fd;
+    if (opened_count == MAX_OPEN) {
+        errno = EMFILE;
+        return -1;
+    }
+    return opened[opened_count++] = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+}
+
+static int is_open(int fd)
+{
+    for (int i = 0; i < opened_count; i++)
+        if (opened[i] == fd)
+            return 1;
+    return 0;
+}
+
+int close(int fd)
+{
+    static int (*real)(int);
+    if (!real)
+        real = dlsym(RTLD_NEXT, "close");
+    for (int i = 0; i < opened_count; i++)
+        if (opened[i] == fd)
+            opened[i--] = opened[--opened_count];
+    if (fd >= 0 && fd == timer_fd) {
+        timer_fd = -1;
+        if (memory_fd >= 0)
+            real(memory_fd);
+        memory_fd = -1;
+    }
+    return real(fd);
+}
+
+static struct { unsigned id; const char *name; int minimum, maximum, step, fallback, value; } controls[] = {
+    {V4L2_CID_AUTO_WHITE_BALANCE, "White Balance, Automatic", 0, 1, 1, 1, 1},
+    {V4L2_CID_GAIN, "Gain", 0, 255, 1, 64, 64},
+    {V4L2_CID_POWER_LINE_FREQUENCY, "Power Line Frequency", 0, 2, 1, 2, 2},
+    {V4L2_CID_WHITE_BALANCE_TEMPERATURE, "White Balance Temperature", 2000, 6500, 10, 4000, 4000},
+    {V4L2_CID_EXPOSURE_AUTO, "Auto Exposure", 0, 3, 1, 3, 3},
+    {V4L2_CID_EXPOSURE_ABSOLUTE, "Exposure Time, Absolute", 3, 2047, 1, 250, 250},
+    {V4L2_CID_EXPOSURE_AUTO_PRIORITY, "Exposure, Dynamic Framerate", 0, 1, 1, 0, 1},
+    {V4L2_CID_FOCUS_ABSOLUTE, "Focus, Absolute", 0, 250, 5, 0, 0},
+    {V4L2_CID_FOCUS_AUTO, "Focus, Automatic Continuous", 0, 1, 1, 1, 1},
+};
+#define CONTROLS (int)(sizeof controls / sizeof *controls)
+static unsigned exposure_set_at;
+static int exposure_was_set;
+
+static int control_ioctl(unsigned request, void *argument)
+{
+    unsigned id = *(unsigned *)argument;
+    for (int i = 0; getenv("FAKE_CONTROLS") && i < CONTROLS; i++) {
+        if (controls[i].id != id)
+            continue;
+        struct v4l2_control *control = argument;
+        if (request == VIDIOC_QUERYCTRL) {
+            struct v4l2_queryctrl *query = argument;
+            query->type = V4L2_CTRL_TYPE_INTEGER;
+            strcpy((char *)query->name, controls[i].name);
+            query->minimum = controls[i].minimum;
+            query->maximum = controls[i].maximum;
+            query->step = controls[i].step;
+            query->default_value = controls[i].fallback;
+            query->flags = 0;
+            return 0;
+        }
+        if (request == VIDIOC_G_CTRL) {
+            control->value = controls[i].value;
+            return 0;
+        }
+        int automatic = controls[4].value == 3;
+        if ((id == V4L2_CID_EXPOSURE_ABSOLUTE && automatic) || (id == V4L2_CID_FOCUS_ABSOLUTE && controls[8].value)
+            || (id == V4L2_CID_EXPOSURE_AUTO && control->value != 1 && control->value != 3)) {
+            errno = EACCES; /* inactive while the camera does it by itself */
+            return -1;
+        }
+        if (id == V4L2_CID_EXPOSURE_ABSOLUTE) {
+            exposure_was_set = 1;
+            exposure_set_at = sequence;
+        }
+        controls[i].value = control->value;
+        FILE *file = fopen(getenv("FAKE_CONTROLS"), "w");
+        for (int k = 0; file && k < CONTROLS; k++)
+            fprintf(file, "%u %d\n", controls[k].id, controls[k].value);
+        if (file)
+            fclose(file);
+        return 0;
+    }
+    errno = EINVAL;
+    return -1;
 }
 
 #define CATCH_OPEN(name)                                             \
@@ -136,7 +226,7 @@ int access(const char *path, int mode)
     {                                                                                       \
         mmap_function real = dlsym(RTLD_NEXT, #name);                                       \
         return real(where, length, protection, flags,                                       \
-                    fd >= 0 && fd == timer_fd ? memory_fd : fd, offset);                    \
+                    is_open(fd) ? memory_fd : fd, offset);                    \
     }
 CATCH_MMAP(mmap)
 CATCH_MMAP(mmap64)
@@ -184,12 +274,15 @@ static int dequeue(struct v4l2_buffer *buffer)
     }
     int index = queue[queue_head++ % QUEUE];
     sequence += ticks;
+    unsigned shown = is_jpeg ? sequence % jpeg_count : 0;
+    if (exposure_was_set && jpeg_count > 100)
+        shown = sequence % 30 + (sequence > exposure_set_at + number_from_env("FAKE_LATE", 2) ? 100 : 0);
     if (is_jpeg)
-        memcpy(buffers + (size_t)index * buffer_bytes, jpeg[sequence % jpeg_count], jpeg_bytes[sequence % jpeg_count]);
+        memcpy(buffers + (size_t)index * buffer_bytes, jpeg[shown], jpeg_bytes[shown]);
     clock_gettime(CLOCK_MONOTONIC, &now);
     buffer->index = index;
     buffer->sequence = sequence;
-    buffer->bytesused = is_jpeg ? jpeg_bytes[sequence % jpeg_count] : width * height * 2;
+    buffer->bytesused = is_jpeg ? jpeg_bytes[shown] : width * height * 2;
     buffer->length = buffer_bytes;
     buffer->m.offset = index * buffer_bytes;
     buffer->flags = 0;
@@ -198,9 +291,33 @@ static int dequeue(struct v4l2_buffer *buffer)
     return 0;
 }
 
-static int device_ioctl(unsigned long request, void *argument)
+static int device_ioctl(int fd, unsigned long request, void *argument)
 {
     switch ((unsigned)request) {
+    case VIDIOC_QUERYCTRL:
+    case VIDIOC_G_CTRL:
+    case VIDIOC_S_CTRL:
+        return control_ioctl((unsigned)request, argument);
+    case VIDIOC_ENUM_FMT: {
+        struct v4l2_fmtdesc *format = argument;
+        if (format->index > 1 || format->type != V4L2_BUF_TYPE_VIDEO_CAPTURE) {
+            errno = EINVAL;
+            return -1;
+        }
+        format->pixelformat = (format->index == 0) == is_jpeg ? V4L2_PIX_FMT_MJPEG : V4L2_PIX_FMT_YUYV;
+        return 0;
+    }
+    case VIDIOC_ENUM_FRAMESIZES: {
+        struct v4l2_frmsizeenum *size = argument;
+        if (size->index) {
+            errno = EINVAL;
+            return -1;
+        }
+        size->type = V4L2_FRMSIZE_TYPE_DISCRETE;
+        size->discrete.width = width;
+        size->discrete.height = height;
+        return 0;
+    }
     case VIDIOC_QUERYCAP: {
         struct v4l2_capability *capability = argument;
         memset(capability, 0, sizeof *capability);
@@ -248,6 +365,8 @@ static int device_ioctl(unsigned long request, void *argument)
         return 0;
     }
     case VIDIOC_REQBUFS:
+        timer_fd = fd;
+        queue_head = queue_tail = 0;
         return request_buffers(argument);
     case VIDIOC_QUERYBUF: {
         struct v4l2_buffer *buffer = argument;
@@ -277,8 +396,8 @@ int ioctl(int fd, unsigned long request, ...)
     va_start(list, request);
     void *argument = va_arg(list, void *);
     va_end(list);
-    if (fd >= 0 && fd == timer_fd)
-        return device_ioctl(request, argument);
+    if (is_open(fd))
+        return device_ioctl(fd, request, argument);
     if (!real)
         real = dlsym(RTLD_NEXT, "ioctl");
     return real(fd, request, argument);

@@ -86,7 +86,8 @@ class Exposer(threading.Thread):
         """New settings. An exposure under way with older ones is interrupted at once."""
         with self._changed:
             self._wanted[mode] = (generation, controls)
-            if self._order is not None and self._order.mode == mode and self._info is not None and self._info.controls:
+            theirs = self._order is not None and (self._order.mode == mode or self._capable(Capability.CONTINUOUS))
+            if theirs and self._info is not None and self._info.controls:
                 self._cancel()
             self._changed.notify_all()
 
@@ -274,6 +275,8 @@ class Exposer(threading.Thread):
                 return Order("still", controls, generation, plan=self._plan)
         if self._continuous_now() or (self._serves_live and self._watched and self._capable(Capability.VIDEO) and self._live_fits(now)):
             generation, controls = self._wanted["live"]
+            if self._capable(Capability.CONTINUOUS):  # one stream has one set of settings: live's, and still's where live has none
+                controls = controls.over(self._wanted["still"][1])
             return Order("live", controls, generation)
         for mode in MODES:  # with nothing else to do, new settings go to the hardware, so that what it takes is known
             generation, controls = self._wanted[mode]

@@ -29,6 +29,7 @@ class CameraSpec:
     still: Controls
     exclusive: bool = False  # the driver's devices are used by one camera only, and told apart by their serial numbers
     recovery: Policy = field(default_factory=Policy)
+    python: str | None = None  # the interpreter the driver needs; None: the server's own
 
 
 @dataclass(frozen=True, slots=True)

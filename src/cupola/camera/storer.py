@@ -6,6 +6,8 @@ but itself: when the disk is slower than the camera, a few stills wait in memory
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -92,7 +94,8 @@ class Storer(threading.Thread):
             if load:
                 from cupola.storage.originals import load_encoder
 
-                load_encoder()
+                with contextlib.suppress(ImportError):  # said when an image needs it; not every one does
+                    load_encoder()
             if still is None:
                 continue
             ok = self._store(still)
@@ -106,6 +109,10 @@ class Storer(threading.Thread):
             kind, written, native = self._write(still)
         except CupolaError as error:
             self._tell({"type": "failed", "kind": error.kind, "message": str(error), **whose})
+            return False
+        except ImportError as error:  # under another interpreter than the server's
+            advice = f"On a Raspberry Pi: `sudo apt install python3-{(error.name or 'astropy').partition('.')[0]}`."
+            self._tell({"type": "failed", "kind": "error", "message": f"{sys.executable} lacks what encodes this image ({error}). {advice}", **whose})
             return False
         except Exception as error:  # an encoder's refusal must not end the storing of all later images
             self._tell({"type": "failed", "kind": "error", "message": f"The image could not be encoded: {error!r}.", **whose})

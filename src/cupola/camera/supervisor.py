@@ -197,7 +197,13 @@ class CameraSupervisor:
         try:
             await wait_for_predecessor(Path(self.spec.storage["lock"]), self.name, self._log, lambda: self._wanted and not self._ending)
             next_sequence = await self._archive.prepare(self.name)
-            child = await Child.start("cupola.camera.process", name=self.name, on_message=self._heard, on_stderr=self._print)
+            child = await Child.start(
+                "cupola.camera.process",
+                name=self.name,
+                on_message=self._heard,
+                on_stderr=self._print,
+                **({"python": self.spec.python} if self.spec.python else {}),
+            )
         except (OSError, CupolaError) as error:
             await self._pause("failed", f'The process of camera "{self.name}" cannot be started: {error}')
             return

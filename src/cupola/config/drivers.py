@@ -17,6 +17,7 @@ from cupola.config.problems import suggestion
 from cupola.core.clock import parse_utc
 
 FrameNumber = Annotated[Int, Field(ge=1)]
+ColourGain = Annotated[Float, Field(gt=0, le=32)]
 _SCHEMES = ("rtsp", "rtsps", "http", "https")
 
 
@@ -28,6 +29,11 @@ class DriverOptions(Block):
 
     def claims(self) -> str | None:
         """What names a device that only one camera can have; "" for the only one attached. None: any number may share it."""
+        return None
+
+    @property
+    def interpreter(self) -> str | None:
+        """The Python the camera process has to run under; None: the server's own."""
         return None
 
 
@@ -142,14 +148,26 @@ SourceAddress = Annotated[Address, AfterValidator(_address), WithJsonSchema({"ty
 class VideoOptions(DriverOptions):
     """A webcam, a network camera (RTSP, HTTP MJPEG) or any other source of video."""
 
-    source: SourceAddress = key(..., "Source", "URL or device of the live picture: rtsp://…, http://…, /dev/video0. Passwords belong into ${NAME}.")
+    source: SourceAddress = key(
+        ...,
+        "Source",
+        "URL or device of the live picture: rtsp://…, http://…, /dev/v4l/by-id/… (`cupola cameras` lists them). Passwords belong into ${NAME}.",
+    )
     record: SourceAddress | None = key(
         None, "Record source", "URL or device for the stills, such as a camera's main stream; null: the same as source."
     )
-    input_format: Literal["mjpeg", "yuyv", "h264"] | None = key(None, "Input format", "What a webcam is asked to deliver; null: its own choice.")
+    input_format: Literal["mjpeg", "yuyv", "h264"] | None = key(
+        None, "Input format", "What a webcam is asked to deliver; null: mjpeg where it has that, else its own choice."
+    )
     width: Int | None = key(None, "Width", "Width a webcam is asked for; null: its own choice.", unit="px", ge=16, le=16384)
     height: Int | None = key(None, "Height", "Height a webcam is asked for; null: its own choice.", unit="px", ge=16, le=16384)
     fps: Float | None = key(None, "Frame rate", "Frames a second a webcam is asked for; null: its own choice.", unit="fps", gt=0, le=240)
+    dynamic_frame_rate: bool = key(False, "Dynamic frame rate", "Let a webcam lower its frame rate in the dark to expose longer by itself.")
+    white_balance_k: Int | None = key(None, "White balance", "A webcam's fixed colour temperature; null: automatic.", unit="K", ge=1000, le=20000)
+    focus: Int | None = key(None, "Focus", "A webcam's fixed focus, on its own scale; null: autofocus, where it has one.", ge=0, le=65535)
+    power_line_hz: Literal[0, 50, 60] | None = key(
+        None, "Power line", "What a webcam filters against flickering lamps; 0: nothing; null: as it is.", unit="Hz"
+    )
     timeout_s: Float = key(10.0, "Timeout", "Longest silence of the source before it counts as lost, also while connecting.", unit="s", ge=1, le=120)
     transport: Literal["tcp", "udp"] = key("tcp", "RTSP transport", "tcp loses nothing; udp has less delay on a good network.")
 
@@ -261,6 +279,49 @@ class GphotoOptions(DriverOptions):
         return value
 
 
+class PiCameraOptions(DriverOptions):
+    """A camera on the ribbon cable of a Raspberry Pi."""
+
+    index: Int = key(0, "Camera", "Number of the camera, as `cupola cameras` lists it.", ge=0, le=7)
+    backend: Literal["programs", "picamera2"] = key(
+        "programs",
+        "Way to the camera",
+        "programs: rpicam-vid and rpicam-raw. picamera2: the library of that name under the system's Python; it changes settings without starting anew.",
+    )
+    python: ConfigPath = key(Path("/usr/bin/python3"), "Python", "The interpreter that has picamera2; used with backend picamera2 only.")
+    picture: Literal["jpeg", "h264", "raw"] = key(
+        "jpeg",
+        "Picture",
+        "jpeg: developed by the Pi. h264: the Pi's video encoder (not on a Pi 5, nor with picamera2). raw: the sensor's own samples, unpacked.",
+    )
+    width: Int | None = key(None, "Width", "Width of the picture; null: the sensor's, 1920 for h264.", unit="px", ge=64, le=16384, multiple_of=2)
+    height: Int | None = key(None, "Height", "Height of the picture; null: the sensor's, 1080 for h264.", unit="px", ge=64, le=16384, multiple_of=2)
+    fps: Float = key(10.0, "Frame rate", "Frames a second, where the exposure leaves time for them.", unit="fps", gt=0, le=120)
+    quality: Int = key(93, "JPEG quality", "Quality of the JPEGs the Pi makes.", ge=1, le=100)
+    white_balance: list[ColourGain] | None = key(
+        None, "White balance", "Gains of red and blue, such as [2.2, 1.6], the same in every picture; null: automatic.", min_length=2, max_length=2
+    )
+    focus_dioptres: Float | None = key(
+        None, "Focus", "Where a lens with a motor stays: one over the distance in metres, 0 is infinity; null: as libcamera chooses.", ge=0, le=32
+    )
+    defect_correction: bool = key(False, "Defect correction", "Let the Pi's image processor remove single bright pixels: hot ones, and faint stars.")
+    timeout_s: Float = key(8.0, "Timeout", "Longest silence beyond the exposure before the camera counts as lost.", unit="s", ge=3, le=120)
+
+    def claims(self) -> str:
+        return str(self.index)
+
+    @property
+    def interpreter(self) -> str | None:
+        return str(self.python) if self.backend == "picamera2" else None
+
+    @field_validator("picture", mode="after")
+    @classmethod
+    def _made_by_the_backend(cls, value: str, info: ValidationInfo) -> str:
+        if value == "h264" and info.data.get("backend") == "picamera2":
+            raise PydanticCustomError("picture", "cannot be h264 with backend picamera2; use backend programs, or jpeg")
+        return value
+
+
 DRIVERS: dict[str, tuple[type[DriverOptions], str]] = {
     "simulator": (SimulatorOptions, "cupola.drivers.simulator:Simulator"),
     "replay": (ReplayOptions, "cupola.drivers.replay:Replay"),
@@ -268,4 +329,5 @@ DRIVERS: dict[str, tuple[type[DriverOptions], str]] = {
     "zwo": (ZwoOptions, "cupola.drivers.zwo:Zwo"),
     "indi": (IndiOptions, "cupola.drivers.indi:Indi"),
     "gphoto": (GphotoOptions, "cupola.drivers.gphoto:Gphoto"),
+    "picamera": (PiCameraOptions, "cupola.drivers.picamera:PiCamera"),
 }

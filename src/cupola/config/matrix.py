@@ -42,7 +42,15 @@ MATRIX = (
         "simulator",
         "libgphoto2's virtual Nikon; ISO, bulb, raw files and live view on a stand-in",
     ),
-    Row("video", "V4L2", "webcams on Linux", "stand-in", "only a stand-in for the kernel's interface"),
+    Row("picamera", "programs", "Raspberry Pi cameras through `rpicam-vid` and `rpicam-raw`", "stand-in", "only stand-ins that write the same bytes"),
+    Row("picamera", "picamera2", "the same through picamera2, under the system's Python", "stand-in", "only a stand-in for the library"),
+    Row(
+        "video",
+        "V4L2",
+        "webcams on Linux",
+        "stand-in",
+        "a stand-in for the kernel's interface, and the kernel's test device in a virtual machine",
+    ),
 )
 NO_HARDWARE = frozenset({"simulator", "replay"})  # there is none to try these on
 

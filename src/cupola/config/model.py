@@ -296,6 +296,12 @@ class Settings(Block):
         """`module:Class` of the camera's driver."""
         return DRIVERS[camera.driver][1]
 
+    @staticmethod
+    def driver_interpreter(camera: Camera) -> str | None:
+        """The Python the camera process needs; None: the server's own."""
+        options: DriverOptions = getattr(camera, camera.driver)
+        return options.interpreter
+
 
 def _as_json_types(value: Any) -> Any:
     match value:

@@ -211,7 +211,7 @@ class AvSource:
         if stamp is not None and packet.time_base:
             self.clock_s = float(stamp * packet.time_base)
         if self.codec is None:
-            for picture in packet.decode():
+            for picture in self._decoded(packet):
                 yield Pending(partial(self._pixels.frame, picture), _nbytes(picture), now, now, at_ns, clock_synced())
             return
         if not packet.size:
@@ -235,6 +235,14 @@ class AvSource:
                 self.width, self.height = decoder.size
                 made = replace(made, width=self.width, height=self.height)
             yield made
+
+    def _decoded(self, packet: "av.Packet[Any]") -> "list[av.VideoFrame]":
+        """A webcam's pictures lie in memory that goes with the device, and crash whoever converts them after it is unplugged: copied first."""
+        if self.kind != "device" or self._stream.codec_context is None:
+            return packet.decode()
+        own: av.Packet[Any] = av.Packet(bytes(packet))
+        own.pts, own.dts, own.time_base = packet.pts, packet.dts, packet.time_base
+        return self._stream.codec_context.decode(own)
 
     def _prepare_annex_b(self, codec: Literal["h264", "h265"], extradata: bytes | None) -> None:
         self._sets = ParameterSets(codec, extradata)

@@ -1,32 +1,40 @@
 """Network cameras, webcams and video files: whatever already makes a stream of pictures by itself.
 
 This module turns a stream into the driver's verbs. Reading it without pause is the business of `feed`,
-connecting and parsing of `mjpeg` (HTTP), `av_source` (everything else) and `recording` (files).
+connecting and parsing of `mjpeg` (HTTP), `av_source` (everything else) and `recording` (files), a webcam's controls of `v4l2`.
 """
 
 import itertools
+import re
+import sys
 import time
 from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cupola.core.errors import CameraLost, CameraNotFound, CameraUnresponsive, CaptureCancelled, CupolaError
-from cupola.core.frame import CameraInfo, Capability, Controls, Frame, Packet, PixelFormat, PixelKind, Station, Stop
+from cupola.core.frame import CameraInfo, Capability, ControlRange, Controls, Frame, Packet, PixelFormat, PixelKind, Station, Stop
 from cupola.drivers.abort import Abort, without_password
 from cupola.drivers.feed import Feed, Picture, Source
+from cupola.drivers.found import Found
 from cupola.drivers.mjpeg import HttpAnswer, MultipartSource
+
+if TYPE_CHECKING:
+    from cupola.drivers.v4l2 import Device
 
 _NATIVE = {"jpeg": Capability.NATIVE_JPEG, "h264": Capability.NATIVE_H264, "h265": Capability.NATIVE_H265}
 _MULTIPART = "multipart/x-mixed-replace"
+_LATE_PICTURES = 2  # a webcam's new exposure or gain shows in the third picture after the change at the latest
 
 
 class Video:
     """The `video` driver.
 
     Options: `source` (an RTSP, HTTP or other URL, a device, a file), `record` (a second source that
-    stills are taken from), `input_format`, `width`, `height`, `fps` (devices only), `timeout_s`, `transport`.
+    stills are taken from), `timeout_s`, `transport`; of devices only `input_format`, `width`, `height`, `fps` and
+    the controls `dynamic_frame_rate`, `white_balance_k`, `focus`, `power_line_hz`.
     """
 
     driver = "video"
@@ -37,6 +45,9 @@ class Video:
         self._live: Feed | None = None
         self._record: Feed | None = None
         self._info: CameraInfo | None = None
+        self._device: Device | None = None
+        self._applied = Controls()
+        self._changed_ns = self._late = 0
         self._numbers = itertools.count()
 
     def open(self) -> CameraInfo:
@@ -48,13 +59,29 @@ class Video:
         if self._info is not None:
             return self._info
         self.close()
+        self._prepare_device()
         self._live = Feed(partial(self._open_source, self._address()), without_password(self._address()), self._timeout_s)
-        self._info = self._described(self._live, self._first(self._live, Stop()))
+        first = self._first(self._live, Stop())
+        self._fix_controls()
+        self._info = self._described(self._live, first)
         return self._info
 
     def apply(self, wanted: Controls) -> Controls:
-        """A stream's exposure is its camera's own business: nothing is taken, nothing is known."""
-        return Controls()
+        """A webcam takes exposure and gain where it has them; any other stream's are its camera's own business, and not known.
+
+        Raises CameraLost when the webcam is gone.
+        """
+        if self._device is None or self._info is None or not self._info.controls:
+            return Controls()
+        from cupola.drivers import v4l2
+
+        try:
+            taken = v4l2.apply(self._device, wanted)
+        except OSError as problem:
+            raise CameraLost(f"{self._address()} is gone: {problem.strerror}. Cupola connects again by itself.") from problem
+        if taken != self._applied:
+            self._applied, self._changed_ns, self._late = taken, time.monotonic_ns(), _LATE_PICTURES
+        return taken
 
     def expose(self, stop: Stop) -> Frame | Packet:
         """The first picture that is complete after this call, from `record` when that is set.
@@ -74,6 +101,8 @@ class Video:
 
                         decoder = Decoder(picture.codec)
                     still = decoder.decode(picture)
+                if self._is_late(picture):
+                    continue
                 if still is not None and still.monotonic_ns >= asked_ns:
                     return self._numbered(still)
         raise CaptureCancelled(f"waiting for a picture of {without_password(self._address())} was cancelled")
@@ -82,7 +111,8 @@ class Video:
         """Every picture as it comes, passed through where it is JPEG, H.264 or H.265, from a keyframe on."""
         with closing(self._connected().pictures(stop)) as pictures:
             for picture in pictures:
-                yield self._numbered(picture)
+                if not self._is_late(picture):
+                    yield self._numbered(picture)
 
     def interrupt(self) -> None:
         """A waiting `expose` or `stream` ends at once and the connection stays; an `open` is given up."""
@@ -96,6 +126,56 @@ class Video:
         for feed in feeds:
             if feed is not None:
                 feed.close()
+        device, self._device = self._device, None
+        if device is not None:
+            device.close()
+
+    def _prepare_device(self) -> None:
+        """Open a webcam beside its stream, for its controls; anything it says is left to whoever opens the stream."""
+        self._applied, self._late = Controls(), 0
+        if "://" in self._address() or not sys.platform.startswith("linux"):
+            return
+        from cupola.drivers import v4l2
+
+        try:
+            self._device = device = v4l2.Device(self._address())
+            if not self._options.get("input_format") and v4l2.prefers_mjpeg(device, self._options.get("width"), self._options.get("height")):
+                self._options = {**self._options, "input_format": "mjpeg"}
+        except OSError:
+            return
+        if re.fullmatch(r"/dev/video\d+", self._address()) and (name := v4l2.stable_name(self._address())):
+            print(f"{self._address()} may be another camera after a restart. Write source: {name}", file=sys.stderr)
+
+    def _fix_controls(self) -> None:
+        """What the options say of a webcam's controls; only now, as before its first picture it could be another program's."""
+        if self._device is None:
+            return
+        from cupola.drivers import v4l2
+
+        try:
+            v4l2.prepare(self._device, self._options)
+        except OSError as problem:
+            self.close()
+            raise CameraNotFound(f"{self._address()} is gone: {problem.strerror}. Is it plugged in?") from problem
+        self._changed_ns, self._late = time.monotonic_ns(), _LATE_PICTURES
+
+    def _is_late(self, picture: Picture) -> bool:
+        """Whether a picture may still have been taken with the settings of before."""
+        if not self._late:
+            return False
+        if picture.monotonic_ns > self._changed_ns:
+            self._late -= 1
+        return True
+
+    def _controls(self) -> dict[str, ControlRange]:
+        if self._device is None or self._options.get("record"):
+            return {}
+        from cupola.drivers import v4l2
+
+        try:
+            return v4l2.ranges(self._device)
+        except OSError:
+            return {}
 
     def _address(self) -> str:
         return str(self._options["source"])
@@ -143,11 +223,12 @@ class Video:
         native = frozenset({_NATIVE[first.codec]}) if isinstance(first, Packet) else frozenset[Capability]()
         return CameraInfo(
             driver=self.driver,
-            model=feed.source.model,
+            model=self._device.card if self._device is not None else feed.source.model,
             width=first.width,
             height=first.height,
             format=PixelFormat(PixelKind.YUV420) if isinstance(first, Packet) else first.format,
             capabilities=native | {Capability.VIDEO, Capability.CONTINUOUS},
+            controls=self._controls(),
             readout_s=1 / feed.source.fps if feed.source.fps else 0.0,
             frame_timeout_s=self._timeout_s,
             noisy=not feed.source.recorded,
@@ -169,4 +250,13 @@ class Video:
         return self._record
 
     def _numbered(self, picture: Picture) -> Picture:
-        return replace(picture, seq=next(self._numbers))
+        return replace(picture, seq=next(self._numbers), applied=self._applied)
+
+
+def discover() -> list[Found]:
+    """The webcams of this machine. Network cameras do not announce themselves in a way all of them share."""
+    if not sys.platform.startswith("linux"):
+        return []
+    from cupola.drivers import v4l2
+
+    return v4l2.discover()

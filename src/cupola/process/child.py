@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
 from cupola.process.wire import Head, MessageProtocol, Payload, socket_pair
@@ -21,11 +22,20 @@ SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # on Windows both end a pr
 TERM_S = 2.0
 KILL_S = 5.0
 DRAIN_S = 2.0
+PACKAGE = str(Path(__file__).parents[1])
+# Another interpreter is given this package alone, not the folder it lies in: what else is there was made for the server's Python.
+FOREIGN = """
+import importlib.util, runpy, sys
+found = importlib.util.spec_from_file_location("cupola", {package!r} + "/__init__.py", submodule_search_locations=[{package!r}])
+sys.modules["cupola"] = cupola = importlib.util.module_from_spec(found)
+found.loader.exec_module(cupola)
+runpy.run_module({module!r}, run_name="__main__", alter_sys=True)
+"""
 Ending = Literal["closed", "terminated", "killed", "abandoned"]
 
 
 class Child:
-    """A running `python -m MODULE`. Make it with `Child.start`."""
+    """A running `python -m MODULE`, under this interpreter or another one that has numpy. Make it with `Child.start`."""
 
     def __init__(
         self, name: str, process: asyncio.subprocess.Process, protocol: MessageProtocol, link_closed: asyncio.Future[Exception | None]
@@ -145,7 +155,7 @@ class Child:
 
 async def _spawn(module: str, link: socket.socket, python: str) -> asyncio.subprocess.Process:
     """Start the interpreter in a session of its own: a Ctrl-C is for the server, which tells its children."""
-    argv = [python, "-X", "faulthandler", "-m", module]
+    argv = [python, "-X", "faulthandler", *(["-m", module] if python == sys.executable else ["-c", FOREIGN.format(package=PACKAGE, module=module)])]
     if sys.platform == "win32":
         process = await asyncio.create_subprocess_exec(*argv, "--link=stdin", stdin=subprocess.PIPE, stderr=subprocess.PIPE)
         assert process.stdin is not None
