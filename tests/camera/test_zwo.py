@@ -10,6 +10,7 @@ import gc
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.drivers.zwo_library import SERIALS, Bench, compiled, make_bench, marks
@@ -43,7 +44,7 @@ def original(row: dict[str, object]) -> tuple[int, Controls, int]:
     file = row["file"]
     assert isinstance(file, dict)
     kept = read_original(Path(file["path"]))
-    data = kept.data << 4 if kept.data.dtype.itemsize == 2 else kept.data
+    data: Any = kept.data << 4 if kept.data.dtype.itemsize == 2 else kept.data
     assert kept.facts.applied.to_dict() == row["applied"]
     return marks(Frame(1, kept.facts.opened_at, kept.facts.ended_at, 1, data, kept.facts.format))
 
