@@ -14,6 +14,7 @@ import aiohttp
 
 from bench.results import Options, Result, p99
 from bench.station import Running, cupola
+from bench.viewers import with_token
 
 READOUT_S = 0.2
 SENSOR = {"width": 3096, "height": 2080, "readout_s": READOUT_S, "sky_time": "night"}
@@ -57,7 +58,8 @@ def video(options: Options) -> Iterator[Result]:
 async def _headers(url: str, count: int) -> list[dict[str, Any]]:
     """Headers of so many live pictures, the first two left out: the stream was starting."""
     found: list[dict[str, Any]] = []
-    async with aiohttp.ClientSession() as session, session.ws_connect(url, max_msg_size=0, compress=0) as connection:
+    url, headers = with_token(url)
+    async with aiohttp.ClientSession(headers=headers) as session, session.ws_connect(url, max_msg_size=0, compress=0) as connection:
         while len(found) < count + 2:
             message = await connection.receive(30)
             if message.type == aiohttp.WSMsgType.BINARY:

@@ -46,6 +46,12 @@ def environment(folder: Path) -> dict[str, str]:
     return own | {"CUPOLA_RUNTIME_DIR": str(folder / "runtime"), "COLUMNS": "200", "NO_COLOR": "1"}
 
 
+def as_owner(folder: Path) -> dict[str, str]:
+    """The header that gives all rights to the owner's shell; made anew at each start of the server."""
+    token = json.loads((folder / "runtime" / "server.json").read_text())["token"]
+    return {"Authorization": f"Bearer {token}"}
+
+
 def cupola(folder: Path, *arguments: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
     """One command, run in `folder`."""
     command = [sys.executable, "-m", "cupola", *arguments]
@@ -75,6 +81,10 @@ class RunningStation:
     @property
     def images(self) -> Path:
         return self.folder / "images"
+
+    @property
+    def owner(self) -> dict[str, str]:
+        return as_owner(self.folder)
 
     def camera(self) -> dict[str, Any]:
         return self.http.get("/api/cameras/sky").json()
@@ -126,8 +136,9 @@ def running_station(folder: Path, *, max_viewers: int = 5) -> Iterator[RunningSt
             def answers() -> bool:
                 assert process.poll() is None, (folder / "output").read_text()
                 try:
+                    http.headers.update(as_owner(folder))
                     return http.get("/api/health").json()["cameras"]["sky"] == "running"
-                except httpx.TransportError:
+                except (FileNotFoundError, httpx.TransportError):
                     return False
 
             eventually(answers, 40)

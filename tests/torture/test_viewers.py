@@ -41,7 +41,8 @@ def _stalled_viewer(station: Station) -> Generator[socket.socket]:
         never_read.connect(("127.0.0.1", station.port))
         ask = (
             f"GET /ws/live/north HTTP/1.1\r\nHost: 127.0.0.1:{station.port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+            f"Authorization: {station.owner['Authorization']}\r\n\r\n"
         )
         never_read.sendall(ask.encode())
         yield never_read
