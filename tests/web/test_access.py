@@ -222,7 +222,8 @@ async def test_a_revoked_session_and_a_revoked_token_close_what_they_have_open_w
                     while await stream.content.read(65536):
                         pass
                     assert time.monotonic() - begun < 1
-                assert (await session.get("/api/cameras")).status == 401
+                async with session.get("/api/cameras") as refused:
+                    assert refused.status == 401
 
 
 def test_a_login_makes_a_new_session_and_a_new_passphrase_ends_all(claimed: RunningStation) -> None:
