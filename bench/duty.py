@@ -18,6 +18,7 @@ from tests.support.indi_server import IndiServer, namespace_command
 
 from bench.results import Options, Result, p99
 from bench.station import ROOT, Running, cupola
+from bench.viewers import with_token
 from cupola.core.frame import Station
 from cupola.drivers.abort import Abort
 from cupola.drivers.indi import Indi
@@ -86,7 +87,8 @@ def zwo(options: Options) -> Iterator[Result]:
 async def _headers(url: str, count: int) -> list[dict[str, Any]]:
     """Headers of so many live pictures, the first two left out: the stream was starting."""
     found: list[dict[str, Any]] = []
-    async with aiohttp.ClientSession() as session, session.ws_connect(url, max_msg_size=0, compress=0) as connection:
+    url, headers = with_token(url)
+    async with aiohttp.ClientSession(headers=headers) as session, session.ws_connect(url, max_msg_size=0, compress=0) as connection:
         while len(found) < count + 2:
             message = await connection.receive(30)
             if message.type == aiohttp.WSMsgType.BINARY:

@@ -62,15 +62,22 @@ class Running:
     def pid(self) -> int:
         return self.process.pid
 
+    def owner(self) -> dict[str, str]:
+        """The header that gives all rights. Raises OSError as long as the server is not there."""
+        server = json.loads((Path(self.environment["CUPOLA_RUNTIME_DIR"]) / "server.json").read_text())
+        return {"Authorization": f"Bearer {server['token']}"}
+
     def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data, {"Content-Type": "application/json"}, method=method)
+        headers = {"Content-Type": "application/json", **self.owner()}
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data, headers, method=method)
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.loads(answer.read())
 
     def url(self, transport: str) -> str:
-        """Of the live view of the camera `bench`."""
-        return f"ws://127.0.0.1:{self.port}/ws/live/bench" if transport == "ws" else f"http://127.0.0.1:{self.port}/api/cameras/bench/live.mjpg"
+        """Of the live view of the camera `bench`, with the owner's token in front of the host."""
+        place = f"{self.owner()['Authorization'].removeprefix('Bearer ')}@127.0.0.1:{self.port}"
+        return f"ws://{place}/ws/live/bench" if transport == "ws" else f"http://{place}/api/cameras/bench/live.mjpg"
 
     def wait_open(self) -> None:
         """Raises RuntimeError with the camera's own words when it does not open."""

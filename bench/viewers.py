@@ -36,11 +36,19 @@ class _Clock:
         return Load(spent, min(frames, default=0) / seconds, 100 * (time.process_time() - self._own) / seconds)
 
 
+def with_token(url: str) -> tuple[str, dict[str, str]]:
+    """An address without the token in front of its host, and the header that shows it."""
+    token, at, rest = url.partition("://")[2].rpartition("@")
+    return f"{url.partition('://')[0]}://{rest}", {"Authorization": f"Bearer {token}"} if at else {}
+
+
 def mjpeg_connection(url: str) -> socket.socket:
+    url, headers = with_token(url)
     parts = urlsplit(url)
     connection = socket.create_connection((parts.hostname, parts.port), timeout=20)
     target = parts.path + (f"?{parts.query}" if parts.query else "")
-    connection.sendall(f"GET {target} HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode())
+    shown = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    connection.sendall(f"GET {target} HTTP/1.1\r\nHost: {parts.netloc}\r\n{shown}\r\n".encode())
     return connection
 
 
@@ -100,9 +108,10 @@ def watch_mjpeg(url: str, count: int, seconds: float, cpu_s: Callable[[], tuple[
 
 async def _watch_ws(url: str, count: int, seconds: float, cpu_s: Callable[[], tuple[float, ...]]) -> Load:
     frames = [0] * count
+    url, headers = with_token(url)
 
     async def view(session: aiohttp.ClientSession, index: int) -> None:
-        async with session.ws_connect(url, max_msg_size=0, compress=0) as connection:
+        async with session.ws_connect(url, headers=headers, max_msg_size=0, compress=0) as connection:
             async for message in connection:
                 if message.type == aiohttp.WSMsgType.BINARY:
                     frames[index] += 1

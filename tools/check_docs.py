@@ -20,7 +20,7 @@ def openapi() -> str:
     """The OpenAPI document of the application. Routes need a runtime only once they are asked, so none runs here."""
     from cupola.web.app import create_app
 
-    runtime = cast(Any, SimpleNamespace(log=lambda *_, **__: None))
+    runtime = cast(Any, SimpleNamespace(addresses=None, log=lambda *_, **__: None))
     return json.dumps(create_app(runtime).openapi(), indent=1, ensure_ascii=False) + "\n"
 
 

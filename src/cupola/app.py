@@ -12,7 +12,7 @@ import contextlib
 import signal
 import socket
 import time
-from pathlib import Path
+from collections.abc import Callable
 
 from cupola import logs
 from cupola.camera.claims import Claims
@@ -24,29 +24,40 @@ from cupola.capture.session import Request, Sessions
 from cupola.config.drivers import DRIVERS
 from cupola.config.model import Camera, Settings
 from cupola.core.bus import Bus
-from cupola.core.errors import ConfigError
-from cupola.core.events import StorageLow
+from cupola.core.errors import ConfigError, StorageFailed, StorageFull
+from cupola.core.events import SessionEvent, StorageLow
 from cupola.core.frame import Controls, Station
 from cupola.darkroom.queue import Darkroom
 from cupola.storage.catalogue import Catalogue
 from cupola.storage.space import Reserve, free_space
 from cupola.web import events, live
+from cupola.web.access.address import Addresses
+from cupola.web.access.claim import link
+from cupola.web.access.desk import Desk
+from cupola.web.access.lease import Leases
+from cupola.web.access.store import Store
 from cupola.web.app import create_app
 from cupola.web.endpoint import Endpoint
 from cupola.web.runtime import Runtime
-from cupola.web.server import Server, listen, make_server
+from cupola.web.server import Server, is_loopback, listen, make_server
+from cupola.web.tls import certificate_for
 
 STORAGE_TICK_S = 30.0
 DARKROOM_S = 5.0
+TIDY_S = 10.0
+LEASE_TICK_S = 0.25
 
 
 class App:
-    """One running station. `await App(settings, sock).run()` returns after a signal or `stop`."""
+    """One running station. `await App(settings, sock).run()` returns after a signal or `stop`.
 
-    def __init__(self, settings: Settings, sock: socket.socket) -> None:
-        self.settings, self._sock = settings, sock
+    `invite` is shown the link by which the station is claimed, as long as it is not.
+    """
+
+    def __init__(self, settings: Settings, sock: socket.socket, invite: Callable[[str], None]) -> None:
+        self.settings, self._sock, self._invite = settings, sock, invite
         root, state = settings.storage.root, settings.storage.state_folder
-        _make_folders(root, state)
+        make_folders(settings)
         self.station = Station(
             settings.station.name, settings.station.latitude, settings.station.longitude, settings.station.elevation_m, settings.station.timezone
         )
@@ -70,8 +81,30 @@ class App:
             for camera in settings.cameras
         }
         self.sessions.changed = lambda name: self.cameras[name].plan_changed()
-        self.runtime = Runtime(settings, self.cameras, self.sessions, self.catalogue, self.darkroom, self.bus, logs.write)
-        self.server: Server = make_server(create_app(self.runtime))
+        store = Store(state / "access.sqlite")
+        self.leases = Leases(self.cameras, self.bus.publish, store.count_start())
+        self.desk = Desk(
+            store, self.leases, self.bus.publish, session_minutes=settings.web.session_minutes, renewed=lambda code: self._invite_by(code)
+        )
+        certificate = certificate_for(settings.web.tls, state / "secrets", settings.web.hosts)
+        self.endpoint = Endpoint(sock, self.desk.owner_token, None if certificate is None else certificate.fingerprint)
+        addresses = Addresses(settings.web.hosts, settings.web.trusted_proxies)
+        self.runtime = Runtime(
+            settings,
+            self.cameras,
+            self.sessions,
+            self.catalogue,
+            self.darkroom,
+            self.bus,
+            logs.write,
+            self.desk,
+            self.leases,
+            addresses,
+            self.endpoint.url,
+        )
+        self.server: Server = make_server(create_app(self.runtime), certificate, addresses.proxied)
+        lan = self.runtime.lan
+        lan.listen, lan.port, lan.tls = self.server.listen, self.endpoint.port, certificate is not None
         self._stopping = asyncio.Event()
 
     def _spec(self, camera: Camera) -> CameraSpec:
@@ -108,7 +141,7 @@ class App:
         if self.catalogue.problem:
             logs.write("ERROR", self.catalogue.problem, event="storage")
         await self._take_up()
-        endpoint = Endpoint(self._sock)
+        endpoint = self.endpoint
         serving = asyncio.create_task(self.server.serve(sockets=[self._sock]), name="web")
         background = [
             asyncio.create_task(work, name=name)
@@ -116,6 +149,9 @@ class App:
                 ("states", live.tell_states(self.runtime)),
                 ("changes", events.announce_changes(self.runtime)),
                 ("storage", self._watch_storage()),
+                ("session events", self._log_session_events()),
+                ("leases", self._watch_leases()),
+                ("logins", self._tidy_logins()),
                 ("autostart", self._autostart()),
             )
         ]
@@ -123,6 +159,8 @@ class App:
         supervising = [asyncio.create_task(camera.run(), name=f"camera {name}") for name, camera in self.cameras.items()]
         endpoint.announce()
         logs.write("INFO", f"Cupola is at {endpoint.url}", event="session_event")
+        if not self.desk.claimed:
+            self._invite_by(self.desk.claim.code)
         stopping = asyncio.create_task(self._stopping.wait())
         try:
             done, _ = await asyncio.wait({stopping, serving, developing, *supervising, *background}, return_when=asyncio.FIRST_COMPLETED)
@@ -144,7 +182,36 @@ class App:
         await asyncio.gather(developing, return_exceptions=True)
         self.server.should_exit = True
         await asyncio.gather(serving, return_exceptions=True)
-        await asyncio.get_running_loop().run_in_executor(None, self.catalogue.close)
+        self.runtime.lan.close()
+        for close in (self.catalogue.close, self.desk.close):
+            await asyncio.get_running_loop().run_in_executor(None, close)
+
+    def _invite_by(self, code: str) -> None:
+        self._invite(link(self.endpoint.url, code))
+
+    async def _log_session_events(self) -> None:
+        with self.bus.subscribe() as heard:
+            async for event in heard:
+                if isinstance(event, SessionEvent):
+                    who = " ".join(part for part in (event.user, f"({event.session_id})" if event.session_id else "") if part)
+                    words = ": ".join(part for part in (who, event.action.replace("_", " ")) if part)
+                    logs.write("INFO", words + (f", {event.detail}" if event.detail else ""), event="session_event", camera=event.camera or "-")
+
+    async def _watch_leases(self) -> None:
+        while True:
+            self.leases.expire()
+            if self.desk.claimed:
+                self.runtime.lan.close()
+            await asyncio.sleep(LEASE_TICK_S)
+
+    async def _tidy_logins(self) -> None:
+        """Write down who was there, and end what ran out; a disk that fails meanwhile is told by others."""
+        while True:
+            await asyncio.sleep(TIDY_S)
+            try:
+                await self.desk.tidy()
+            except (StorageFull, StorageFailed) as error:
+                logs.write("ERROR", str(error), event="storage")
 
     async def _take_up(self) -> None:
         """Series of stills that were running when the server ended go on."""
@@ -174,9 +241,10 @@ class App:
             await asyncio.sleep(STORAGE_TICK_S)
 
 
-def _make_folders(root: Path, state: Path) -> None:
-    """Raises ConfigError for a folder that cannot be made or written."""
-    for key, folder in (("storage.root", root), ("storage.state", state)):
+def make_folders(settings: Settings) -> None:
+    """Those of images, state and secrets. Raises ConfigError for one that cannot be made or written."""
+    root, state = settings.storage.root, settings.storage.state_folder
+    for key, folder in (("storage.root", root), ("storage.state", state), ("storage.state", state / "secrets")):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             probe = folder / ".cupola-probe"
@@ -184,17 +252,36 @@ def _make_folders(root: Path, state: Path) -> None:
             probe.unlink()
         except OSError as error:
             raise ConfigError(f"{key}: the folder {folder} cannot be written ({error.strerror}). Change it, its owner, or make room.") from None
+    (state / "secrets").chmod(0o700)
 
 
-def run(settings: Settings) -> None:
-    """Run a station until it is stopped. Raises ConfigError for what is wrong before anything started."""
+def _refuse_strangers(settings: Settings) -> None:
+    """Raises ConfigError when others could reach a station that nobody has claimed yet: whoever came first would own it."""
+    if is_loopback(settings.web.host):
+        return
+    path = settings.storage.state_folder / "access.sqlite"
+    if path.is_file():
+        store = Store(path)
+        claimed = bool(store.users())
+        store.close()
+        if claimed:
+            return
+    raise ConfigError(
+        f"web.host is {settings.web.host}, but nobody has claimed this station yet, and whoever came first could. "
+        "Claim it now with: cupola claim --terminal. Or start it with --host 127.0.0.1, and open the link it prints."
+    )
+
+
+def run(settings: Settings, invite: Callable[[str], None]) -> None:
+    """Run a station until it is stopped; `invite` is shown the link to claim it. Raises ConfigError for what is wrong before anything started."""
+    _refuse_strangers(settings)
     sock = listen(settings.web.host, settings.web.port)
     logs.set_up(settings.logging.folder, debug=settings.logging.debug)
     try:
-        asyncio.run(_main(settings, sock))
+        asyncio.run(_main(settings, sock, invite))
     finally:
         logs.finish()
 
 
-async def _main(settings: Settings, sock: socket.socket) -> None:
-    await App(settings, sock).run()
+async def _main(settings: Settings, sock: socket.socket, invite: Callable[[str], None]) -> None:
+    await App(settings, sock, invite).run()

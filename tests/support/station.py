@@ -46,10 +46,16 @@ def environment(folder: Path) -> dict[str, str]:
     return own | {"CUPOLA_RUNTIME_DIR": str(folder / "runtime"), "COLUMNS": "200", "NO_COLOR": "1"}
 
 
-def cupola(folder: Path, *arguments: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
-    """One command, run in `folder`."""
+def as_owner(folder: Path) -> dict[str, str]:
+    """The header that gives all rights to the owner's shell; made anew at each start of the server."""
+    token = json.loads((folder / "runtime" / "server.json").read_text())["token"]
+    return {"Authorization": f"Bearer {token}"}
+
+
+def cupola(folder: Path, *arguments: str, timeout_s: float = 60, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    """One command, run in `folder`, with `text` on its standard input."""
     command = [sys.executable, "-m", "cupola", *arguments]
-    return subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=timeout_s)
+    return subprocess.run(command, cwd=folder, env=environment(folder), input=text, capture_output=True, text=True, timeout=timeout_s)
 
 
 def eventually(look: Callable[[], T], seconds: float = 20.0) -> T:
@@ -75,6 +81,10 @@ class RunningStation:
     @property
     def images(self) -> Path:
         return self.folder / "images"
+
+    @property
+    def owner(self) -> dict[str, str]:
+        return as_owner(self.folder)
 
     def camera(self) -> dict[str, Any]:
         return self.http.get("/api/cameras/sky").json()
@@ -112,6 +122,25 @@ class RunningStation:
 
 
 @contextmanager
+def station_at(folder: Path, *arguments: str) -> Iterator[Path]:
+    """`cupola run` with the configuration there is in `folder`, from its announcement on; what it prints is in the file."""
+    printed, announced = folder / "output", folder / "runtime" / "server.json"
+    with printed.open("wb") as output:
+        command = [sys.executable, "-m", "cupola", "run", *arguments]
+        process = subprocess.Popen(command, cwd=folder, env=environment(folder), stdout=output, stderr=subprocess.STDOUT)
+    try:
+        eventually(lambda: announced.is_file() or process.poll() is not None, 40)
+        assert process.poll() is None, printed.read_text()
+        yield printed
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        finally:
+            process.kill()
+
+
+@contextmanager
 def running_station(folder: Path, *, max_viewers: int = 5) -> Iterator[RunningStation]:
     port = free_port()
     (folder / "home").mkdir()
@@ -126,8 +155,9 @@ def running_station(folder: Path, *, max_viewers: int = 5) -> Iterator[RunningSt
             def answers() -> bool:
                 assert process.poll() is None, (folder / "output").read_text()
                 try:
+                    http.headers.update(as_owner(folder))
                     return http.get("/api/health").json()["cameras"]["sky"] == "running"
-                except httpx.TransportError:
+                except (FileNotFoundError, httpx.TransportError):
                     return False
 
             eventually(answers, 40)

@@ -103,9 +103,16 @@ class Station:
 
     def _answers(self) -> bool:
         assert self._server is not None and self._server.poll() is None, f"the server ended: {(self.folder / 'printed').read_text()[-2000:]}"
-        with contextlib.suppress(httpx.TransportError):
-            return self._http.get("/api/health").is_success
+        with contextlib.suppress(httpx.TransportError, FileNotFoundError):
+            self._http.headers.update(self.owner)
+            return self._http.get("/api/health").is_success and self._http.get("/api/me").json()["kind"] == "owner"
         return False
+
+    @property
+    def owner(self) -> dict[str, str]:
+        """The header that gives all rights to the owner's shell; made anew at each start."""
+        token = json.loads((self.folder / "run" / "server.json").read_text())["token"]
+        return {"Authorization": f"Bearer {token}"}
 
     @property
     def server(self) -> psutil.Process:
@@ -171,7 +178,7 @@ class Station:
 
     def socket(self, path: str) -> ClientConnection:
         """To be used as a context."""
-        return connect(f"ws://127.0.0.1:{self.port}{path}", proxy=None, compression=None, max_size=None)
+        return connect(f"ws://127.0.0.1:{self.port}{path}", additional_headers=self.owner, proxy=None, compression=None, max_size=None)
 
     # ── judging ────────────────────────────────────────────────────────────
 

@@ -49,6 +49,7 @@ def _stalled_viewer(station: Station, way: str) -> Generator[socket.socket]:
         never_read.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         never_read.connect(("127.0.0.1", station.port))
         what, headers = WAYS[way]
+        headers += f"Authorization: {station.owner['Authorization']}\r\n"
         never_read.sendall(f"GET {what}\r\nHost: 127.0.0.1:{station.port}\r\n{headers}\r\n".encode())
         yield never_read
 

@@ -30,5 +30,5 @@ def station(whole_session: RunningStation) -> RunningStation:
 @pytest.fixture
 async def sockets(station: RunningStation) -> AsyncIterator[aiohttp.ClientSession]:
     """A client of another make than the server's; it speaks both HTTP and WebSocket."""
-    async with aiohttp.ClientSession(station.url, timeout=aiohttp.ClientTimeout(total=30)) as session:
+    async with aiohttp.ClientSession(station.url, headers=station.owner, timeout=aiohttp.ClientTimeout(total=30)) as session:
         yield session

@@ -76,6 +76,9 @@ async def test_an_oversized_message_ends_the_listener_and_nothing_else(station: 
             pass
         assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1009)
         await good.send_str("still here")
+        while (answer := await good.receive_json(timeout=15)).get("type") != "problem":
+            pass
+        assert answer["status"] == 400 and "JSON" in answer["detail"]
         image = station.http.post("/api/cameras/sky/snap").json()
         (captured,) = await _of_kind(good, ImageCaptured)
         assert captured.id == image["id"]

@@ -40,7 +40,7 @@ async def _picture(socket: aiohttp.ClientWebSocketResponse) -> tuple[dict[str, A
 async def test_hello_comes_first_then_the_state_then_pictures_that_follow_each_other(sockets: aiohttp.ClientSession) -> None:
     async with sockets.ws_connect("/ws/live/sky?accept=h264,jpeg") as socket:
         hello = await socket.receive_json(timeout=15)
-        assert (hello["type"], hello["role"], hello["codec"], hello["camera"]) == ("hello", "observer", "jpeg", "sky")
+        assert (hello["type"], hello["role"], hello["codec"], hello["camera"]) == ("hello", "admin", "jpeg", "sky")
         assert hello["session"]
         assert abs((datetime.fromisoformat(hello["server_time"]) - datetime.now(UTC)).total_seconds()) < 60
         state = await socket.receive_json(timeout=15)

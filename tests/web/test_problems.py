@@ -135,6 +135,7 @@ def test_a_body_over_64_kb_is_too_large_whether_announced_or_not(station: Runnin
         try:
             connection.putrequest("POST", "/api/cameras/sky/snap")
             connection.putheader("Content-Type", "application/json")
+            connection.putheader("Authorization", station.owner["Authorization"])
             connection.putheader(header, value)
             connection.endheaders(sent or None)
             answer = connection.getresponse()

@@ -13,6 +13,8 @@ from cupola.core.errors import CupolaError
 COMMANDS = {  # in the order of help: name → module:function
     "run": "cupola.cli.run:run",
     "init": "cupola.cli.config:init",
+    "claim": "cupola.cli.claim:claim",
+    "passwd": "cupola.cli.claim:passwd",
     "status": "cupola.cli.station:status",
     "cameras": "cupola.cli.station:cameras",
     "connect": "cupola.cli.control:connect",
@@ -20,6 +22,7 @@ COMMANDS = {  # in the order of help: name → module:function
     "start": "cupola.cli.control:start",
     "stop": "cupola.cli.control:stop",
     "snap": "cupola.cli.control:snap",
+    "token": "cupola.cli.token:token",
     "config": "cupola.cli.config:config",
 }
 

@@ -12,7 +12,11 @@ import click
 from cupola.core.errors import CupolaError
 
 if TYPE_CHECKING:
+    from http.client import HTTPConnection
+
     from rich.console import RenderableType
+
+    from cupola.web.endpoint import Announced
 
 TIMEOUT_S = 30.0
 
@@ -22,19 +26,20 @@ class Refused(CupolaError):
 
 
 def request(method: str, path: str, body: dict[str, Any] | None = None, *, timeout_s: float = TIMEOUT_S) -> Any:
-    """The JSON answer, or the bytes of anything else. Raises CupolaError with what to do."""
-    from http.client import HTTPConnection, HTTPException
+    """The JSON answer, None for an empty one, or the bytes of anything else. Raises CupolaError with what to do."""
+    from http.client import HTTPException
 
     from cupola.web.endpoint import announced
 
-    url = announced()
-    if url is None:
+    server = announced()
+    if server is None:
         raise CupolaError("Cupola is not running on this machine. Start it with: cupola run")
-    parts = urlsplit(url)
-    connection = HTTPConnection(parts.hostname or "127.0.0.1", parts.port, timeout=timeout_s)
+    url = server.url
+    connection = _connection(server, timeout_s)
     try:
         text = json.dumps(body) if body is not None else None
-        connection.request(method, path, text, {"Content-Type": "application/json"} if text else {})
+        headers = {"Authorization": f"Bearer {server.token}", **({"Content-Type": "application/json"} if text else {})}
+        connection.request(method, path, text, headers)
         answer = connection.getresponse()
         content, kind = answer.read(), answer.headers.get_content_type()
     except TimeoutError:
@@ -49,7 +54,34 @@ def request(method: str, path: str, body: dict[str, Any] | None = None, *, timeo
             raise Refused(f"{problem['title']}: {problem['detail']}")
         except (ValueError, KeyError, TypeError):
             raise Refused(f"The server answered {answer.status} to {method} {path}.") from None
+    if not content:
+        return None
     return json.loads(content) if kind == "application/json" else content
+
+
+def _connection(server: Announced, timeout_s: float) -> HTTPConnection:
+    """Under TLS only to the certificate that the server has announced, whatever its names."""
+    from http.client import HTTPConnection, HTTPSConnection
+
+    parts = urlsplit(server.url)
+    host = parts.hostname or "127.0.0.1"
+    if server.fingerprint is None:
+        return HTTPConnection(host, parts.port, timeout=timeout_s)
+    import hashlib
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # pinned below instead
+    connection = HTTPSConnection(host, parts.port, timeout=timeout_s, context=context)
+    try:
+        connection.connect()
+    except OSError as error:
+        raise CupolaError(f"The server that was at {server.url} is gone ({error}). Start it again with: cupola run") from None
+    shown = connection.sock.getpeercert(binary_form=True) or b""
+    if hashlib.sha256(shown).hexdigest() != server.fingerprint:
+        connection.close()
+        raise CupolaError(f"Something else than Cupola answers at {server.url}: its certificate is another one. Nothing was sent to it.")
+    return connection
 
 
 def pick_camera(name: str | None) -> str:

@@ -23,8 +23,11 @@ def run(file: Path | None, demo: bool, host: str | None, port: int | None) -> No
     settings = settings.model_copy(update={"web": settings.web.model_copy(update=given)})
     web = settings.web
     click.echo(f"Cupola {settings.station.name}: {settings.source or 'built-in demo station'}; images in {settings.storage.root}")
-    click.secho(f"Open http://{web.host}:{web.port}/", bold=True)
+    scheme = "http" if web.tls.mode == "off" else "https"
+    host = f"[{web.host}]" if ":" in web.host else web.host
+    click.secho(f"Open {scheme}://{host}:{web.port}/", bold=True)
 
     from cupola.app import run as run_app
+    from cupola.cli.claim import invite
 
-    run_app(settings)
+    run_app(settings, invite)

@@ -3,6 +3,7 @@
 Drivers' own keys are in `drivers`; reading files and explaining what is wrong in `load`.
 """
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 from zoneinfo import ZoneInfo
@@ -142,6 +143,7 @@ class Recovery(Block):
         ge=1,
         le=86400,
     )
+HostName = Annotated[str, Field(pattern=r"^[0-9A-Za-z._-]{1,253}$")]
 
 
 class _Taken:
@@ -168,6 +170,9 @@ class _CameraBase(Block):
     )
     driver: Annotated[str, WithJsonSchema({"type": "string", "enum": list(DRIVERS)})] = key(
         ..., "Driver", "What drives the camera. The driver's own keys stand in a group of its name.", rule=", ".join(DRIVERS)
+    )
+    public_latest: bool = key(
+        False, "Public newest still", "Anybody who reaches the server may see the newest still, at latest.jpg, without a login."
     )
     connect: bool = key(True, "Connect", "Open the camera when Cupola starts.")
     live: Live = group(dict, "Live view", "The live view: its frame rate, quality and first settings.")
@@ -206,18 +211,59 @@ else:
     Camera = create_model("Camera", __base__=_CameraBase, __doc__="One camera.", **_BLOCKS)
 
 
+def _network(text: str) -> str:
+    try:
+        ip_network(text, strict=False)
+    except ValueError:
+        raise PydanticCustomError("network", "is no IP address or network", {"hint": "write it as 10.0.0.2 or 10.0.0.0/24"}) from None
+    return text
+
+
+class Tls(Block):
+    """Encryption of page and API."""
+
+    mode: Literal["off", "self_signed", "files"] = key(
+        "off", "Mode", "off: plain HTTP; self_signed: Cupola makes a certificate, which browsers warn of once; files: the two files below."
+    )
+    certificate: ConfigPath | None = key(None, "Certificate", "PEM file of the certificate with its chain; with mode: files.")
+    key: ConfigPath | None = key(None, "Key", "PEM file of the private key, readable by its owner only; with mode: files.")
+
+    @model_validator(mode="after")
+    def _files_named(self) -> "Tls":
+        if (self.mode == "files") != (self.certificate is not None and self.key is not None):
+            words = {"hint": "name certificate and key together with mode: files, and neither without it"}
+            raise PydanticCustomError("tls", "does not go together", words)
+        return self
+
+
 class Web(Block):
     """The web page and the API."""
 
     host: str = key(
         "127.0.0.1",
         "Address",
-        "Address the server listens on. Until Cupola has access control it serves this machine only: 127.0.0.1, ::1 or localhost.",
+        "Address the server listens on: 127.0.0.1 for this machine only, 0.0.0.0 for every network it is in, once the station is claimed.",
         rule="an IP address or host name",
         pattern=r"^[0-9A-Za-z.:_-]{1,253}$",
     )
     port: Int = key(8000, "Port", "TCP port of page and API.", ge=1, le=65535)
-    max_viewers: Int = key(5, "Most viewers", "So many may watch live at the same time; the next is turned away.", ge=1, le=1000)
+    max_viewers: Int = key(
+        5, "Most viewers", "So many may watch live at the same time; the next is turned away, unless it is an admin.", ge=1, le=1000
+    )
+    session_minutes: Int = key(30, "Session", "Without use a login ends after this time. An open live view is use.", unit="min", ge=1, le=10080)
+    hosts: list[HostName] = Field(
+        default_factory=list[str],
+        title="Names",
+        description="Further names under which this machine is reached, such as sky.example.org. Its own name, NAME.local and its addresses are known.",
+        max_length=32,
+    )
+    trusted_proxies: list[Annotated[str, AfterValidator(_network)]] = Field(
+        default_factory=list[str],
+        title="Trusted proxies",
+        description="Addresses or networks of reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.",
+        max_length=32,
+    )
+    tls: Tls = group(dict, "TLS", "Encryption of page and API.")
 
 
 class Logging(Block):

@@ -116,11 +116,12 @@ class StorageFull(_Event):
 
 
 class SessionEvent(_Event):
-    """A viewer came, went or was turned away."""
+    """A viewer came, went or was turned away; somebody logged in or out; control of a camera went to somebody."""
 
     kind: Literal["session_event"] = "session_event"
     action: str
     session_id: str
+    user: str = ""
     detail: str = ""
 
 

@@ -12,9 +12,10 @@ from starlette.types import Receive, Scope, Send
 
 from cupola import __version__
 from cupola.web import events, live, models, problems
+from cupola.web.access.gate import Gate
 from cupola.web.guard import Guard
 from cupola.web.problems import problem
-from cupola.web.routes import cameras, captures, station
+from cupola.web.routes import cameras, captures, control, people, station
 from cupola.web.runtime import NoSuchThing, Runtime
 
 STATIC = Path(__file__).parent / "static"
@@ -54,14 +55,15 @@ def create_app(runtime: Runtime) -> FastAPI:
         responses={"default": {"model": models.ProblemDetail, "description": "What was wrong, and what to do (RFC 9457)."}},
     )
     app.state.runtime = runtime
-    app.add_middleware(Guard)
+    app.add_middleware(Gate)
+    app.add_middleware(Guard, addresses=runtime.addresses)  # the last one added is the outermost
     problems.install(app, runtime.log)
 
     @app.exception_handler(NoSuchThing)
     async def missing(request: Request, error: NoSuchThing) -> Response:
         return problem(404, "Not found", str(error))
 
-    for module in (station, cameras, captures, live, events):
+    for module in (station, people, control, cameras, captures, live, events):
         app.include_router(module.router)
     _page(app)
     return app

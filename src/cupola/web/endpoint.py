@@ -1,6 +1,6 @@
-"""Where the running server can be reached: a small file that only its owner may read, for the command line.
+"""Where the running server can be reached, and the token that gives its owner's shell all rights: a small file that only its owner may read.
 
-This module is imported by commands that must start fast: standard library only.
+This module is imported by commands that must start fast: standard library and core only.
 """
 
 from __future__ import annotations
@@ -10,7 +10,11 @@ import json
 import os
 import socket
 import tempfile
+from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
+
+from cupola.core.errors import ConfigError
 
 
 def runtime_folder() -> Path:
@@ -27,14 +31,25 @@ def runtime_folder() -> Path:
 
 
 class Endpoint:
-    def __init__(self, sock: socket.socket) -> None:
-        host, port = sock.getsockname()[:2]
-        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    """`url` is for people, `fingerprint` the SHA-256 (hex) of our certificate under TLS."""
+
+    def __init__(self, sock: socket.socket, token: str, fingerprint: str | None = None) -> None:
+        host, self.port = sock.getsockname()[:2]
+        everywhere = ip_address(host).is_unspecified
+        self.scheme = "http" if fingerprint is None else "https"
+        self._token, self._fingerprint = token, fingerprint
+        name = ("::1" if ":" in host else "127.0.0.1") if everywhere else host
+        self.url = f"{self.scheme}://[{name}]:{self.port}" if ":" in name else f"{self.scheme}://{name}:{self.port}"
         self._file = runtime_folder() / "server.json"
 
     def announce(self) -> None:
+        """Raises ConfigError when the folder is not only ours: the token would not be safe there."""
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        text = json.dumps({"url": self.url, "pid": os.getpid()})
+        if not _is_ours(self._file.parent):
+            raise ConfigError(
+                f"The folder {self._file.parent} belongs to somebody else or others may write to it. Set CUPOLA_RUNTIME_DIR to one of yours."
+            )
+        text = json.dumps({"url": self.url, "pid": os.getpid(), "token": self._token, "fingerprint": self._fingerprint})
         new = self._file.with_suffix(f".{os.getpid()}.tmp")
         with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             file.write(text)
@@ -47,10 +62,29 @@ class Endpoint:
                 self._file.unlink()
 
 
-def announced() -> str | None:
-    """The address of the running server, if one has announced itself."""
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """`fingerprint`: of the only certificate that is taken for the server's; None without TLS."""
+
+    url: str
+    token: str
+    fingerprint: str | None
+
+
+def announced() -> Announced | None:
+    """The running server, if one has announced itself, and its file is ours to read."""
     try:
+        if not _is_ours(runtime_folder()):
+            return None
         found = json.loads((runtime_folder() / "server.json").read_text())
-        return str(found["url"])
+        return Announced(str(found["url"]), str(found["token"]), found["fingerprint"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _is_ours(folder: Path) -> bool:
+    """Nobody but us, or the system, can have put anything there."""
+    if not hasattr(os, "getuid"):
+        return True
+    state = folder.stat()
+    return state.st_uid in (os.getuid(), 0) and not state.st_mode & 0o022

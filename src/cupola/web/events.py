@@ -8,12 +8,16 @@ from collections.abc import AsyncIterator, Callable
 
 from fastapi import APIRouter, WebSocket
 
-from cupola.core.events import CameraChanged, Event, ImageCaptured, ImageDeveloped
+from cupola.core.events import CameraChanged, Event, ImageCaptured, ImageDeveloped, SessionEvent
+from cupola.web.access.who import Role, known
+from cupola.web.routes.control import answer_message
 from cupola.web.runtime import Runtime, runtime_of
 from cupola.web.views import camera_status
 
 CHANGE_TICK_S = 0.5
 SOCKETS_MAX = 50
+# who is where, and who tries to get in, is the business of admins
+FOR_ADMINS = {"logged_in", "logged_out", "login_failed", "claimed", "user_changed", "user_deleted"}
 
 router = APIRouter(tags=["events"])
 
@@ -38,7 +42,13 @@ async def announce_changes(runtime: Runtime) -> None:
 
 @router.websocket("/ws/events")
 async def events(socket: WebSocket) -> None:
-    await _stream(socket, lambda runtime, event: event.model_dump_json())
+    admin = known(socket).role >= Role.ADMIN
+
+    def shape(runtime: Runtime, event: Event) -> str | None:
+        hidden = isinstance(event, SessionEvent) and event.action in FOR_ADMINS and not admin
+        return None if hidden else event.model_dump_json()
+
+    await _stream(socket, shape)
 
 
 @router.websocket("/ws/captures/")
@@ -71,7 +81,7 @@ async def _stream(socket: WebSocket, shape: Callable[[Runtime, Event], str | Non
         with runtime.bus.subscribe() as subscription:
             sending = asyncio.create_task(_send(socket, subscription, lambda event: shape(runtime, event)))
             try:
-                await _until_gone(socket, sending)
+                await _until_gone(runtime, socket, sending)
             finally:
                 sending.cancel()
                 await asyncio.gather(sending, return_exceptions=True)
@@ -85,10 +95,10 @@ async def _send(socket: WebSocket, subscription: AsyncIterator[Event], text_of: 
             await socket.send_text(text)
 
 
-async def _until_gone(socket: WebSocket, sending: asyncio.Task[None]) -> None:
+async def _until_gone(runtime: Runtime, socket: WebSocket, sending: asyncio.Task[None]) -> None:
     async def listen() -> None:
-        while (await socket.receive())["type"] != "websocket.disconnect":
-            pass
+        while (message := await socket.receive())["type"] != "websocket.disconnect":
+            await socket.send_json(answer_message(runtime, known(socket), message["text"]))
 
     listening = asyncio.create_task(listen())
     await asyncio.wait({sending, listening}, return_when=asyncio.FIRST_COMPLETED)

@@ -1,17 +1,18 @@
 """The outermost layer: which hosts and origins may ask, and how much they may send.
 
-Until access control exists the server listens on loopback only. A page of another site, open in a
-browser on this machine, must not reach it all the same: the Host and the Origin have to be ours.
+A page of another site, open in a browser that may reach this machine, must not reach the station: the Host
+(against DNS rebinding) and the Origin have to be ours. Who asks, and what they may, is looked at behind this, by `access.gate`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cupola.web.access.address import Addresses
 
 BODY_LIMIT = 64 * 1024
 SAFE = {"GET", "HEAD", "OPTIONS"}
@@ -26,24 +27,16 @@ SECURITY_HEADERS = [
 ]
 
 
+HSTS = (b"strict-transport-security", b"max-age=31536000")
+
+
 class _TooLarge(Exception):
     pass
 
 
-def is_local(host: str) -> bool:
-    """Whether a Host header's name means this machine itself."""
-    name = (urlsplit(f"//{host}").hostname or "").rstrip(".").lower()
-    if name == "localhost":
-        return True
-    try:
-        return ip_address(name).is_loopback
-    except ValueError:
-        return False
-
-
 class Guard:
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, addresses: Addresses) -> None:
+        self._app, self._addresses = app, addresses
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -61,8 +54,8 @@ class Guard:
     def _refusal(self, scope: Scope, headers: dict[bytes, str]) -> tuple[int, str, str] | None:
         host = headers.get(b"host", "")
         try:
-            if not is_local(host):
-                return 421, "Not for this host", f"This server answers to localhost only, not to {host[:100]!r}."
+            if not self._addresses.ours(host, scope):
+                return 421, "Not for this host", f"{host[:100]!r} is no name of this machine that is known here. Add it to web.hosts if it is one."
             origin = headers.get(b"origin")
             foreign = origin is not None and urlsplit(origin).netloc.lower() != host.lower()
         except ValueError:
@@ -93,7 +86,8 @@ class Guard:
                 return  # the framework's own words about a body it could not read
             if message["type"] == "http.response.start":
                 started = True
-                message = {**message, "headers": [*message["headers"], *SECURITY_HEADERS]}
+                hsts = [HSTS] if scope["scheme"] == "https" else []
+                message = {**message, "headers": [*message["headers"], *SECURITY_HEADERS, *hsts]}
             await send(message)
 
         with contextlib.suppress(_TooLarge):

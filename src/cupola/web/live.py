@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import secrets
 from collections.abc import AsyncIterator, Iterator
 from typing import Annotated
 
@@ -24,6 +23,7 @@ from cupola.core.errors import CameraUnresponsive, NotAllowed
 from cupola.core.events import SessionEvent
 from cupola.core.frame import Capability, Codec
 from cupola.core.hub import FIRST_CHUNK, LivePacket, Viewer, choose_codec
+from cupola.web.access.who import Role, Who, known
 from cupola.web.runtime import NoSuchThing, Runtime, runtime_of
 from cupola.web.views import live_state
 from cupola.web.wire import Writer, framed, writer_of
@@ -46,11 +46,11 @@ class NoCommonCodec(NotAllowed):
 
 
 @contextlib.contextmanager
-def seat(runtime: Runtime, camera: CameraSupervisor, accepted: tuple[str, ...]) -> Iterator[Viewer]:
-    """A viewer's place at a camera, given back at the end. Raises TooManyViewers, NoCommonCodec."""
-    limit = runtime.settings.web.max_viewers
-    if runtime.viewers >= limit:
-        raise TooManyViewers(f"All {limit} places for viewers are taken (web.max_viewers). Try again when somebody has left.")
+def seat(runtime: Runtime, camera: CameraSupervisor, accepted: tuple[str, ...], who: Who) -> Iterator[Viewer]:
+    """A viewer's place at a camera, given back at the end. An admin is always let in. Raises TooManyViewers, NoCommonCodec."""
+    if is_full(runtime, who):
+        limit = runtime.settings.web.max_viewers
+        raise TooManyViewers(f"All {limit} places for viewers are taken (web.max_viewers). You are let in when somebody has left.")
     codec = choose_codec(accepted, native_codec(camera))
     if codec is None:
         raise NoCommonCodec(f'Camera "{camera.name}" has {native_codec(camera)} and jpeg; accept={",".join(accepted)[:40]} has neither.')
@@ -63,6 +63,11 @@ def seat(runtime: Runtime, camera: CameraSupervisor, accepted: tuple[str, ...]) 
         runtime.viewers -= 1
 
 
+def is_full(runtime: Runtime, who: Who) -> bool:
+    """A person who is admin can always look; programs of the owner's queue like everybody."""
+    return runtime.viewers >= runtime.settings.web.max_viewers and not (who.kind == "session" and who.role >= Role.ADMIN)
+
+
 def native_codec(camera: CameraSupervisor) -> Codec:
     capabilities = camera.info.capabilities if camera.info is not None else frozenset[Capability]()
     return "h264" if Capability.NATIVE_H264 in capabilities else "h265" if Capability.NATIVE_H265 in capabilities else "jpeg"
@@ -73,25 +78,39 @@ async def live_socket(socket: WebSocket, cam: str, accept: str = "jpeg") -> None
     """`hello`, then a binary message a picture; `state` texts in between when the picture changes its trustworthiness."""
     runtime = runtime_of(socket)
     await socket.accept()
-    session = secrets.token_hex(8)
+    who = known(socket)
+    session = who.id
     try:
         camera = runtime.camera(cam)
-        with seat(runtime, camera, tuple(accept.split(","))) as viewer:
-            runtime.bus.publish(SessionEvent(camera=cam, action="joined", session_id=session, detail=viewer.codec))
-            hello = {"type": "hello", "session": session, "role": "observer", "codec": viewer.codec, "server_time": iso_utc(utc_now()), "camera": cam}
+        with seat(runtime, camera, tuple(accept.split(",")), who) as viewer:
+            runtime.bus.publish(SessionEvent(camera=cam, action="joined", session_id=session, user=who.user, detail=viewer.codec))
+            hello = {
+                "type": "hello",
+                "session": session,
+                "role": _role(runtime, cam, who),
+                "codec": viewer.codec,
+                "server_time": iso_utc(utc_now()),
+                "camera": cam,
+            }
             viewer.tell(json.dumps(hello))
             viewer.tell(json.dumps(live_state(camera)))
             if viewer.codec == "jpeg" and camera.hub.newest is not None and camera.hub.newest.packet.codec == "jpeg" and camera.live:
                 viewer.offer(camera.hub.newest)
             reason = await _serve(socket, viewer)
-            runtime.bus.publish(SessionEvent(camera=cam, action="left", session_id=session, detail=reason))
+            runtime.bus.publish(SessionEvent(camera=cam, action="left", session_id=session, user=who.user, detail=reason))
     except TooManyViewers as full:
-        runtime.bus.publish(SessionEvent(camera=cam, action="refused", session_id=session, detail="full"))
+        runtime.bus.publish(SessionEvent(camera=cam, action="refused", session_id=session, user=who.user, detail="full"))
         await socket.close(1013, str(full)[:120])
     except NoCommonCodec as error:
         await socket.close(1003, str(error)[:120])
     except NoSuchThing as error:
         await socket.close(4404, str(error)[:120])
+
+
+def _role(runtime: Runtime, cam: str, who: Who) -> str:
+    """What this viewer is at this moment: `master` is who has control of this camera."""
+    lease = runtime.leases.of(cam)
+    return "admin" if who.role >= Role.ADMIN else "master" if lease is not None and lease.who == who else "observer"
 
 
 async def _serve(socket: WebSocket, viewer: Viewer) -> str:
@@ -131,7 +150,7 @@ async def _send(socket: WebSocket, viewer: Viewer) -> None:
 
 
 async def _listen(socket: WebSocket) -> None:
-    """Viewers have nothing to say yet; reading is how leaving is noticed."""
+    """Viewers have nothing to say; reading is how leaving is noticed."""
     while (await socket.receive())["type"] != "websocket.disconnect":
         pass
 
@@ -170,9 +189,9 @@ class _Seated(StreamingResponse):
 async def live_stream(request: Request, cam: str) -> Response:
     """Multipart JPEG, for browsers and programs without WebSocket."""
     runtime = runtime_of(request)
-    camera = runtime.camera(cam)
+    camera, who = runtime.camera(cam), known(request)
     place = contextlib.ExitStack()
-    viewer = place.enter_context(seat(runtime, camera, ("jpeg",)))
+    viewer = place.enter_context(seat(runtime, camera, ("jpeg",), who))
     if camera.live and camera.hub.newest is not None and camera.hub.newest.packet.codec == "jpeg":
         viewer.offer(camera.hub.newest)
     write = writer_of(request.scope)
@@ -199,7 +218,7 @@ async def live_picture(request: Request, cam: str, max_age_s: Annotated[float, Q
     camera = runtime.camera(cam)
     camera.require_open()
     newest = camera.hub.newest
-    with seat(runtime, camera, ("jpeg",)) as viewer:
+    with seat(runtime, camera, ("jpeg",), known(request)) as viewer:
         if newest is None or newest.packet.codec != "jpeg" or (camera.age_s or 0.0) > max_age_s:
             try:
                 async with asyncio.timeout(PICTURE_WAIT_S + (camera.settings.live.requested.exposure_s or 0.0)):

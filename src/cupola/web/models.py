@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cupola.web.access.models import Held
+
 Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
 LifeState = Literal["stopped", "starting", "running", "recovering", "degraded", "stopping"]
 
@@ -121,6 +123,7 @@ class CameraStatus(_Answer):
     info: Info | None
     settings: Settings
     session: Session | None
+    control: Held
     live: Live
     undeveloped: int = Field(description="Originals that wait for the darkroom.")
     temperature_c: float | None
@@ -194,14 +197,16 @@ class CameraList(_Answer):
 
 
 class Health(_Answer):
-    """Answered without touching anything that can be slow."""
+    """Answered without touching anything that can be slow. Who is not logged in is told the first two only."""
 
     status: Literal["ok", "degraded"]
-    version: str
-    uptime_s: float
-    viewers: int
-    max_viewers: int
-    cameras: dict[str, LifeState]
+    claimed: bool
+    version: str | None = None
+    uptime_s: float | None = None
+    viewers: int | None = None
+    max_viewers: int | None = None
+    cameras: dict[str, LifeState] | None = None
+    masters: dict[str, str | None] | None = Field(default=None, description="Who controls each camera.")
 
 
 class DarkroomStatus(_Answer):

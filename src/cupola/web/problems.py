@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -12,6 +13,12 @@ from starlette.exceptions import HTTPException
 
 from cupola.core.errors import CameraBusy, CameraLost, CameraNotFound, CameraUnresponsive, CupolaError, InvalidSetting, NotAllowed, StorageFull
 from cupola.darkroom.queue import DarkroomUnavailable
+from cupola.web.access.claim import WrongCode
+from cupola.web.access.desk import WrongLogin
+from cupola.web.access.lease import NotInControl
+from cupola.web.access.models import problem_of
+from cupola.web.access.throttle import TooManyTries
+from cupola.web.runtime import NotYours
 
 STATUS: dict[type[CupolaError], tuple[int, str]] = {
     InvalidSetting: (400, "A value cannot be used"),
@@ -21,13 +28,20 @@ STATUS: dict[type[CupolaError], tuple[int, str]] = {
     CameraLost: (503, "The camera was lost"),
     CameraUnresponsive: (503, "The camera does not answer"),
     DarkroomUnavailable: (503, "The darkroom does not work at the moment"),
+    WrongLogin: (401, "Not logged in"),
+    WrongCode: (403, "Wrong code"),
+    NotYours: (403, "Not allowed"),
+    NotInControl: (409, "Not in control"),
+    TooManyTries: (429, "Too many tries"),
     StorageFull: (507, "The disk is full"),
 }
 TITLES = {404: "Not found", 405: "This method is not for this address", 413: "Too large", 416: "No such part", 421: "Not for this host"}
 
 
-def problem(status: int, title: str, detail: str, *, field: str | None = None, headers: dict[str, str] | None = None) -> JSONResponse:
-    body = {"type": "about:blank", "title": title, "status": status, "detail": detail, **({"field": field} if field else {})}
+def problem(
+    status: int, title: str, detail: str, *, field: str | None = None, headers: dict[str, str] | None = None, more: dict[str, Any] | None = None
+) -> JSONResponse:
+    body = {"type": "about:blank", "title": title, "status": status, "detail": detail, **({"field": field} if field else {}), **(more or {})}
     return JSONResponse(body, status, headers, media_type="application/problem+json")
 
 
@@ -39,7 +53,8 @@ def install(app: FastAPI, log: Callable[..., None]) -> None:
         status, title = STATUS.get(type(error), (503, "This does not work at the moment"))
         field = error.field if isinstance(error, InvalidSetting) else None
         headers = None if error.retry_in_s is None else {"Retry-After": str(max(1, math.ceil(error.retry_in_s)))}
-        return problem(status, title, str(error), field=field, headers=headers)
+        more = problem_of(error) if isinstance(error, NotInControl) else None
+        return problem(status, title, str(error), field=field, headers=headers, more=more)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:

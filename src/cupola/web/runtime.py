@@ -16,12 +16,22 @@ from cupola.core.bus import Bus
 from cupola.core.errors import CupolaError
 from cupola.darkroom.queue import Darkroom
 from cupola.storage.catalogue import Catalogue
+from cupola.web.access.address import Addresses
+from cupola.web.access.desk import Desk
+from cupola.web.access.lease import Leases
+from cupola.web.lan import LanWindow
 
 
 class NoSuchThing(CupolaError):
     """The address names a camera or an image that does not exist."""
 
     kind = "not_found"
+
+
+class NotYours(CupolaError):
+    """It is somebody else's to do, or nobody's any more."""
+
+    kind = "not_allowed"
 
 
 @dataclass(slots=True)
@@ -33,6 +43,11 @@ class Runtime:
     darkroom: Darkroom
     bus: Bus
     log: Callable[..., None]
+    desk: Desk
+    leases: Leases
+    addresses: Addresses
+    url: str
+    lan: LanWindow = field(default_factory=LanWindow)
     started: float = field(default_factory=time.monotonic)
     viewers: int = 0
     looking: asyncio.Lock = field(default_factory=asyncio.Lock)  # one look for attached cameras at a time
@@ -45,6 +60,10 @@ class Runtime:
         except KeyError:
             known = ", ".join(sorted(self.cameras)) or "none"
             raise NoSuchThing(f'There is no camera "{name[:40]}". Configured: {known}.') from None
+
+    def is_public(self, name: str) -> bool:
+        """Whether anybody may see the newest still of this camera."""
+        return any(camera.name == name and camera.public_latest for camera in self.settings.cameras)
 
     def first_camera(self) -> CameraSupervisor:
         if not self.cameras:

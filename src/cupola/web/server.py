@@ -1,42 +1,58 @@
-"""The listening socket and uvicorn around the application. Signals are handled by `cupola.app`."""
+"""The listening socket and uvicorn around the application. Signals are handled by `cupola.app`, certificates made by `tls`."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import socket
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from ipaddress import ip_address
 
 import uvicorn
 from fastapi import FastAPI
 
 from cupola.core.errors import ConfigError
-from cupola.web.wire import LiveHttp, LiveSocket
+from cupola.web.tls import Certificate
+from cupola.web.wire import Doors, LiveHttp, LiveSocket
 
 MESSAGE_LIMIT = 64 * 1024
 STALLED_MS = 10_000
+HANDSHAKE_S = 10.0
 SEND_BUFFER = 512 * 1024  # a frame goes out in one system call; a slow viewer's lag stays within two of them
 
 
 class Server(uvicorn.Server):
+    """Listens as uvicorn does, but with a deadline for TLS handshakes, and on further sockets when it is asked to."""
+
+    doors: Doors
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await self.lifespan.startup()
+        self.servers = [await self.listen(sock) for sock in sockets or []]
+        self.started = True
+
+    async def listen(self, sock: socket.socket) -> asyncio.Server:
+        config = self.config
+
+        def protocol() -> asyncio.Protocol:
+            made = LiveHttp(config=config, server_state=self.server_state, app_state=self.lifespan.state)
+            made.doors = self.doors
+            return made
+
+        handshake_s = HANDSHAKE_S if config.ssl is not None else None
+        return await asyncio.get_running_loop().create_server(
+            protocol, sock=sock, ssl=config.ssl, backlog=config.backlog, ssl_handshake_timeout=handshake_s
+        )
+
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Bind before anything else starts. Raises ConfigError: not loopback, port in use, no such address."""
-    try:
-        loopback = host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
-        raise ConfigError(
-            f"web.host is {host}, but this version has no access control yet and answers on this machine only. "
-            "Use 127.0.0.1, and reach it through an SSH tunnel: ssh -L 8000:127.0.0.1:8000 THIS_MACHINE"
-        )
+    """Bind before anything else starts. Raises ConfigError: port in use, no such address."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -57,8 +73,16 @@ def listen(host: str, port: int) -> socket.socket:
     return sock
 
 
-def make_server(app: FastAPI) -> Server:
-    """Per-message deflate is off: JPEG does not shrink, it would only cost."""
+def is_loopback(host: str) -> bool:
+    """Whether only this machine itself can reach what listens there."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def make_server(app: FastAPI, certificate: Certificate | None, proxied: Callable[[str], bool]) -> Server:
+    """`proxied`: whether an address is that of a trusted proxy. Per-message deflate is off: JPEG does not shrink, it would only cost. Forwarded headers are `access.address`'s business."""
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -71,5 +95,10 @@ def make_server(app: FastAPI) -> Server:
         timeout_graceful_shutdown=2,
         timeout_keep_alive=30,
         server_header=False,
+        proxy_headers=False,
+        ssl_certfile=None if certificate is None else certificate.certificate,
+        ssl_keyfile=None if certificate is None else str(certificate.key),
     )
-    return Server(config)
+    server = Server(config)
+    server.doors = Doors(proxied)
+    return server

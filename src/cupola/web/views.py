@@ -12,6 +12,7 @@ from cupola.core.frame import CameraInfo
 from cupola.storage.files import day_of
 from cupola.storage.rows import ImageRow
 from cupola.web import models
+from cupola.web.access.models import held
 from cupola.web.runtime import Runtime
 
 KINDS = {"opening": "opening", "exposing": "exposing", "live": "live", "idle": "idle", "waiting": "waiting", "storing": "storing", "applying": "idle"}
@@ -158,6 +159,7 @@ async def camera_status(runtime: Runtime, camera: CameraSupervisor) -> models.Ca
             failed=session.failed,
             started_at=session.started_at,
         ),
+        control=held(runtime.leases.of(camera.name)),
         live=models.Live(
             viewers=camera.hub.viewers,
             fps=round(camera.fps, 1),

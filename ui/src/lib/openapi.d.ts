@@ -21,26 +21,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/discover": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Discover
-         * @description What is attached, driver by driver, with the lines to configure it. Opens no camera; takes some seconds.
-         */
-        get: operations["discover_api_discover_get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/api/status": {
         parameters: {
             query?: never;
@@ -52,6 +32,368 @@ export interface paths {
         get: operations["status_api_status_get"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/me": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Me
+         * @description Who asks; also for those who are not logged in.
+         */
+        get: operations["me_api_me_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/claim": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Claim
+         * @description Become the first admin, by the one-use code that Cupola printed.
+         */
+        post: operations["claim_api_claim_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/claim/code": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Claim Code
+         * @description The code in force, for the owner's shell.
+         */
+        post: operations["claim_code_api_claim_code_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/claim/lan": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Claim Lan
+         * @description Open the claim page, and nothing else, to the LAN for 15 minutes.
+         */
+        post: operations["claim_lan_api_claim_lan_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/login": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Login */
+        post: operations["login_api_login_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/logout": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Logout */
+        post: operations["logout_api_logout_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/passwd": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Passwd
+         * @description Change one's own passphrase. All sessions end; this browser gets a new one.
+         */
+        post: operations["passwd_api_passwd_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Users */
+        get: operations["users_api_users_get"];
+        put?: never;
+        /** Add User */
+        post: operations["add_user_api_users_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/users/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Delete User */
+        delete: operations["delete_user_api_users__name__delete"];
+        options?: never;
+        head?: never;
+        /**
+         * Change User
+         * @description Another role or passphrase; all sessions of this person end.
+         */
+        patch: operations["change_user_api_users__name__patch"];
+        trace?: never;
+    };
+    "/api/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Sessions
+         * @description One's own; an admin sees everybody's.
+         */
+        get: operations["sessions_api_sessions_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sessions/{session}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * End Session
+         * @description Log a session out, with everything it has open. Others' only by an admin.
+         */
+        delete: operations["end_session_api_sessions__session__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/tokens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Tokens */
+        get: operations["tokens_api_tokens_get"];
+        put?: never;
+        /**
+         * Add Token
+         * @description A token for a program; its text is shown this once.
+         */
+        post: operations["add_token_api_tokens_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/tokens/{number}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Revoke Token */
+        delete: operations["revoke_token_api_tokens__number__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/control": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Control */
+        get: operations["control_api_control_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/control/{cam}/acquire": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Acquire
+         * @description Take control, for 15 s; renew it every 5.
+         */
+        post: operations["acquire_api_control__cam__acquire_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/control/{cam}/renew": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Renew */
+        post: operations["renew_api_control__cam__renew_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/control/{cam}/release": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Release */
+        post: operations["release_api_control__cam__release_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/control/{cam}/request": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Ask
+         * @description Ask whoever has control to give way; everybody's page is told.
+         */
+        post: operations["ask_api_control__cam__request_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/force-master/{session}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Force
+         * @description Give control of a camera (the first, if none is named) to a session, whoever has it. Its page fetches the epoch by `acquire`.
+         */
+        post: operations["force_api_force_master__session__post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -390,6 +732,14 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** AcquireRequest */
+        AcquireRequest: {
+            /**
+             * Take Over
+             * @description False: an admin, too, takes control only if nobody has it.
+             */
+            take_over?: boolean | null;
+        };
         /**
          * Activity
          * @description What the camera does this moment. For an exposure: `elapsed_s` of `exposure_s` at `as_of`.
@@ -417,36 +767,17 @@ export interface components {
              */
             as_of: string;
         };
-        /** AttachedCamera */
-        AttachedCamera: {
-            /** Model */
-            model: string;
-            /** Serial */
-            serial: string | null;
+        /** Asking */
+        Asking: {
+            /** User */
+            user: string;
+            /** Session */
+            session: string;
             /**
-             * Where
-             * @description A port or a path.
+             * At
+             * Format: date-time
              */
-            where: string;
-            /** Capabilities */
-            capabilities: string[];
-            /** Note */
-            note: string;
-            /**
-             * Camera
-             * @description The configured camera this is; null: none yet.
-             */
-            camera: string | null;
-            /**
-             * In Use
-             * @description This server has it open.
-             */
-            in_use: boolean;
-            /**
-             * Config
-             * @description The lines for cupola.yaml, below `cameras:`.
-             */
-            config: string;
+            at: string;
         };
         /** CameraList */
         CameraList: {
@@ -471,6 +802,7 @@ export interface components {
             info: components["schemas"]["Info"] | null;
             settings: components["schemas"]["Settings"];
             session: components["schemas"]["Session"] | null;
+            control: components["schemas"]["Held"];
             live: components["schemas"]["Live"];
             /**
              * Undeveloped
@@ -484,7 +816,6 @@ export interface components {
             images_today: number;
             /** Restarts */
             restarts: number;
-            recovery: components["schemas"]["Recovery"];
         };
         /** Capture */
         Capture: {
@@ -554,6 +885,101 @@ export interface components {
             /** Next */
             next: string | null;
         };
+        /** ClaimCode */
+        ClaimCode: {
+            /** Code */
+            code: string;
+            /**
+             * Urls
+             * @description Open one of these.
+             */
+            urls: string[];
+            /**
+             * Expires In S
+             * @description How long the claim page is open to the LAN.
+             */
+            expires_in_s?: number | null;
+        };
+        /**
+         * ClaimRequest
+         * @description `code` is not needed from the owner's shell. Without a passphrase one is made.
+         */
+        ClaimRequest: {
+            /** Code */
+            code?: string | null;
+            /**
+             * User
+             * @description Small letters, digits, - _ and . , at most 32.
+             * @default admin
+             */
+            user: string;
+            /** Passphrase */
+            passphrase?: string | null;
+        };
+        /** Claimed */
+        Claimed: {
+            /** Claimed */
+            claimed: boolean;
+            /** User */
+            user?: string | null;
+            /**
+             * Role
+             * @description observer: looks; master: may take control; admin: may do everything.
+             */
+            role?: ("observer" | "master" | "admin") | null;
+            /** Kind */
+            kind?: ("session" | "token" | "owner") | null;
+            /**
+             * Session
+             * @description Public id of this session.
+             */
+            session?: string | null;
+            /**
+             * Plain Http
+             * @description What is sent can be read on the way: no TLS, and not from this machine itself.
+             */
+            plain_http: boolean;
+            /**
+             * Session Minutes
+             * @description Without use a session ends after this time.
+             */
+            session_minutes: number;
+            /**
+             * Generated
+             * @description The passphrase that was made; it is not shown again.
+             */
+            generated?: string | null;
+        };
+        /** Control */
+        Control: {
+            holder: components["schemas"]["Holder"] | null;
+            /**
+             * Requests
+             * @description Who would like to have control, the latest last.
+             */
+            requests: components["schemas"]["Asking"][];
+            /** Camera */
+            camera: string;
+            /**
+             * Mine
+             * @description The session that asks has control.
+             */
+            mine: boolean;
+            /**
+             * Epoch
+             * @description Of the holder only: to be sent as X-Control-Epoch.
+             */
+            epoch?: number | null;
+            /** Expires In S */
+            expires_in_s?: number | null;
+        };
+        /** ControlList */
+        ControlList: {
+            /** Items */
+            items: components["schemas"]["Control"][];
+            /** Next */
+            next?: string | null;
+        };
         /** ControlRange */
         ControlRange: {
             /** Minimum */
@@ -578,41 +1004,14 @@ export interface components {
              */
             waiting: number;
         };
-        /** Discovery */
-        Discovery: {
-            /** Items */
-            items: components["schemas"]["DriverLook"][];
-            /** Next */
-            next?: string | null;
-        };
-        /**
-         * DriverLook
-         * @description What looking for the cameras of one driver brought.
-         */
-        DriverLook: {
-            /** Driver */
-            driver: string;
-            /**
-             * Tried On
-             * @description What the driver was tried on so far; `not yet tried on hardware` for most.
-             */
-            tried_on: string;
-            /**
-             * Looks
-             * @description False: this driver's cameras cannot be found by looking; they are configured by hand.
-             */
-            looks: boolean;
-            /**
-             * Problem
-             * @description Why nothing could be looked for, and what to do: a library to install, a crash.
-             */
-            problem: string | null;
-            /** Cameras */
-            cameras: components["schemas"]["AttachedCamera"][];
+        /** EpochRequest */
+        EpochRequest: {
+            /** Epoch */
+            epoch: number;
         };
         /**
          * Health
-         * @description Answered without touching anything that can be slow.
+         * @description Answered without touching anything that can be slow. Who is not logged in is told the first two only.
          */
         Health: {
             /**
@@ -620,18 +1019,51 @@ export interface components {
              * @enum {string}
              */
             status: "ok" | "degraded";
+            /** Claimed */
+            claimed: boolean;
             /** Version */
-            version: string;
+            version?: string | null;
             /** Uptime S */
-            uptime_s: number;
+            uptime_s?: number | null;
             /** Viewers */
-            viewers: number;
+            viewers?: number | null;
             /** Max Viewers */
-            max_viewers: number;
+            max_viewers?: number | null;
             /** Cameras */
-            cameras: {
+            cameras?: {
                 [key: string]: "stopped" | "starting" | "running" | "recovering" | "degraded" | "stopping";
-            };
+            } | null;
+            /**
+             * Masters
+             * @description Who controls each camera.
+             */
+            masters?: {
+                [key: string]: string | null;
+            } | null;
+        };
+        /**
+         * Held
+         * @description Who has control of a camera, and who would like to; the same for all who look.
+         */
+        Held: {
+            holder: components["schemas"]["Holder"] | null;
+            /**
+             * Requests
+             * @description Who would like to have control, the latest last.
+             */
+            requests: components["schemas"]["Asking"][];
+        };
+        /** Holder */
+        Holder: {
+            /** User */
+            user: string;
+            /** Session */
+            session: string;
+            /**
+             * Since
+             * Format: date-time
+             */
+            since: string;
         };
         /**
          * Info
@@ -694,6 +1126,102 @@ export interface components {
             encoded: number;
         };
         /**
+         * Login
+         * @description One browser that is logged in.
+         */
+        Login: {
+            /** Id */
+            id: string;
+            /** User */
+            user: string;
+            /**
+             * Role
+             * @enum {string}
+             */
+            role: "observer" | "master" | "admin";
+            /** Address */
+            address: string;
+            /** Agent */
+            agent: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Seen At
+             * Format: date-time
+             */
+            seen_at: string;
+            /** Remembered */
+            remembered: boolean;
+            /**
+             * Current
+             * @description The one that asks.
+             */
+            current: boolean;
+            /**
+             * Viewing
+             * @description Sockets and streams it has open.
+             */
+            viewing: number;
+        };
+        /** LoginList */
+        LoginList: {
+            /** Items */
+            items: components["schemas"]["Login"][];
+            /** Next */
+            next?: string | null;
+        };
+        /** LoginRequest */
+        LoginRequest: {
+            /** User */
+            user: string;
+            /**
+             * Passphrase
+             * @description 12 characters at least when it is a new one.
+             */
+            passphrase: string;
+            /**
+             * Remember
+             * @description Stay logged in for 30 days on this device.
+             * @default false
+             */
+            remember: boolean;
+        };
+        /**
+         * Me
+         * @description Who asks, and what the page has to know before a login.
+         */
+        Me: {
+            /** Claimed */
+            claimed: boolean;
+            /** User */
+            user?: string | null;
+            /**
+             * Role
+             * @description observer: looks; master: may take control; admin: may do everything.
+             */
+            role?: ("observer" | "master" | "admin") | null;
+            /** Kind */
+            kind?: ("session" | "token" | "owner") | null;
+            /**
+             * Session
+             * @description Public id of this session.
+             */
+            session?: string | null;
+            /**
+             * Plain Http
+             * @description What is sent can be read on the way: no TLS, and not from this machine itself.
+             */
+            plain_http: boolean;
+            /**
+             * Session Minutes
+             * @description Without use a session ends after this time.
+             */
+            session_minutes: number;
+        };
+        /**
          * ModeSettings
          * @description Requested, applied by the hardware, and seen in a frame are three different things.
          */
@@ -721,6 +1249,47 @@ export interface components {
                 number,
                 number
             ] | null;
+        };
+        /** NewToken */
+        NewToken: {
+            /** Name */
+            name: string;
+            /**
+             * Scope
+             * @enum {string}
+             */
+            scope: "view" | "control" | "admin";
+        };
+        /**
+         * NewUser
+         * @description Without a passphrase one is made.
+         */
+        NewUser: {
+            /**
+             * Name
+             * @description Small letters, digits, - _ and . , at most 32.
+             */
+            name: string;
+            /**
+             * Role
+             * @enum {string}
+             */
+            role: "observer" | "master" | "admin";
+            /** Passphrase */
+            passphrase?: string | null;
+        };
+        /** PasswdRequest */
+        PasswdRequest: {
+            /**
+             * Old
+             * @description 12 characters at least when it is a new one.
+             */
+            old: string;
+            /**
+             * New
+             * @description 12 characters at least when it is a new one.
+             */
+            new: string;
         };
         /** Problem */
         Problem: {
@@ -754,31 +1323,6 @@ export interface components {
             detail: string;
             /** Field */
             field?: string | null;
-        };
-        /**
-         * Recovery
-         * @description How often this camera had to be helped since the server's start.
-         */
-        Recovery: {
-            /**
-             * Rungs
-             * @description interrupt, reopen, restart, usb_reset, back_off: how often each was taken.
-             */
-            rungs: {
-                [key: string]: number;
-            };
-            /**
-             * Restarts
-             * @description Starts of the camera process after a failure, by its cause.
-             */
-            restarts: {
-                [key: string]: number;
-            };
-            /**
-             * Usb Port
-             * @description The port a USB reset would switch, when it is known.
-             */
-            usb_port: string | null;
         };
         /**
          * Session
@@ -888,6 +1432,124 @@ export interface components {
             /** Cameras */
             cameras: components["schemas"]["CameraStatus"][];
         };
+        /** Token */
+        Token: {
+            /** Id */
+            id: number;
+            /** Name */
+            name: string;
+            /**
+             * Scope
+             * @enum {string}
+             */
+            scope: "view" | "control" | "admin";
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Used At */
+            used_at: string | null;
+        };
+        /** TokenList */
+        TokenList: {
+            /** Items */
+            items: components["schemas"]["Token"][];
+            /** Next */
+            next?: string | null;
+        };
+        /** TokenWithSecret */
+        TokenWithSecret: {
+            /** Id */
+            id: number;
+            /** Name */
+            name: string;
+            /**
+             * Scope
+             * @enum {string}
+             */
+            scope: "view" | "control" | "admin";
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Used At */
+            used_at: string | null;
+            /**
+             * Token
+             * @description Shown this once.
+             */
+            token: string;
+        };
+        /** User */
+        User: {
+            /** Name */
+            name: string;
+            /**
+             * Role
+             * @enum {string}
+             */
+            role: "observer" | "master" | "admin";
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Last Seen At
+             * @description The last login.
+             */
+            last_seen_at: string | null;
+        };
+        /**
+         * UserChange
+         * @description Ends all sessions of this person.
+         */
+        UserChange: {
+            /** Role */
+            role?: ("observer" | "master" | "admin") | null;
+            /** Passphrase */
+            passphrase?: string | null;
+            /**
+             * Generate
+             * @description Make a new passphrase.
+             * @default false
+             */
+            generate: boolean;
+        };
+        /** UserList */
+        UserList: {
+            /** Items */
+            items: components["schemas"]["User"][];
+            /** Next */
+            next?: string | null;
+        };
+        /** UserWithPassphrase */
+        UserWithPassphrase: {
+            /** Name */
+            name: string;
+            /**
+             * Role
+             * @enum {string}
+             */
+            role: "observer" | "master" | "admin";
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Last Seen At
+             * @description The last login.
+             */
+            last_seen_at: string | null;
+            /**
+             * Generated
+             * @description The passphrase that was made; it is not shown again.
+             */
+            generated?: string | null;
+        };
         /** Values */
         Values: {
             /** Exposure S */
@@ -935,35 +1597,6 @@ export interface operations {
             };
         };
     };
-    discover_api_discover_get: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Discovery"];
-                };
-            };
-            /** @description What was wrong, and what to do (RFC 9457). */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetail"];
-                };
-            };
-        };
-    };
     status_api_status_get: {
         parameters: {
             query?: never;
@@ -980,6 +1613,690 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["StationStatus"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    me_api_me_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Me"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    claim_api_claim_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ClaimRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Claimed"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    claim_code_api_claim_code_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ClaimCode"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    claim_lan_api_claim_lan_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ClaimCode"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    login_api_login_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LoginRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Me"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    logout_api_logout_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    passwd_api_passwd_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PasswdRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    users_api_users_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserList"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    add_user_api_users_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewUser"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserWithPassphrase"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    delete_user_api_users__name__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    change_user_api_users__name__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UserChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserWithPassphrase"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    sessions_api_sessions_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LoginList"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    end_session_api_sessions__session__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                session: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    tokens_api_tokens_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokenList"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    add_token_api_tokens_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewToken"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokenWithSecret"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    revoke_token_api_tokens__number__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    control_api_control_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ControlList"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    acquire_api_control__cam__acquire_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                cam: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["AcquireRequest"] | null;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Control"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    renew_api_control__cam__renew_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                cam: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EpochRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Control"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    release_api_control__cam__release_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                cam: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EpochRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Control"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    ask_api_control__cam__request_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                cam: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Control"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    force_api_force_master__session__post: {
+        parameters: {
+            query?: {
+                camera?: string | null;
+            };
+            header?: never;
+            path: {
+                session: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Control"];
                 };
             };
             /** @description What was wrong, and what to do (RFC 9457). */

@@ -11,6 +11,7 @@ from cupola.camera.discovery import Configured
 from cupola.storage.space import free_space
 from cupola.web import models
 from cupola.web.discover import look_around
+from cupola.web.access.who import who_of
 from cupola.web.runtime import runtime_of
 from cupola.web.views import camera_status
 
@@ -22,13 +23,19 @@ async def health(request: Request) -> models.Health:
     runtime = runtime_of(request)
     states: dict[str, models.LifeState] = {name: camera.state for name, camera in runtime.cameras.items()}
     well = all(state in ("running", "stopped", "starting") for state in states.values())
+    status = "ok" if well else "degraded"
+    if who_of(request) is None:
+        return models.Health(status=status, claimed=runtime.desk.claimed)
+    holders = {name: runtime.leases.of(name) for name in runtime.cameras}
     return models.Health(
-        status="ok" if well else "degraded",
+        status=status,
+        claimed=runtime.desk.claimed,
         version=__version__,
         uptime_s=round(time.monotonic() - runtime.started, 3),
         viewers=runtime.viewers,
         max_viewers=runtime.settings.web.max_viewers,
         cameras=states,
+        masters={name: lease.who.user if lease else None for name, lease in holders.items()},
     )
 
 

@@ -1,0 +1,230 @@
+"""Finds out who asks, and lets people in and out: claim, login, logout, users, tokens.
+
+The file behind it is `store`'s, what each may do `rights`'. Everything here runs in the event loop; the disk and
+argon2 have threads of their own.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from cupola.core.errors import CupolaError, NotAllowed
+from cupola.core.events import SessionEvent
+from cupola.web.access.claim import Claim
+from cupola.web.access.lease import Leases
+from cupola.web.access.passwords import Passwords, check_passphrase, digest, generated_passphrase, new_secret
+from cupola.web.access.store import Session, Store, Token, User
+from cupola.web.access.streams import Streams
+from cupola.web.access.throttle import Throttle
+from cupola.web.access.who import ROLES, SCOPES, Role, RoleName, Scope, Who
+
+REMEMBERED_S = 30 * 86400.0
+TRIES, WITHIN_S = 5, 60.0
+AGENT_MAX = 200
+
+
+class WrongLogin(CupolaError):
+    """User or passphrase are wrong; which of them is not told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Where a request comes from. `local`: from this machine, by no proxy."""
+
+    address: str
+    local: bool
+    agent: str = ""
+
+
+class Desk:
+    """`owner_token` is for the owner's shell, and new at each start."""
+
+    def __init__(
+        self, store: Store, leases: Leases, publish: Callable[[SessionEvent], None], *, session_minutes: float, renewed: Callable[[str], None]
+    ) -> None:
+        self.store, self.leases, self.streams = store, leases, Streams()
+        self.claim = Claim(renewed)
+        self.claimed = bool(store.users())
+        self.owner_token = new_secret()
+        self._owner_digest = digest(self.owner_token)
+        self._idle_s = session_minutes * 60.0
+        self._publish, self._passwords = publish, Passwords()
+        self._logins = Throttle(TRIES, WITHIN_S)
+        self._claims = Throttle(TRIES * 2, WITHIN_S)
+        self._seen: dict[str, float] = {}
+        self._used: dict[int, float] = {}
+
+    # Who asks
+
+    def by_session(self, secret: str) -> Who | None:
+        """The person behind a cookie, whose session goes on by this."""
+        session = self.store.session(digest(secret))
+        if session is None or not self._alive(session):
+            return None
+        self._seen[session.id] = time.time()
+        return Who("session", session.id, session.user, ROLES[session.role])
+
+    def by_token(self, secret: str, client: Client) -> Who | None:
+        """The token's holder, or the owner when it is the owner's and comes from this machine."""
+        hashed = digest(secret)
+        if hmac.compare_digest(hashed, self._owner_digest):
+            return Who("owner", "owner", "owner", Role.ADMIN) if client.local else None
+        token = self.store.token(hashed)
+        if token is None:
+            return None
+        self._used[token.id] = time.time()
+        return Who("token", f"token-{token.id}", token.name, SCOPES[token.scope])
+
+    def sessions(self) -> list[Session]:
+        """Those that have not run out, the newest use first."""
+        current = (replace(session, seen_at=max(session.seen_at, self._seen.get(session.id, 0.0))) for session in self.store.sessions())
+        return [session for session in current if self._alive(session)]
+
+    def session_of(self, session_id: str) -> Who | None:
+        """The person of a session that is alive, by its public id."""
+        found = next((session for session in self.sessions() if session.id == session_id), None)
+        return None if found is None else Who("session", found.id, found.user, ROLES[found.role])
+
+    def _alive(self, session: Session) -> bool:
+        seen = max(session.seen_at, self._seen.get(session.id, 0.0))
+        return time.time() - seen <= (REMEMBERED_S if session.remembered else self._idle_s)
+
+    # In and out
+
+    async def make_first_admin(self, name: str, passphrase: str | None, code: str | None, client: Client) -> str | None:
+        """Claim the station, by the code or (`code` None) by the owner's shell; the passphrase, if it was made here.
+
+        Raises WrongCode, NotAllowed when it is claimed, InvalidSetting, TooManyTries.
+        """
+        if self.claimed:
+            raise NotAllowed("This station is claimed already. Log in, or set a new passphrase with: cupola passwd")
+        if code is not None:
+            self._claims.take(client.address)
+            self.claim.check(code)
+        generated = None if passphrase is not None else generated_passphrase()
+        chosen = passphrase if passphrase is not None else generated or ""
+        check_passphrase(chosen)
+        hashed = await self._passwords.hash(chosen)
+        if code is not None:
+            self.claim.check(code)  # it may have changed while the hash was made
+        await self.store.run(self.store.add_user, name, "admin", hashed, first=True)
+        self.claimed = True
+        self.claim.use_up()
+        self._tell("claimed", "", name, client.address)
+        return generated
+
+    async def login(self, name: str, passphrase: str, client: Client) -> User:
+        """Raises WrongLogin, TooManyTries, TooBusy.
+
+        Five tries a minute from one address. Tries at one account from addresses it was never used from share five, too, so
+        that guessing from many places is slow and yet nobody can lock a person out of the places they know.
+        """
+        keys = [f"address {client.address}"]
+        if not self.store.knows_address(name, client.address):
+            keys.append(f"user {name}")
+        self._logins.take(*keys)
+        user = self.store.user(name)
+        if not await self._passwords.verify(user.hash if user else None, passphrase) or user is None:
+            self._tell("login_failed", "", name, client.address)
+            raise WrongLogin("User or passphrase are wrong. If it is forgotten: cupola passwd, on the machine itself.")
+        self._logins.forgive(*keys)
+        return user
+
+    async def open_session(self, user: str, client: Client, *, remember: bool, instead_of: Who | None = None) -> tuple[Who, str]:
+        """A new session and its secret. The one this browser had before ends."""
+        if instead_of is not None and instead_of.kind == "session":
+            await self.end_sessions([instead_of.id], "logged in anew")
+        session_id, secret = secrets.token_hex(8), new_secret()
+        await self.store.run(
+            self.store.add_session, session_id, digest(secret), user, remembered=remember, address=client.address, agent=client.agent[:AGENT_MAX]
+        )
+        row = self.store.user(user)
+        if row is None:
+            raise WrongLogin("This user was removed at this moment.")
+        self._tell("logged_in", session_id, user, client.address)
+        return Who("session", session_id, user, ROLES[row.role]), secret
+
+    async def end_sessions(self, session_ids: list[str], why: str) -> None:
+        """They are over for every open socket at once."""
+        ended = [session for session in self.store.sessions() if session.id in session_ids]
+        for session_id in session_ids:
+            self._cut(session_id)
+        await self.store.run(self.store.end_sessions, session_ids)
+        for session in ended:
+            self._tell("logged_out", session.id, session.user, why)
+
+    # People
+
+    async def add_user(self, name: str, role: RoleName, passphrase: str | None) -> str | None:
+        """The passphrase, if it was made here. Raises NotAllowed when the name is taken, InvalidSetting."""
+        generated, hashed = await self._hashed(passphrase)
+        await self.store.run(self.store.add_user, name, role, hashed)
+        return generated
+
+    async def change_user(self, name: str, *, role: RoleName | None = None, passphrase: str | None = None, generate: bool = False) -> str | None:
+        """All sessions of the person end. Returns the passphrase if it was made here. Raises NotAllowed, InvalidSetting."""
+        generated, hashed = await self._hashed(passphrase) if passphrase is not None or generate else (None, None)
+        for session_id in await self.store.run(self.store.change_user, name, role=role, hashed=hashed):
+            self._cut(session_id)
+        self._tell("user_changed", "", name, "")
+        return generated
+
+    async def verify(self, name: str, passphrase: str, client: Client) -> None:
+        """Raises WrongLogin, TooManyTries."""
+        await self.login(name, passphrase, client)
+
+    async def delete_user(self, name: str) -> None:
+        for session_id in await self.store.run(self.store.delete_user, name):
+            self._cut(session_id)
+        self._tell("user_deleted", "", name, "")
+
+    async def _hashed(self, passphrase: str | None) -> tuple[str | None, str]:
+        generated = None if passphrase is not None else generated_passphrase()
+        chosen = passphrase if passphrase is not None else generated or ""
+        check_passphrase(chosen)
+        return generated, await self._passwords.hash(chosen)
+
+    # Tokens
+
+    async def add_token(self, name: str, scope: Scope) -> tuple[Token, str]:
+        """The token and its secret, which nobody can see again."""
+        secret = new_secret()
+        return await self.store.run(self.store.add_token, name, scope, digest(secret)), secret
+
+    async def revoke_token(self, number: int) -> bool:
+        """Whether there was one."""
+        found = await self.store.run(self.store.delete_token, number)
+        self._cut(f"token-{number}")
+        return found
+
+    # Housekeeping
+
+    async def tidy(self) -> None:
+        """Write down what was used, end what ran out. Called every few seconds."""
+        for who_id in self.streams.count():
+            self._seen[who_id] = time.time()  # an open view is use, too; ids that are no session's do no harm
+        sessions = dict(self._seen)
+        tokens, self._used = self._used, {}
+        if sessions or tokens:
+            await self.store.run(self.store.touch, sessions, tokens)
+            self._seen = {name: seen for name, seen in self._seen.items() if sessions.get(name) != seen}
+        over = [session.id for session in self.store.sessions() if not self._alive(session)]
+        if over:
+            await self.end_sessions(over, "ran out")
+
+    def close(self) -> None:
+        self._passwords.close()
+        self.store.touch(self._seen, self._used)
+        self.store.close()
+
+    def _cut(self, who_id: str) -> None:
+        self.streams.end(who_id)
+        self.leases.leave(who_id)
+        self._seen.pop(who_id, None)
+
+    def _tell(self, action: str, session_id: str, user: str, detail: str) -> None:
+        self._publish(SessionEvent(action=action, session_id=session_id, user=user, detail=detail))

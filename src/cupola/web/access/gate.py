@@ -1,0 +1,240 @@
+"""In front of every route and every message: finds the entry in the table of rights, finds out who asks, lets pass or answers.
+
+A route without an entry answers to nobody. What stays open (sockets, streams) is run beside a watch that ends it together with
+the session or token it was opened with. Hosts, origins and sizes were looked at before, by `web.guard`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+
+from fastapi.routing import iter_route_contexts
+from starlette.responses import JSONResponse
+from starlette.routing import BaseRoute, Mount, compile_path
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cupola.web.access.desk import Client
+from cupola.web.access.lease import NotInControl
+from cupola.web.access.models import problem_of
+from cupola.web.access.rights import PAGE, RULES, Rule
+from cupola.web.access.who import WHO, Role, Who
+from cupola.web.runtime import Runtime
+
+CLIENT, SECURE = "cupola.client", "cupola.secure"
+COOKIE, SECURE_COOKIE = "cupola", "__Host-cupola"
+EPOCH_HEADER = b"x-control-epoch"
+MESSAGE_MAX = 4096
+CLOSE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    status: int
+    title: str
+    detail: str
+    more: dict[str, Any] | None = None
+
+    def body(self) -> dict[str, Any]:
+        return {"type": "about:blank", "title": self.title, "status": self.status, "detail": self.detail, **(self.more or {})}
+
+
+LOGIN = Refusal(401, "Log in", "This needs a login, or a token: Authorization: Bearer …")
+UNCLAIMED = Refusal(
+    403,
+    "Not claimed yet",
+    "This station has no owner yet. Open the link that Cupola printed when it started, or run on the machine itself: cupola claim",
+    {"unclaimed": True},
+)
+FORBIDDEN = Refusal(403, "Not allowed", "Your rights do not reach that far.")
+NO_ENTRY = Refusal(403, "Not allowed", "Nobody has a right to this address: it is missing in the table of rights. This is a mistake in Cupola.")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A route as the application has it: its key in the table, and what its address looks like."""
+
+    key: str
+    method: str
+    pattern: re.Pattern[str]
+
+
+def entries(routes: list[BaseRoute]) -> list[Entry]:
+    """All routes of an application, in its order. The page's folder is last and takes what is left."""
+    found: list[Entry] = []
+    for context in iter_route_contexts(routes):
+        route = context.route
+        if isinstance(route, Mount):
+            found.append(Entry(PAGE, "*", re.compile(r"^(?!/api(?:/|$)|/ws(?:/|$))")))
+            continue
+        pattern = compile_path(context.path or "")[0]
+        methods = context.methods or {"WS"}
+        found += [Entry(f"{method} {context.path}", method, pattern) for method in sorted(methods) if method != "HEAD"]
+    return found
+
+
+class Gate:
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._entries: list[Entry] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        runtime: Runtime = scope["app"].state.runtime
+        if self._entries is None:
+            self._entries = entries(scope["app"].routes)
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        client = scope[CLIENT] = runtime.addresses.client(scope, headers)
+        secure = scope[SECURE] = runtime.addresses.secure(scope, headers)
+        who = scope[WHO] = identify(runtime, headers, client, secure)
+        key, values, known = self._find(scope)
+        rule = RULES.get(key) if key else None
+        refusal = _judge(runtime, rule, known, who, client, values, headers)
+        if refusal is not None:
+            await _refuse(scope, receive, send, refusal)
+        elif rule is not None and rule.stream and who is not None:
+            await self._stream(scope, receive, send, runtime, who)
+        else:
+            await self._app(scope, receive, send)
+
+    def _find(self, scope: Scope) -> tuple[str | None, dict[str, str], bool]:
+        """The key of the route, what its address names, and whether there is such a route at all."""
+        method = "WS" if scope["type"] == "websocket" else scope["method"]
+        for entry in self._entries or ():
+            found = entry.pattern.match(scope["path"])
+            if found and (entry.method == method or (entry.key == PAGE and method != "WS")):
+                return entry.key, found.groupdict(), True
+        return None, {}, False
+
+    async def _stream(self, scope: Scope, receive: Receive, send: Send, runtime: Runtime, who: Who) -> None:
+        """Until it ends by itself, or the session or token does."""
+        started = finished = False
+
+        async def noting(message: Message) -> None:
+            nonlocal started, finished
+            started = started or message["type"] in ("http.response.start", "websocket.accept")
+            finished = finished or message["type"] == "websocket.close" or (message["type"] == "http.response.body" and not message.get("more_body"))
+            await send(message)
+
+        listen = _checked(scope["path"], receive, send, who) if scope["type"] == "websocket" else receive
+        with runtime.desk.streams.opened(who.id) as over:
+            running = asyncio.create_task(self._run(scope, listen, noting))
+            watching = asyncio.create_task(over.wait())
+            try:
+                await asyncio.wait({running, watching}, return_when=asyncio.FIRST_COMPLETED)
+                if running.done():
+                    running.result()
+                    return
+            finally:
+                for task in (running, watching):
+                    task.cancel()
+                await asyncio.gather(running, watching, return_exceptions=True)
+        if finished:
+            return
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(CLOSE_S):
+                if scope["type"] == "websocket" and started:
+                    await send({"type": "websocket.close", "code": 4401, "reason": "You are logged out."})
+                elif started:
+                    await send({"type": "http.response.body", "body": b""})
+                else:
+                    await _refuse(scope, receive, send, LOGIN)
+
+    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+
+def identify(runtime: Runtime, headers: dict[bytes, str], client: Client, secure: bool) -> Who | None:
+    """Whoever proves to be somebody: by a token, else by the cookie of a session."""
+    authorization = headers.get(b"authorization", "")
+    scheme, _, secret = authorization.partition(" ")
+    if authorization:
+        return runtime.desk.by_token(secret.strip(), client) if scheme.lower() == "bearer" else None
+    secret = cookie(headers, secure)
+    return runtime.desk.by_session(secret) if secret else None
+
+
+def cookie(headers: dict[bytes, str], secure: bool) -> str | None:
+    """The secret of the session in the request's cookie."""
+    try:
+        found = SimpleCookie(headers.get(b"cookie", "")).get(SECURE_COOKIE if secure else COOKIE)
+    except CookieError:
+        return None
+    return found.value if found is not None and found.value else None
+
+
+def _judge(
+    runtime: Runtime, rule: Rule | None, known: bool, who: Who | None, client: Client, values: dict[str, str], headers: dict[bytes, str]
+) -> Refusal | None:
+    if not runtime.desk.claimed and not (rule is not None and rule.unclaimed) and (who is None or not client.local):
+        return UNCLAIMED
+    if rule is None:
+        return LOGIN if who is None else NO_ENTRY if known else None  # without a route the application says 404 or 405
+    least = Role.NONE if rule.public and runtime.is_public(values.get("cam", "")) else rule.least
+    if who is None:
+        return None if least == Role.NONE else LOGIN
+    if who.role < least or (rule.owner and who.kind != "owner"):
+        return FORBIDDEN
+    return _judge_lease(runtime, who, values, headers) if rule.lease else None
+
+
+def _judge_lease(runtime: Runtime, who: Who, values: dict[str, str], headers: dict[bytes, str]) -> Refusal | None:
+    camera = values.get("cam") or next(iter(runtime.cameras), "")
+    if camera not in runtime.cameras:
+        return None  # the application says which there are
+    given = headers.get(EPOCH_HEADER, "")
+    epoch = int(given) if given.isascii() and given.isdecimal() and len(given) < 18 else None
+    try:
+        runtime.leases.check(camera, who, epoch)
+    except NotInControl as error:
+        return Refusal(409, "Not in control", str(error), problem_of(error))
+    return None
+
+
+def _checked(path: str, receive: Receive, send: Send, who: Who) -> Receive:
+    """Hands on what a client says as far as the table allows it, and answers the rest."""
+
+    async def checked() -> Message:
+        while True:
+            message = await receive()
+            if message["type"] != "websocket.receive":
+                return message
+            refusal = _judge_message(path, message.get("text"), who)
+            if refusal is None:
+                return message
+            await send({"type": "websocket.send", "text": json.dumps({**refusal.body(), "type": "problem"})})
+
+    return checked
+
+
+def _judge_message(path: str, text: str | None, who: Who) -> Refusal | None:
+    if text is None or len(text) > MESSAGE_MAX:
+        return Refusal(400, "Not understood", f"A message is JSON text of at most {MESSAGE_MAX} characters.")
+    try:
+        message = json.loads(text)
+        kind = message["type"]
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError):
+        kind = None
+    if not isinstance(kind, str):
+        return Refusal(400, "Not understood", "A message is a JSON object with a type.")
+    rule = RULES.get(f"MSG {path} {kind}")
+    if rule is None:
+        return Refusal(400, "Not understood", f"There is no message {kind[:40]!r} on this socket.")
+    return FORBIDDEN if who.role < rule.least else None
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send, refusal: Refusal) -> None:
+    if scope["type"] != "websocket":
+        headers = {"WWW-Authenticate": "Bearer"} if refusal.status == 401 else None
+        await JSONResponse(refusal.body(), refusal.status, headers, media_type="application/problem+json")(scope, receive, send)
+        return
+    await receive()
+    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.close", "code": 4401 if refusal.status == 401 else 4403, "reason": refusal.detail[:120]})
