@@ -143,6 +143,8 @@ class Recovery(Block):
         ge=1,
         le=86400,
     )
+
+
 HostName = Annotated[str, Field(pattern=r"^[0-9A-Za-z._-]{1,253}$")]
 
 

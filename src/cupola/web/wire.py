@@ -73,6 +73,8 @@ class Writer:
     def abort(self) -> None:
         """Hang up at once; what the viewer has not taken is thrown away."""
         self._protocol.transport.abort()
+
+
 class Doors:
     """Counts connections by address. `many` says which addresses stand for many people: reverse proxies."""
 

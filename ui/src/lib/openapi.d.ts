@@ -21,6 +21,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/discover": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Discover
+         * @description What is attached, driver by driver, with the lines to configure it. Opens no camera; takes some seconds.
+         */
+        get: operations["discover_api_discover_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/status": {
         parameters: {
             query?: never;
@@ -779,6 +799,37 @@ export interface components {
              */
             at: string;
         };
+        /** AttachedCamera */
+        AttachedCamera: {
+            /** Model */
+            model: string;
+            /** Serial */
+            serial: string | null;
+            /**
+             * Where
+             * @description A port or a path.
+             */
+            where: string;
+            /** Capabilities */
+            capabilities: string[];
+            /** Note */
+            note: string;
+            /**
+             * Camera
+             * @description The configured camera this is; null: none yet.
+             */
+            camera: string | null;
+            /**
+             * In Use
+             * @description This server has it open.
+             */
+            in_use: boolean;
+            /**
+             * Config
+             * @description The lines for cupola.yaml, below `cameras:`.
+             */
+            config: string;
+        };
         /** CameraList */
         CameraList: {
             /** Items */
@@ -816,6 +867,12 @@ export interface components {
             images_today: number;
             /** Restarts */
             restarts: number;
+            recovery: components["schemas"]["Recovery"];
+            /**
+             * Notes
+             * @description Sentences for the owner: what to change on the camera or to know about it.
+             */
+            notes: string[];
         };
         /** Capture */
         Capture: {
@@ -1003,6 +1060,38 @@ export interface components {
              * @description Originals that wait to be developed.
              */
             waiting: number;
+        };
+        /** Discovery */
+        Discovery: {
+            /** Items */
+            items: components["schemas"]["DriverLook"][];
+            /** Next */
+            next?: string | null;
+        };
+        /**
+         * DriverLook
+         * @description What looking for the cameras of one driver brought.
+         */
+        DriverLook: {
+            /** Driver */
+            driver: string;
+            /**
+             * Tried On
+             * @description What the driver was tried on so far; `not yet tried on hardware` for most.
+             */
+            tried_on: string;
+            /**
+             * Looks
+             * @description False: this driver's cameras cannot be found by looking; they are configured by hand.
+             */
+            looks: boolean;
+            /**
+             * Problem
+             * @description Why nothing could be looked for, and what to do: a library to install, a crash.
+             */
+            problem: string | null;
+            /** Cameras */
+            cameras: components["schemas"]["AttachedCamera"][];
         };
         /** EpochRequest */
         EpochRequest: {
@@ -1325,6 +1414,31 @@ export interface components {
             field?: string | null;
         };
         /**
+         * Recovery
+         * @description How often this camera had to be helped since the server's start.
+         */
+        Recovery: {
+            /**
+             * Rungs
+             * @description interrupt, reopen, restart, usb_reset, back_off: how often each was taken.
+             */
+            rungs: {
+                [key: string]: number;
+            };
+            /**
+             * Restarts
+             * @description Starts of the camera process after a failure, by its cause.
+             */
+            restarts: {
+                [key: string]: number;
+            };
+            /**
+             * Usb Port
+             * @description The port a USB reset would switch, when it is known.
+             */
+            usb_port: string | null;
+        };
+        /**
          * Session
          * @description A series of stills.
          */
@@ -1584,6 +1698,35 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Health"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    discover_api_discover_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Discovery"];
                 };
             };
             /** @description What was wrong, and what to do (RFC 9457). */

@@ -10,8 +10,8 @@ from cupola import __version__
 from cupola.camera.discovery import Configured
 from cupola.storage.space import free_space
 from cupola.web import models
-from cupola.web.discover import look_around
 from cupola.web.access.who import who_of
+from cupola.web.discover import look_around
 from cupola.web.runtime import runtime_of
 from cupola.web.views import camera_status
 
