@@ -40,11 +40,14 @@ def test_two_cameras_with_one_webcam_are_both_named() -> None:
     ("text", "line"),
     [
         ("webb:\n  port: 1\n", 'cupola.yaml:1: webb: unknown key; did you mean "web"? Allowed: station, storage, cameras, web, logging'),
-        ("web:\n  zzzzz: 1\n", "cupola.yaml:2: web.zzzzz: unknown key; Allowed: host, port, max_viewers"),
+        (
+            "web:\n  zzzzz: 1\n",
+            "cupola.yaml:2: web.zzzzz: unknown key; Allowed: host, port, max_viewers, session_minutes, hosts, trusted_proxies, tls",
+        ),
         (
             camera("drivr: video"),
             'cupola.yaml:4: cameras[0].drivr: unknown key; did you mean "driver"? '
-            f"Allowed: name, driver, connect, live, exposure, capture, recovery, {ALL_DRIVERS}",
+            f"Allowed: name, driver, connect, live, exposure, capture, recovery, public_latest, {ALL_DRIVERS}",
         ),
         ("cameras:\n  - driver: simulator\n", "cupola.yaml:2: cameras[0].name: is missing; The camera's name in folders, addresses and commands."),
         (
