@@ -81,11 +81,6 @@ class App:
         self.desk = Desk(
             store, self.leases, self.bus.publish, session_minutes=settings.web.session_minutes, renewed=lambda code: self._invite_by(code)
         )
-        if not self.desk.claimed and not is_loopback(settings.web.host):
-            raise ConfigError(
-                f"web.host is {settings.web.host}, but nobody has claimed this station yet, and whoever came first could. "
-                "Claim it now with: cupola claim. Or start it with --host 127.0.0.1, and open the link it prints."
-            )
         certificate = certificate_for(settings.web.tls, state / "secrets", settings.web.hosts)
         self.endpoint = Endpoint(sock, self.desk.owner_token, None if certificate is None else certificate.fingerprint)
         addresses = Addresses(settings.web.hosts, settings.web.trusted_proxies)
@@ -102,7 +97,7 @@ class App:
             addresses,
             self.endpoint.url,
         )
-        self.server: Server = make_server(create_app(self.runtime), certificate)
+        self.server: Server = make_server(create_app(self.runtime), certificate, addresses.proxied)
         lan = self.runtime.lan
         lan.listen, lan.port, lan.tls = self.server.listen, self.endpoint.port, certificate is not None
         self._stopping = asyncio.Event()
@@ -252,8 +247,26 @@ def make_folders(settings: Settings) -> None:
     (state / "secrets").chmod(0o700)
 
 
+def _refuse_strangers(settings: Settings) -> None:
+    """Raises ConfigError when others could reach a station that nobody has claimed yet: whoever came first would own it."""
+    if is_loopback(settings.web.host):
+        return
+    path = settings.storage.state_folder / "access.sqlite"
+    if path.is_file():
+        store = Store(path)
+        claimed = bool(store.users())
+        store.close()
+        if claimed:
+            return
+    raise ConfigError(
+        f"web.host is {settings.web.host}, but nobody has claimed this station yet, and whoever came first could. "
+        "Claim it now with: cupola claim --terminal. Or start it with --host 127.0.0.1, and open the link it prints."
+    )
+
+
 def run(settings: Settings, invite: Callable[[str], None]) -> None:
     """Run a station until it is stopped; `invite` is shown the link to claim it. Raises ConfigError for what is wrong before anything started."""
+    _refuse_strangers(settings)
     sock = listen(settings.web.host, settings.web.port)
     logs.set_up(settings.logging.folder, debug=settings.logging.debug)
     try:

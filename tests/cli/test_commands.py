@@ -6,15 +6,18 @@ import json
 import os
 import signal
 import socket
+import ssl
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 import simplejpeg
 import yaml
-from tests.support.station import CONFIG, RunningStation, cupola, environment, eventually, free_port, running_station
+from tests.support.station import CONFIG, RunningStation, cupola, environment, eventually, free_port, running_station, station_at
 
 from cupola.cli import COMMANDS
 
@@ -59,7 +62,9 @@ def test_without_a_station_a_command_says_how_to_start_one(nowhere: Path, comman
 
 def test_a_station_that_died_without_a_word_is_noticed(nowhere: Path) -> None:
     (nowhere / "runtime").mkdir()
-    (nowhere / "runtime" / "server.json").write_text(json.dumps({"url": f"http://127.0.0.1:{free_port()}", "pid": 1}))
+    (nowhere / "runtime" / "server.json").write_text(
+        json.dumps({"url": f"http://127.0.0.1:{free_port()}", "pid": 1, "token": "x", "fingerprint": None})
+    )
     done = cupola(nowhere, "status")
     assert done.returncode == 1
     assert "is gone" in done.stderr and "cupola run" in done.stderr
@@ -194,10 +199,55 @@ def test_a_port_in_use_is_said_before_anything_starts(nowhere: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "example.org"])
-def test_a_host_others_could_reach_is_refused_with_the_reason(nowhere: Path, host: str) -> None:
+def test_a_host_others_could_reach_is_refused_until_the_station_is_claimed(nowhere: Path, host: str) -> None:
     done = cupola(nowhere, "run", "--demo", "--host", host, "--port", str(free_port()))
     assert done.returncode == 1
-    assert f"web.host is {host}" in done.stderr and "no access control" in done.stderr and "ssh -L" in done.stderr
+    assert f"web.host is {host}" in done.stderr and "nobody has claimed" in done.stderr and "cupola claim" in done.stderr
+    assert not (nowhere / "cupola-data").exists()
+
+
+def test_a_station_is_claimed_in_the_terminal_before_it_listens_to_others(nowhere: Path) -> None:
+    port = free_port()
+    (nowhere / "cupola.yaml").write_text(CONFIG.format(port=port, max_viewers=5))
+    claimed = cupola(nowhere, "claim", "--generate", "--user", "anna")
+    assert claimed.returncode == 0, claimed.stderr
+    passphrase = claimed.stdout.split()[-1]
+    assert cupola(nowhere, "claim", "--generate").returncode == 1, "once is enough"
+    with station_at(nowhere, "--host", "0.0.0.0") as output:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
+            assert http.post("/api/login", json={"user": "anna", "passphrase": passphrase}).status_code == 200
+            session = http.cookies["cupola"]
+        assert json.loads(cupola(nowhere, "status", "--json").stdout)["station"] == "teststation"
+    assert "claim=" not in output.read_text()
+    with station_at(nowhere):
+        again = httpx.get(f"http://127.0.0.1:{port}/api/me", cookies={"cupola": session}, trust_env=False)
+        assert again.json()["user"] == "anna", "a session survives a restart"
+    done = cupola(nowhere, "passwd", "anna", "--stdin", text="another long phrase\n")
+    assert done.returncode == 0 and "logged out" in done.stdout
+    with station_at(nowhere):
+        assert httpx.get(f"http://127.0.0.1:{port}/api/me", cookies={"cupola": session}, trust_env=False).json()["user"] is None
+
+
+def test_tls_with_a_certificate_of_its_own_serves_pages_and_commands(nowhere: Path) -> None:
+    port = free_port()
+    (nowhere / "cupola.yaml").write_text(CONFIG.format(port=port, max_viewers=5).replace("web: {", "web: {tls: {mode: self_signed}, "))
+    assert cupola(nowhere, "claim", "--stdin", "--terminal", text="a long enough phrase\n").returncode == 0
+    with station_at(nowhere):
+        assert json.loads(cupola(nowhere, "status", "--json").stdout)["station"] == "teststation"
+        secrets = nowhere / "images" / ".cupola" / "secrets"
+        assert stat.S_IMODE((secrets / "key.pem").stat().st_mode) == 0o600
+        context = ssl.create_default_context(cafile=str(secrets / "certificate.pem"))
+        with httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=context, trust_env=False) as http:
+            answer = http.post("/api/login", json={"user": "admin", "passphrase": "a long enough phrase"})
+            assert answer.status_code == 200 and answer.json()["plain_http"] is False
+            assert answer.headers["set-cookie"].startswith("__Host-cupola=") and "Secure" in answer.headers["set-cookie"]
+            assert "max-age" in answer.headers["strict-transport-security"]
+            assert http.get("/api/cameras").status_code == 200
+        announced = nowhere / "runtime" / "server.json"
+        told = json.loads(announced.read_text())
+        announced.write_text(json.dumps(told | {"fingerprint": "0" * 64}))
+        refused = cupola(nowhere, "status")
+        assert refused.returncode == 1 and "certificate" in refused.stderr
 
 
 def test_a_root_that_cannot_be_a_folder_is_named(nowhere: Path) -> None:

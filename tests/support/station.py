@@ -52,10 +52,10 @@ def as_owner(folder: Path) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def cupola(folder: Path, *arguments: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
-    """One command, run in `folder`."""
+def cupola(folder: Path, *arguments: str, timeout_s: float = 60, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    """One command, run in `folder`, with `text` on its standard input."""
     command = [sys.executable, "-m", "cupola", *arguments]
-    return subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=timeout_s)
+    return subprocess.run(command, cwd=folder, env=environment(folder), input=text, capture_output=True, text=True, timeout=timeout_s)
 
 
 def eventually(look: Callable[[], T], seconds: float = 20.0) -> T:
@@ -119,6 +119,25 @@ class RunningStation:
         done = self.cupola(*arguments)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
+
+
+@contextmanager
+def station_at(folder: Path, *arguments: str) -> Iterator[Path]:
+    """`cupola run` with the configuration there is in `folder`, from its announcement on; what it prints is in the file."""
+    printed, announced = folder / "output", folder / "runtime" / "server.json"
+    with printed.open("wb") as output:
+        command = [sys.executable, "-m", "cupola", "run", *arguments]
+        process = subprocess.Popen(command, cwd=folder, env=environment(folder), stdout=output, stderr=subprocess.STDOUT)
+    try:
+        eventually(lambda: announced.is_file() or process.poll() is not None, 40)
+        assert process.poll() is None, printed.read_text()
+        yield printed
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        finally:
+            process.kill()
 
 
 @contextmanager

@@ -27,6 +27,9 @@ SECURITY_HEADERS = [
 ]
 
 
+HSTS = (b"strict-transport-security", b"max-age=31536000")
+
+
 class _TooLarge(Exception):
     pass
 
@@ -83,7 +86,8 @@ class Guard:
                 return  # the framework's own words about a body it could not read
             if message["type"] == "http.response.start":
                 started = True
-                message = {**message, "headers": [*message["headers"], *SECURITY_HEADERS]}
+                hsts = [HSTS] if scope["scheme"] == "https" else []
+                message = {**message, "headers": [*message["headers"], *SECURITY_HEADERS, *hsts]}
             await send(message)
 
         with contextlib.suppress(_TooLarge):

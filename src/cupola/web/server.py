@@ -7,7 +7,7 @@ import contextlib
 import errno
 import socket
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from ipaddress import ip_address
 
 import uvicorn
@@ -15,7 +15,7 @@ from fastapi import FastAPI
 
 from cupola.core.errors import ConfigError
 from cupola.web.tls import Certificate
-from cupola.web.wire import LiveHttp, LiveSocket
+from cupola.web.wire import Doors, LiveHttp, LiveSocket
 
 MESSAGE_LIMIT = 64 * 1024
 STALLED_MS = 10_000
@@ -26,6 +26,8 @@ SEND_BUFFER = 512 * 1024  # a frame goes out in one system call; a slow viewer's
 class Server(uvicorn.Server):
     """Listens as uvicorn does, but with a deadline for TLS handshakes, and on further sockets when it is asked to."""
 
+    doors: Doors
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await self.lifespan.startup()
         self.servers = [await self.listen(sock) for sock in sockets or []]
@@ -35,7 +37,9 @@ class Server(uvicorn.Server):
         config = self.config
 
         def protocol() -> asyncio.Protocol:
-            return LiveHttp(config=config, server_state=self.server_state, app_state=self.lifespan.state)
+            made = LiveHttp(config=config, server_state=self.server_state, app_state=self.lifespan.state)
+            made.doors = self.doors
+            return made
 
         handshake_s = HANDSHAKE_S if config.ssl is not None else None
         return await asyncio.get_running_loop().create_server(
@@ -77,8 +81,8 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def make_server(app: FastAPI, certificate: Certificate | None = None) -> Server:
-    """Per-message deflate is off: JPEG does not shrink, it would only cost. Forwarded headers are `access.address`'s business."""
+def make_server(app: FastAPI, certificate: Certificate | None, proxied: Callable[[str], bool]) -> Server:
+    """`proxied`: whether an address is that of a trusted proxy. Per-message deflate is off: JPEG does not shrink, it would only cost. Forwarded headers are `access.address`'s business."""
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -95,4 +99,6 @@ def make_server(app: FastAPI, certificate: Certificate | None = None) -> Server:
         ssl_certfile=None if certificate is None else certificate.certificate,
         ssl_keyfile=None if certificate is None else str(certificate.key),
     )
-    return Server(config)
+    server = Server(config)
+    server.doors = Doors(proxied)
+    return server

@@ -2,11 +2,17 @@
 
 uvicorn would put its frame or chunk around every message of every viewer, which copies 300 KB each time.
 Here `core.hub` has done so once for all, and these subclasses of its protocols write what is ready as it is.
-Handshakes, headers, closing, flow control and everything that is not a picture stay uvicorn's.
+Handshakes, closing, flow control and everything that is not a picture stay uvicorn's.
+
+uvicorn would also wait for ever for the end of a request's head or body. `LiveHttp` gives both a deadline, and `Doors`
+limits how many connections one address has, and how many that have not asked anything yet, so that those who say nothing do
+not take the places of those who do.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -14,6 +20,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+HEADER_S, BODY_S = 10.0, 30.0
+OPEN_MAX = 200  # of one address
+SILENT_OF_ONE_MAX, SILENT_MAX = 32, 256
 FRAME, WRITER = "cupola.frame", "cupola.writer"
 
 
@@ -23,7 +32,14 @@ def framed(frame: bytes) -> dict[str, Any]:
 
 
 class LiveSocket(WebSocketsSansIOProtocol):
-    """Sends ready-made frames between uvicorn's own."""
+    """Sends ready-made frames between uvicorn's own. `left` is called when it has ended."""
+
+    left: Callable[[], None] | None = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self.left is not None:
+            self.left()
 
     async def send(self, message: Any) -> None:
         frame = message.get(FRAME)
@@ -36,11 +52,104 @@ class LiveSocket(WebSocketsSansIOProtocol):
         self.transport.write(frame)
 
 
+class Doors:
+    """Counts connections by address. `many` says which addresses stand for many people: reverse proxies."""
+
+    def __init__(self, many: Callable[[str], bool]) -> None:
+        self._many = many
+        self._open: Counter[str] = Counter()
+        self._silent: dict[LiveHttp, str] = {}  # the oldest first
+
+    def enter(self, connection: LiveHttp, address: str) -> bool:
+        """Whether it may stay. The oldest one that has not asked anything yet makes place for a new one."""
+        if self._open[address] >= OPEN_MAX and not self._many(address):
+            return False
+        self._open[address] += 1
+        self._silent[connection] = address
+        own = [other for other, its in self._silent.items() if its == address]
+        if len(own) > SILENT_OF_ONE_MAX and not self._many(address):
+            own[0].hang_up()
+        elif len(self._silent) > SILENT_MAX:
+            next(iter(self._silent)).hang_up()
+        return True
+
+    def asked(self, connection: LiveHttp) -> None:
+        self._silent.pop(connection, None)
+
+    def leave(self, connection: LiveHttp, address: str) -> None:
+        self._silent.pop(connection, None)
+        self._open[address] -= 1
+        if self._open[address] <= 0:
+            del self._open[address]
+
+
 class LiveHttp(HttpToolsProtocol):
-    """Lets the handler of a request write ready-made chunks behind the head of its answer."""
+    """Lets the handler of a request write ready-made chunks behind the head of its answer; hangs up on requests that do not end."""
+
+    doors: Doors
+    _address: str | None = None
+    _deadline: asyncio.TimerHandle | None = None
+    _in_request = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)  # type: ignore[arg-type]
+        address = self.client[0] if self.client else ""
+        if self.doors.enter(self, address):
+            self._address = address
+            self._within(HEADER_S)
+        else:
+            self.hang_up()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._within(None)
+        self._gone()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._deadline is None and not self._in_request:
+            self._within(HEADER_S)  # the next request on a connection that was kept
+        super().data_received(data)
+
+    def handle_websocket_upgrade(self) -> None:
+        self._within(None)
+        transport, asked_by = self.transport, self._address
+        super().handle_websocket_upgrade()
+        protocol = transport.get_protocol()
+        if asked_by is not None and isinstance(protocol, LiveSocket):
+            protocol.left = self._gone  # the place is given back when the socket ends
+
+    def on_message_begin(self) -> None:
+        self._in_request = True
+        super().on_message_begin()
+
+    def on_message_complete(self) -> None:
+        self._in_request = False
+        self._within(None)
+        super().on_message_complete()
+
+    def hang_up(self) -> None:
+        """Without a word: nothing was asked."""
+        self._within(None)
+        if self.transport is not None:
+            self.transport.abort()
+
+    def _gone(self) -> None:
+        if self._address is not None:
+            self.doors.leave(self, self._address)
+            self._address = None
+
+    def _within(self, seconds: float | None) -> None:
+        """What is under way has to be complete in this time; None: it is."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = None if seconds is None else self.loop.call_later(seconds, self.hang_up)
 
     def on_headers_complete(self) -> None:
+        self.doors.asked(self)
+        self._within(BODY_S)
         super().on_headers_complete()
+        if "path" not in self.scope:
+            return  # becomes a WebSocket
         cycle = self.cycle
 
         async def write(chunk: bytes) -> None:

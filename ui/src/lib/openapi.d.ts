@@ -801,7 +801,7 @@ export interface components {
             problem: components["schemas"]["Problem"] | null;
             info: components["schemas"]["Info"] | null;
             settings: components["schemas"]["Settings"];
-            session: components["schemas"]["cupola__web__models__Session"] | null;
+            session: components["schemas"]["Session"] | null;
             control: components["schemas"]["Held"];
             live: components["schemas"]["Live"];
             /**
@@ -952,9 +952,12 @@ export interface components {
         };
         /** Control */
         Control: {
-            holder?: components["schemas"]["Holder"] | null;
-            /** Requests */
-            requests?: components["schemas"]["Asking"][];
+            holder: components["schemas"]["Holder"] | null;
+            /**
+             * Requests
+             * @description Who would like to have control, the latest last.
+             */
+            requests: components["schemas"]["Asking"][];
             /** Camera */
             camera: string;
             /**
@@ -1043,9 +1046,12 @@ export interface components {
          * @description Who has control of a camera, and who would like to; the same for all who look.
          */
         Held: {
-            holder?: components["schemas"]["Holder"] | null;
-            /** Requests */
-            requests?: components["schemas"]["Asking"][];
+            holder: components["schemas"]["Holder"] | null;
+            /**
+             * Requests
+             * @description Who would like to have control, the latest last.
+             */
+            requests: components["schemas"]["Asking"][];
         };
         /** Holder */
         Holder: {
@@ -1118,6 +1124,54 @@ export interface components {
              * @description Live pictures that had to be encoded since the camera was opened; stands still while nobody watches.
              */
             encoded: number;
+        };
+        /**
+         * Login
+         * @description One browser that is logged in.
+         */
+        Login: {
+            /** Id */
+            id: string;
+            /** User */
+            user: string;
+            /**
+             * Role
+             * @enum {string}
+             */
+            role: "observer" | "master" | "admin";
+            /** Address */
+            address: string;
+            /** Agent */
+            agent: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Seen At
+             * Format: date-time
+             */
+            seen_at: string;
+            /** Remembered */
+            remembered: boolean;
+            /**
+             * Current
+             * @description The one that asks.
+             */
+            current: boolean;
+            /**
+             * Viewing
+             * @description Sockets and streams it has open.
+             */
+            viewing: number;
+        };
+        /** LoginList */
+        LoginList: {
+            /** Items */
+            items: components["schemas"]["Login"][];
+            /** Next */
+            next?: string | null;
         };
         /** LoginRequest */
         LoginRequest: {
@@ -1270,12 +1324,43 @@ export interface components {
             /** Field */
             field?: string | null;
         };
-        /** SessionList */
-        SessionList: {
-            /** Items */
-            items: components["schemas"]["cupola__web__access__models__Session"][];
-            /** Next */
-            next?: string | null;
+        /**
+         * Session
+         * @description A series of stills.
+         */
+        Session: {
+            /** Id */
+            id: number;
+            /** Exposure S */
+            exposure_s: number | null;
+            /** Gain */
+            gain?: number | null;
+            /** F Number */
+            f_number?: number | null;
+            /**
+             * Delay S
+             * @description Shutter close to next opening.
+             */
+            delay_s: number | null;
+            /**
+             * Interval S
+             * @description Opening to opening.
+             */
+            interval_s: number | null;
+            /**
+             * Count
+             * @description How many were asked for; null: until stopped.
+             */
+            count: number | null;
+            /** Done */
+            done: number;
+            /** Failed */
+            failed: number;
+            /**
+             * Started At
+             * Format: date-time
+             */
+            started_at: string;
         };
         /** Settings */
         Settings: {
@@ -1473,82 +1558,6 @@ export interface components {
             gain?: number | null;
             /** F Number */
             f_number?: number | null;
-        };
-        /** Session */
-        cupola__web__access__models__Session: {
-            /** Id */
-            id: string;
-            /** User */
-            user: string;
-            /**
-             * Role
-             * @enum {string}
-             */
-            role: "observer" | "master" | "admin";
-            /** Address */
-            address: string;
-            /** Agent */
-            agent: string;
-            /**
-             * Created At
-             * Format: date-time
-             */
-            created_at: string;
-            /**
-             * Seen At
-             * Format: date-time
-             */
-            seen_at: string;
-            /** Remembered */
-            remembered: boolean;
-            /**
-             * Current
-             * @description The one that asks.
-             */
-            current: boolean;
-            /**
-             * Viewing
-             * @description Sockets and streams it has open.
-             */
-            viewing: number;
-        };
-        /**
-         * Session
-         * @description A series of stills.
-         */
-        cupola__web__models__Session: {
-            /** Id */
-            id: number;
-            /** Exposure S */
-            exposure_s: number | null;
-            /** Gain */
-            gain?: number | null;
-            /** F Number */
-            f_number?: number | null;
-            /**
-             * Delay S
-             * @description Shutter close to next opening.
-             */
-            delay_s: number | null;
-            /**
-             * Interval S
-             * @description Opening to opening.
-             */
-            interval_s: number | null;
-            /**
-             * Count
-             * @description How many were asked for; null: until stopped.
-             */
-            count: number | null;
-            /** Done */
-            done: number;
-            /** Failed */
-            failed: number;
-            /**
-             * Started At
-             * Format: date-time
-             */
-            started_at: string;
         };
     };
     responses: never;
@@ -1969,7 +1978,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["SessionList"];
+                    "application/json": components["schemas"]["LoginList"];
                 };
             };
             /** @description What was wrong, and what to do (RFC 9457). */

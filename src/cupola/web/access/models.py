@@ -103,7 +103,9 @@ class UserChange(_Request):
     generate: bool = Field(default=False, description="Make a new passphrase.")
 
 
-class Session(_Answer):
+class Login(_Answer):
+    """One browser that is logged in."""
+
     id: str
     user: str
     role: RoleName
@@ -116,8 +118,8 @@ class Session(_Answer):
     viewing: int = Field(description="Sockets and streams it has open.")
 
 
-class SessionList(_Answer):
-    items: list[Session]
+class LoginList(_Answer):
+    items: list[Login]
     next: str | None = None
 
 
@@ -158,8 +160,8 @@ class Asking(_Answer):
 class Held(_Answer):
     """Who has control of a camera, and who would like to; the same for all who look."""
 
-    holder: Holder | None = None
-    requests: list[Asking] = Field(default_factory=list[Asking])
+    holder: Holder | None
+    requests: list[Asking] = Field(description="Who would like to have control, the latest last.")
 
 
 class Control(Held):
@@ -198,8 +200,8 @@ def token(row: TokenRow) -> Token:
     return Token(id=row.id, name=row.name, scope=row.scope, created_at=moment(row.created_at), used_at=used)
 
 
-def session(row: SessionRow, *, current: bool, viewing: int) -> Session:
-    return Session(
+def session(row: SessionRow, *, current: bool, viewing: int) -> Login:
+    return Login(
         id=row.id,
         user=row.user,
         role=row.role,
@@ -215,7 +217,7 @@ def session(row: SessionRow, *, current: bool, viewing: int) -> Session:
 
 def held(lease: Lease | None) -> Held:
     if lease is None:
-        return Held()
+        return Held(holder=None, requests=[])
     asking = [Asking(user=asked.user, session=asked.session, at=asked.at) for asked in lease.requests]
     return Held(holder=Holder(user=lease.who.user, session=lease.who.id, since=lease.since), requests=asking)
 

@@ -159,12 +159,12 @@ async def delete_user(request: Request, name: str) -> None:
 
 
 @router.get("/api/sessions")
-async def sessions(request: Request) -> models.SessionList:
+async def sessions(request: Request) -> models.LoginList:
     """One's own; an admin sees everybody's."""
     desk, who = runtime_of(request).desk, known(request)
     viewing = desk.streams.count()
     rows = [row for row in desk.sessions() if who.role >= Role.ADMIN or (who.kind == "session" and row.user == who.user)]
-    return models.SessionList(items=[models.session(row, current=row.id == who.id, viewing=viewing[row.id]) for row in rows])
+    return models.LoginList(items=[models.session(row, current=row.id == who.id, viewing=viewing[row.id]) for row in rows])
 
 
 @router.delete("/api/sessions/{session}", status_code=204)
