@@ -7,7 +7,7 @@ type Parts = Partial<Omit<CameraStatus, "activity">> & { activity?: Partial<Came
 function camera({ activity, ...rest }: Parts = {}): CameraStatus {
   const none = { generation: [1, 1] as [number, number], requested: {}, applied: null, visible: null };
   return {
-    name: "dome", driver: "zwo", state: "running", problem: null, info: null, control: { holder: null, requests: [] }, settings: { live: none, still: none }, session: null,
+    name: "dome", driver: "zwo", state: "running", problem: null, info: null, settings: { live: none, still: none }, session: null, control: { holder: null, requests: [] },
     live: { viewers: 1, fps: 5, age_s: 0.2, stale: false, codec: "jpeg", width: 1280, height: 720, dropped: 0, encoded: 0 },
     undeveloped: 0, temperature_c: null, last_image: null, images_today: 0, restarts: 0, ...rest,
     activity: { kind: "live", words: "live", as_of: "2026-11-21T23:15:02Z", exposure_s: null, elapsed_s: null, next_opening_in_s: null, ...activity },
