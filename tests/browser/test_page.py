@@ -5,41 +5,28 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import av
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
+from tests.browser.conftest import claim, complaints_of, logged_in
 from tests.support.station import RunningStation, running_station
-from tools.build_ui import build
-
-CHROMIUM = "/usr/bin/chromium"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStation]:
-    build()
     with running_station(tmp_path_factory.mktemp("station")) as station:
+        claim(station)
         yield station
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
+def login(running: RunningStation, browser: Browser) -> Any:
+    return logged_in(browser, running)
 
 
 @pytest.fixture
@@ -49,16 +36,12 @@ def station(running: RunningStation) -> RunningStation:
 
 
 @pytest.fixture
-def page(station: RunningStation, browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+def page(station: RunningStation, browser: Browser, login: Any, request: pytest.FixtureRequest) -> Iterator[Page]:
     """The page, showing the live picture. A word on the console, a CSP violation or a failed request fails the test."""
     width, height = getattr(request, "param", (1280, 800))
-    with browser.new_context(viewport={"width": width, "height": height}) as context:
+    with browser.new_context(viewport={"width": width, "height": height}, storage_state=login) as context:
         page = context.new_page()
-        complaints = list[str]()
-        page.on("console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("response", lambda answer: complaints.append(f"{answer.status} {answer.url}") if answer.status >= 400 else None)
-        page.add_init_script("document.addEventListener('securitypolicyviolation', (e) => console.error('CSP', e.violatedDirective, e.blockedURI))")
+        complaints = complaints_of(page)
         page.goto(station.url)
         expect(page.locator(".chip.live")).to_be_visible(timeout=20_000)
         yield page
@@ -84,7 +67,9 @@ def test_the_live_picture_moves_and_is_called_live(page: Page) -> None:
 
 def test_the_snap_button_brings_a_new_picture_which_opens_large(page: Page, station: RunningStation) -> None:
     before = station.camera()["images_today"]
-    page.get_by_role("group", name="Actions").get_by_role("button").first.click()
+    page.get_by_role("group", name="Control").get_by_role("button").click()
+    expect(page.get_by_role("group", name="Control")).to_contain_text("You have control")
+    page.get_by_role("button", name="Snap").click()
     image = station.until(lambda camera: camera["images_today"] == before + 1)["last_image"]
     thumb = page.get_by_role("group", name="Newest pictures").get_by_role("button").first
     expect(thumb).to_have_attribute("aria-label", re.compile(rf"^Picture {image['sequence']},"), timeout=15_000)
@@ -122,10 +107,10 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(page: Page, station: Runnin
     expect(page.get_by_role("button", name=f"Picture {image['sequence']},").first).to_be_visible(timeout=15_000)
     wide = "document.documentElement.scrollWidth <= 360 && document.body.scrollWidth <= 360"
     assert page.evaluate(wide)
-    for button in page.get_by_role("group", name="Actions").get_by_role("button").all():
+    for button in page.locator("footer").get_by_role("group", name=re.compile("Actions|Control")).get_by_role("button").all():
         box = button.bounding_box()
         assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 360 and box["y"] + box["height"] <= 740
-    for key in ("n", "c", "v"):
+    for key in ("n", "c", "a", "v"):
         page.keyboard.press(key)
         assert page.evaluate(wide), key
         page.keyboard.press("Escape")

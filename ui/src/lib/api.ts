@@ -2,6 +2,14 @@
 import type { components } from "./openapi";
 
 type Schemas = components["schemas"];
+export type Me = Schemas["Me"];
+export type RoleName = NonNullable<Me["role"]>;
+export type Scope = Schemas["Token"]["scope"];
+export type Control = Schemas["Control"];
+export type Holder = Schemas["Holder"];
+export type User = Schemas["User"];
+export type Login = Schemas["Login"];
+export type Token = Schemas["Token"];
 export type CameraStatus = Schemas["CameraStatus"];
 export type Capture = Schemas["Capture"];
 export type CapturePage = Schemas["CapturePage"];
@@ -20,19 +28,44 @@ export class ApiProblem extends Error {
     readonly title: string,
     readonly detail: string,
     readonly field: string | null = null,
+    /** When one may try again. */
+    readonly retryAfterS: number | null = null,
   ) {
     super(detail || title);
   }
 }
 
+/** Who is told of what concerns every request; set by `access.svelte.ts` and `control.svelte.ts`. */
+export const hooks = {
+  /** The station does not know this browser, or not any more. */
+  strange: (): void => undefined,
+  /** Somebody else has control of this camera, or nobody. */
+  notInControl: (_camera: string): void => undefined,
+  /** Proof of control of this camera, if this page has it. */
+  epoch: (_camera: string): number | undefined => undefined,
+};
+
 const ANSWER_MS = 20_000;
 
-async function ask<T>(method: string, path: string, body?: unknown, timeoutMs = ANSWER_MS): Promise<T> {
+interface Asking {
+  timeoutMs?: number;
+  /** A request that needs control of this camera. */
+  camera?: string;
+  /** A 401 says that a passphrase is wrong, not that one is logged out. */
+  passphrase?: boolean;
+}
+
+async function ask<T>(method: string, path: string, body?: unknown, { timeoutMs = ANSWER_MS, camera, passphrase }: Asking = {}): Promise<T> {
+  const epoch = camera === undefined ? undefined : hooks.epoch(camera);
   let response: Response;
   try {
     response = await fetch(path, {
       method,
-      headers: { Accept: "application/json", ...(body === undefined ? {} : { "Content-Type": "application/json" }) },
+      headers: {
+        Accept: "application/json",
+        ...(body === undefined ? {} : { "Content-Type": "application/json" }),
+        ...(epoch === undefined ? {} : { "X-Control-Epoch": String(epoch) }),
+      },
       body: body === undefined ? undefined : JSON.stringify(body),
       signal: AbortSignal.timeout(timeoutMs),
     });
@@ -41,32 +74,63 @@ async function ask<T>(method: string, path: string, body?: unknown, timeoutMs = 
   }
   const answer: unknown = await response.json().catch(() => null);
   if (response.ok) return answer as T;
-  const said = (answer ?? {}) as Partial<Schemas["ProblemDetail"]>;
+  const said = (answer ?? {}) as Partial<Schemas["ProblemDetail"]> & { unclaimed?: boolean; holder?: Holder | null };
+  if ((response.status === 401 && !passphrase) || said.unclaimed) hooks.strange();
+  if (camera !== undefined && response.status === 409 && "holder" in said) hooks.notInControl(camera);
+  const retryAfterS = Number(response.headers.get("Retry-After") ?? NaN);
   throw new ApiProblem(
     response.status,
     typeof said.title === "string" ? said.title : `The station answered ${response.status}`,
     typeof said.detail === "string" ? said.detail : "",
     typeof said.field === "string" ? said.field : null,
+    Number.isFinite(retryAfterS) ? retryAfterS : null,
   );
 }
 
-const camera = (name: string): string => `/api/cameras/${encodeURIComponent(name)}`;
+const part = encodeURIComponent;
+const camera = (name: string): string => `/api/cameras/${part(name)}`;
+const control = (name: string): string => `/api/control/${part(name)}`;
+/** What moves or sets a camera: needs control of it. */
+const act = <T = unknown>(method: string, name: string, what: string, body?: unknown, timeoutMs?: number): Promise<T> =>
+  ask<T>(method, `${camera(name)}/${what}`, body, { camera: name, timeoutMs });
 
 export const api = {
-  health: () => ask<Health>("GET", "/api/health", undefined, 5_000),
+  health: () => ask<Health>("GET", "/api/health", undefined, { timeoutMs: 5_000 }),
   cameras: () => ask<Schemas["CameraList"]>("GET", "/api/cameras"),
-  connect: (name: string) => ask<unknown>("POST", `${camera(name)}/connect`),
-  disconnect: (name: string) => ask<unknown>("POST", `${camera(name)}/disconnect`),
-  start: (name: string, request: StartRequest) => ask<unknown>("POST", `${camera(name)}/start`, request),
-  stop: (name: string) => ask<unknown>("POST", `${camera(name)}/stop`),
+  connect: (name: string) => act("POST", name, "connect"),
+  disconnect: (name: string) => act("POST", name, "disconnect"),
+  start: (name: string, request: StartRequest) => act("POST", name, "start", request),
+  stop: (name: string) => act("POST", name, "stop"),
   /** A snap answers when its exposure is over, which can take long. */
-  snap: (name: string, exposureS: number | null) =>
-    ask<unknown>("POST", `${camera(name)}/snap`, { exposure_s: exposureS }, ANSWER_MS + 2000 * (exposureS ?? 600)),
-  settings: (name: string, request: SettingsRequest) =>
-    ask<SettingsAccepted>("PATCH", `${camera(name)}/settings`, request),
+  snap: (name: string, exposureS: number | null) => act("POST", name, "snap", { exposure_s: exposureS }, ANSWER_MS + 2000 * (exposureS ?? 600)),
+  settings: (name: string, request: SettingsRequest) => act<SettingsAccepted>("PATCH", name, "settings", request),
   captures: (name: string, after: string | null) =>
     ask<CapturePage>("GET", `/api/captures?${new URLSearchParams({ camera: name, limit: "24", ...(after ? { after } : {}) })}`),
   capture: (id: number) => ask<Capture>("GET", `/api/captures/${id}`),
+
+  me: () => ask<Me>("GET", "/api/me", undefined, { timeoutMs: 8_000 }),
+  claim: (code: string, user: string, passphrase: string | null) => ask<Schemas["Claimed"]>("POST", "/api/claim", { code, user, passphrase }),
+  login: (user: string, passphrase: string, remember: boolean) =>
+    ask<Me>("POST", "/api/login", { user, passphrase, remember }, { passphrase: true }),
+  logout: () => ask<null>("POST", "/api/logout"),
+  changePassphrase: (old: string, wanted: string) => ask<null>("POST", "/api/passwd", { old, new: wanted }, { passphrase: true }),
+
+  users: () => ask<Schemas["UserList"]>("GET", "/api/users"),
+  addUser: (name: string, role: RoleName) => ask<Schemas["UserWithPassphrase"]>("POST", "/api/users", { name, role, passphrase: null }),
+  changeUser: (name: string, change: { role?: RoleName; generate?: boolean }) =>
+    ask<Schemas["UserWithPassphrase"]>("PATCH", `/api/users/${part(name)}`, change),
+  removeUser: (name: string) => ask<null>("DELETE", `/api/users/${part(name)}`),
+  logins: () => ask<Schemas["LoginList"]>("GET", "/api/sessions"),
+  endLogin: (id: string) => ask<null>("DELETE", `/api/sessions/${part(id)}`),
+  tokens: () => ask<Schemas["TokenList"]>("GET", "/api/tokens"),
+  addToken: (name: string, scope: Scope) => ask<Schemas["TokenWithSecret"]>("POST", "/api/tokens", { name, scope }),
+  revokeToken: (id: number) => ask<null>("DELETE", `/api/tokens/${id}`),
+
+  control: () => ask<Schemas["ControlList"]>("GET", "/api/control"),
+  acquire: (name: string, takeOver: boolean) => ask<Control>("POST", `${control(name)}/acquire`, { take_over: takeOver }),
+  release: (name: string, epoch: number) => ask<Control>("POST", `${control(name)}/release`, { epoch }),
+  askControl: (name: string) => ask<Control>("POST", `${control(name)}/request`),
+  giveControl: (session: string, name: string) => ask<Control>("POST", `/api/force-master/${part(session)}?${new URLSearchParams({ camera: name })}`),
 };
 
 export const captureUrl = (id: number, what: "thumb" | "image" | "raw"): string => `/api/captures/${id}/${what}`;

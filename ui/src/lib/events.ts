@@ -1,5 +1,5 @@
 /** The station's event socket: what happened, as it happens. Only the kinds this page acts on. */
-import type { CameraStatus } from "./api";
+import type { CameraStatus, Control } from "./api";
 import { Link, type LinkState, socketAddress } from "./link";
 
 interface Base {
@@ -18,16 +18,28 @@ export type StationEvent = Base &
     | { kind: "camera_recovered"; down_s: number; attempts: number }
     | { kind: "storage_low"; free_bytes: number; free_percent: number }
     | { kind: "storage_full"; free_bytes: number; message: string }
+    | { kind: "session_event"; action: string; session_id: string; user: string; detail: string }
   );
 
-export function listen(heard: (event: StationEvent) => void, changed: (state: LinkState) => void): Link {
+/** What the station answers to a message of this page. */
+export type Answer = ({ type: "control" } & Control) | { type: "problem"; status: number; title: string; detail: string };
+
+interface Ears {
+  heard(event: StationEvent): void;
+  answered(answer: Answer): void;
+  state(state: LinkState): void;
+}
+
+export function listen(ears: Ears): Link {
   const link: Link = new Link({
     address: () => socketAddress("/ws/events"),
     text: (message) => {
       link.proved();
-      heard(JSON.parse(message) as StationEvent);
+      const said = JSON.parse(message) as StationEvent | Answer;
+      if ("type" in said) ears.answered(said);
+      else ears.heard(said);
     },
-    state: changed,
+    state: (state) => ears.state(state),
   });
   return link;
 }

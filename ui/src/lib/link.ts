@@ -8,7 +8,7 @@ export type LinkState =
   | { phase: "connecting" }
   | { phase: "open" }
   | { phase: "waiting"; retryAt: number; code: number; reason: string }
-  | { phase: "refused"; reason: string }
+  | { phase: "refused"; code: number; reason: string }
   | { phase: "asleep" }
   | { phase: "ended" };
 
@@ -39,6 +39,13 @@ export class Link {
   /** The connection proved useful: the next loss starts with a short wait again. */
   proved(): void {
     this.#backoff.reset();
+  }
+
+  /** Whether it could be said. */
+  send(message: string): boolean {
+    if (this.#phase !== "open" || this.#socket?.readyState !== WebSocket.OPEN) return false;
+    this.#socket.send(message);
+    return true;
   }
 
   /** Ends the present socket, which may be dead without knowing, and connects again after the back-off. */
@@ -83,7 +90,7 @@ export class Link {
   #lost(code: number, reason: string): void {
     this.#detach();
     const verdict = judgeClose(code, reason);
-    if (!verdict.retry) return this.#tell({ phase: "refused", reason: verdict.reason });
+    if (!verdict.retry) return this.#tell({ phase: "refused", code, reason: verdict.reason });
     const wait = Math.max(verdict.leastMs, this.#backoff.next());
     this.#timer = setTimeout(() => void this.#connect(), wait);
     this.#tell({ phase: "waiting", retryAt: performance.now() + wait, code, reason: verdict.reason });

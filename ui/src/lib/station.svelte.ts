@@ -4,7 +4,7 @@
  */
 import { type CameraStatus, api } from "./api";
 import { Backoff } from "./backoff";
-import { type StationEvent, listen } from "./events";
+import { type Answer, type StationEvent, listen } from "./events";
 import { bytes } from "./format";
 import type { Link } from "./link";
 import { notices } from "./notices.svelte";
@@ -17,6 +17,8 @@ const HEALTH_MS = 10_000;
 const REREAD_MS = 30_000;
 /** A socket that spoke this recently proves that the station is there, whatever became of a request. */
 const PROOF_MS = 3000;
+/** Why a socket ended: no login, or none any more; not allowed, or the station is not claimed. */
+const [NO_LOGIN, NOT_ALLOWED] = [4401, 4403];
 
 export class Station {
   now = $state(performance.now());
@@ -30,10 +32,16 @@ export class Station {
 
   #seen = $state.raw(0);
   #lastHeard = performance.now();
-  #events: Link;
+  #events: Link | null = null;
   #backoff = new Backoff(1000);
   #timer: ReturnType<typeof setTimeout> | undefined;
   #checking = false;
+  #rereading: ReturnType<typeof setInterval> | undefined;
+
+  /** Told by those who need them: that the login has ended, and what concerns control. */
+  strange = (): void => undefined;
+  opened = (): void => undefined;
+  said = (_event: StationEvent | Answer): void => undefined;
 
   camera = $derived(this.cameras.find((camera) => camera.name === this.selected) ?? null);
   /** Since `camera` was true: since its `as_of`, once the station's clock is known, else since it arrived. */
@@ -58,20 +66,49 @@ export class Station {
   );
 
   constructor() {
-    this.#events = listen(this.#heard, (state) => {
-      if (state.phase === "open") void this.reread();
-      if (state.phase === "waiting") this.#socketLost();
-    });
     setInterval(() => this.#tick(), TICK_MS);
-    setInterval(() => void this.reread(), REREAD_MS);
+  }
+
+  /** Opens its sockets, with the login of this moment; the ones from before are ended. */
+  resume(): void {
+    this.suspend();
+    this.#events = listen({
+      heard: this.#heard,
+      answered: (answer) => this.said(answer),
+      state: (state) => {
+        if (state.phase === "open") {
+          void this.reread();
+          this.opened();
+        }
+        if (state.phase === "waiting") this.#socketLost();
+        if (state.phase === "refused") this.#refused(state.code);
+      },
+    });
+    this.#rereading = setInterval(() => void this.reread(), REREAD_MS);
+    if (this.selected !== null) this.#look(this.selected);
     void this.check();
+  }
+
+  /** Asks nothing more of the station. What it has shown stays. */
+  suspend(): void {
+    this.#events?.end();
+    this.#events = null;
+    this.watch?.end();
+    clearInterval(this.#rereading);
+    clearTimeout(this.#timer);
+    this.lost = null;
+  }
+
+  /** Whether it could be said. */
+  say(message: unknown): boolean {
+    return this.#events?.send(JSON.stringify(message)) ?? false;
   }
 
   select(name: string): void {
     if (name === this.selected) return;
     this.watch?.end();
     this.selected = name;
-    this.watch = new Watch(name, this.#proof, this.#socketLost);
+    this.#look(name);
     this.roll = new Roll(name);
     this.#seen = performance.now();
     void this.roll.refresh();
@@ -80,6 +117,7 @@ export class Station {
 
   /** Reads all cameras anew. */
   async reread(): Promise<void> {
+    if (this.#events === null) return;
     try {
       const { items } = await api.cameras();
       this.#proof();
@@ -96,7 +134,7 @@ export class Station {
 
   /** Asks whether the station is there; while it is not, asks again with back-off. */
   check = async (): Promise<void> => {
-    if (this.#checking) return;
+    if (this.#checking || this.#events === null) return;
     this.#checking = true;
     clearTimeout(this.#timer);
     let wait = HEALTH_MS;
@@ -108,7 +146,16 @@ export class Station {
       if (performance.now() - this.#lastHeard > PROOF_MS || this.lost) wait = this.#unreachable();
     }
     this.#checking = false;
+    if (this.#events === null) return;
     this.#timer = setTimeout(() => void this.check(), wait);
+  };
+
+  #look(name: string): void {
+    this.watch = new Watch(name, this.#proof, this.#socketLost, this.#refused);
+  }
+
+  #refused = (code: number): void => {
+    if (code === NO_LOGIN || code === NOT_ALLOWED) this.strange();
   };
 
   #unreachable(): number {
@@ -116,7 +163,7 @@ export class Station {
     const since = this.lost?.since ?? new Date(Date.now() - (performance.now() - this.#lastHeard));
     this.lost = { since, retryAt: performance.now() + wait };
     this.watch?.drop("no connection to the station");
-    this.#events.drop("no connection to the station");
+    this.#events?.drop("no connection to the station");
     return wait;
   }
 
@@ -129,11 +176,12 @@ export class Station {
     if (this.lost === null) return;
     this.lost = null;
     this.watch?.retryNow();
-    this.#events.retryNow();
+    this.#events?.retryNow();
   };
 
   #heard = (event: StationEvent): void => {
     this.#proof();
+    this.said(event);
     this.roll?.heard(event);
     const who = event.camera ?? "";
     switch (event.kind) {

@@ -28,6 +28,7 @@ export class Watch {
     camera: string,
     heard: () => void,
     lost: () => void,
+    refused: (code: number) => void,
   ) {
     this.#stream = new LiveStream(camera, {
       picture: (picture, header, openedNow) => {
@@ -47,6 +48,7 @@ export class Watch {
       link: (state) => {
         this.link = state;
         if (state.phase === "waiting") lost();
+        if (state.phase === "refused") refused(state.code);
       },
       damaged: (why) => notices.info("Picture not shown", why),
     });
