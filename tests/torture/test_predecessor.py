@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from tests.torture.station import CAMERA, Station, sky, until
 
-from cupola.camera.predecessor import AFTER_KILL_S, PATIENCE_S
+from cupola.camera.supervisor import PATIENCE_S
+from cupola.process.predecessor import AFTER_KILL_S
 
 pytestmark = pytest.mark.torture
 _STILLS = 6
