@@ -15,14 +15,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
-<<<<<<< HEAD
 from cupola.camera.claims import Claims
 from cupola.camera.messages import BEAT_S, IDLE_BUDGET_S, Mode, info_from, packet_from
-from cupola.camera.predecessor import wait_for_predecessor
 from cupola.camera.recovery import CAUSES, Ladder, Rung, Tally, cause_of, in_words, why
-=======
-from cupola.camera.messages import IDLE_BUDGET_S, Mode, info_from, packet_from
->>>>>>> darklock
 from cupola.camera.settings import CameraSettings, check_against
 from cupola.camera.spec import Archive, CameraSpec, Problem, configure_head
 from cupola.camera.usb import reset_port
@@ -38,12 +33,8 @@ from cupola.process.predecessor import Predecessor
 from cupola.process.wire import Head
 
 State = Literal["stopped", "starting", "running", "recovering", "degraded", "stopping"]
-<<<<<<< HEAD
-=======
-BACKOFF_S = (1.0, 2.0, 4.0, 8.0, 16.0, 20.0)
 MODULE = "cupola.camera.process"
 PATIENCE_S = 75.0  # an orphan finishes an exposure of up to a minute, and stores it
->>>>>>> darklock
 START_BUDGET_S = 20.0  # from spawning to the first beat, on slow hardware
 CLOSE_S = 5.0
 TICK_S = 0.25
@@ -212,17 +203,13 @@ class CameraSupervisor:
             if (held := await self._predecessor.gone(lambda: self._wanted and not self._ending)) is not None:
                 self._say_of_predecessor("ERROR", held)  # the new process will find the camera busy
             next_sequence = await self._archive.prepare(self.name)
-<<<<<<< HEAD
             child = await Child.start(
-                "cupola.camera.process",
+                MODULE,
                 name=self.name,
                 on_message=self._heard,
                 on_stderr=self._print,
                 **({"python": self.spec.python} if self.spec.python else {}),
             )
-=======
-            child = await Child.start(MODULE, name=self.name, on_message=self._heard, on_stderr=self._print)
->>>>>>> darklock
         except (OSError, CupolaError) as error:
             await self._pause("failed", f'The process of camera "{self.name}" cannot be started: {error}')
             return
@@ -254,36 +241,10 @@ class CameraSupervisor:
             self.problem = self.still_problem = self._down_since = None
             self._log("INFO", f'Camera "{self.name}" closed ({ending}).', event="session_event", camera=self.name)
             return
-<<<<<<< HEAD
         await self._pause(cause_of(ending_of, self._lost), message)
-=======
-        await self._pause(self._cause(cause), message)
 
     def _say_of_predecessor(self, level: str, message: str) -> None:
         self._log(level, message, event="session_event" if level == "WARNING" else "usb_failure", camera=self.name)
-
-    def _configure(self, child: Child, next_sequence: int) -> None:
-        spec = self.spec
-        modes = {
-            f"{mode}_settings": {"generation": self.settings.of(mode).generation, "controls": self.settings.of(mode).requested.to_dict()}
-            for mode in ("live", "still")
-        }
-        child.send(
-            {
-                "type": "configure",
-                "camera": spec.name,
-                "driver": spec.driver_path,
-                "options": spec.options,
-                "station": asdict(spec.station),
-                "storage": spec.storage,
-                "live": spec.live_view,
-                "next_sequence": next_sequence,
-                **modes,
-            }
-        )
-        self._demand_changed(self.hub.demand)
-        self.plan_changed()
->>>>>>> darklock
 
     async def _watch(self, child: Child) -> Literal["wanted", "ended", "hang"]:
         """Until the process ends, misses a deadline, or is no longer wanted."""
