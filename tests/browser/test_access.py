@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 from tests.browser.conftest import claim, complaints_of, logged_in, passphrase
-from tests.support.station import RunningStation, eventually, running_station
+from tests.browser.test_page import pixels
+from tests.support.station import CONFIG, RunningStation, cupola, eventually, free_port, running_station, station_at
 
 pytestmark = pytest.mark.browser
 
@@ -295,3 +298,80 @@ def test_a_new_passphrase_logs_out_other_devices_and_not_this_one(station: Runni
     _live(here)
     expect(here.get_by_role("button", name="Log in")).to_have_count(0)
     station.http.patch("/api/users/kim", json={"passphrase": passphrase("kim")}).raise_for_status()
+
+
+@pytest.fixture
+def claimed(tmp_path: Path) -> tuple[Path, int, str]:
+    """A station that was claimed in the terminal and does not run: its folder, its port, the admin's passphrase."""
+    port = free_port()
+    (tmp_path / "home").mkdir()
+    (tmp_path / "cupola.yaml").write_text(CONFIG.format(port=port, max_viewers=5))
+    printed = cupola(tmp_path, "claim", "--terminal", "--generate", "--config", "cupola.yaml")
+    made = re.search(r"shown this once: (\S+)", printed.stdout)
+    assert made, printed
+    return tmp_path, port, made[1]
+
+
+def test_login_view_and_control_survive_a_restart_of_the_server(claimed: tuple[Path, int, str], context: BrowserContext) -> None:
+    folder, port, words = claimed
+    page = context.new_page()
+    with station_at(folder, "--config", "cupola.yaml"):
+        page.goto(f"http://127.0.0.1:{port}")
+        _log_in(page, "admin", words)
+        _live(page)
+        _take(page)
+    expect(page.get_by_text("No connection to the station since")).to_be_visible(timeout=15_000)
+    with station_at(folder, "--config", "cupola.yaml"):
+        _live(page)
+        expect(page.get_by_role("button", name="Log in")).to_have_count(0)
+        expect(_control(page)).to_contain_text("You have control", timeout=10_000)
+
+
+def _address() -> str:
+    """One of this machine's that is not its loopback."""
+    for addresses in psutil.net_if_addrs().values():
+        for address in addresses:
+            if address.family == socket.AF_INET and not address.address.startswith("127."):
+                return address.address
+    pytest.skip("this machine has no network besides its loopback")
+
+
+def test_without_encryption_the_page_says_what_that_means_until_it_is_dismissed(claimed: tuple[Path, int, str], context: BrowserContext) -> None:
+    folder, port, words = claimed
+    page = context.new_page()
+    note = page.get_by_role("note", name="Not encrypted")
+    with station_at(folder, "--config", "cupola.yaml", "--host", "0.0.0.0"):
+        page.goto(f"http://127.0.0.1:{port}")
+        expect(page.get_by_role("button", name="Log in")).to_be_visible()
+        expect(note).to_have_count(0)
+        page.goto(f"http://{_address()}:{port}")
+        expect(note).to_contain_text("can read the passphrase")
+        _log_in(page, "admin", words)
+        _live(page)
+        expect(note).to_be_visible()
+        note.get_by_role("button").click()
+        expect(note).to_have_count(0)
+        page.reload()
+        _live(page)
+        expect(note).to_have_count(0)
+
+
+def test_claim_and_login_are_all_red_at_night_and_fit_a_phone(new_station: RunningStation, context: BrowserContext) -> None:
+    page = context.new_page()
+    page.set_viewport_size({"width": 360, "height": 740})
+
+    def look() -> None:
+        page.wait_for_function("document.getAnimations().length === 0")
+        seen = pixels(page)
+        assert seen[..., 0].max() > 60
+        assert seen[..., 1].max() <= 8 and seen[..., 2].max() <= 8
+        assert page.evaluate("document.documentElement.scrollWidth <= 360 && document.querySelector('dialog').scrollWidth <= 360")
+
+    page.goto(new_station.url)
+    page.get_by_role("button", name="Red night mode").click()
+    expect(page.get_by_role("button", name="Claim it")).to_be_visible()
+    look()
+    claim(new_station)
+    expect(page.get_by_role("button", name="Log in")).to_be_visible(timeout=10_000)
+    page.get_by_label("Remember this device").check()
+    look()

@@ -52,7 +52,7 @@ def _canvas(page: Page) -> str:
     return page.evaluate("document.querySelector('canvas').toDataURL()")
 
 
-def _pixels(page: Page) -> np.ndarray:
+def pixels(page: Page) -> np.ndarray:
     """The screen, (H, W, 3) uint8."""
     with av.open(io.BytesIO(page.screenshot(type="png")), format="png_pipe") as container:
         return next(container.decode(video=0)).to_ndarray(format="rgb24")  # pyright: ignore[reportAttributeAccessIssue]
@@ -91,11 +91,11 @@ def test_a_picture_somebody_else_takes_appears_in_the_strip(page: Page, station:
 
 def test_red_mode_leaves_no_green_and_no_blue_on_the_screen(page: Page, station: RunningStation) -> None:
     station.snap()
-    assert _pixels(page)[..., 1:].max() > 60, "an ordinary page has other colours than red"
+    assert pixels(page)[..., 1:].max() > 60, "an ordinary page has other colours than red"
     page.get_by_role("button", name="Red night mode").click()
     expect(page.locator("html")).to_have_attribute("data-theme", "red")
     page.wait_for_function("document.getAnimations().length === 0")
-    pixels = _pixels(page)
+    pixels = pixels(page)
     assert pixels[..., 0].max() > 60
     assert pixels[..., 1].max() <= 8 and pixels[..., 2].max() <= 8
 
