@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from typing import Any
 
+import av
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 from tests.support.station import RunningStation
@@ -59,3 +62,9 @@ def complaints_of(page: Page) -> list[str]:
     page.on("response", lambda answer: complaints.append(f"{answer.status} {answer.url}") if answer.status >= 400 else None)
     page.add_init_script("document.addEventListener('securitypolicyviolation', (e) => console.error('CSP', e.violatedDirective, e.blockedURI))")
     return complaints
+
+
+def pixels(page: Page) -> np.ndarray:
+    """The screen, (H, W, 3) uint8."""
+    with av.open(io.BytesIO(page.screenshot(type="png")), format="png_pipe") as container:
+        return next(container.decode(video=0)).to_ndarray(format="rgb24")  # pyright: ignore[reportAttributeAccessIssue]

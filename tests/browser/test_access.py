@@ -10,8 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
-from tests.browser.conftest import claim, complaints_of, logged_in, passphrase
-from tests.browser.test_page import pixels
+from tests.browser.conftest import claim, complaints_of, logged_in, passphrase, pixels
 from tests.support.station import CONFIG, RunningStation, cupola, eventually, free_port, running_station, station_at
 
 pytestmark = pytest.mark.browser
