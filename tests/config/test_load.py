@@ -161,7 +161,11 @@ def test_variables_override_keys_groups_and_entries_of_lists(folder: Path) -> No
 @pytest.mark.parametrize(
     ("variable", "value", "line"),
     [
-        ("CUPOLA_WEB__PROT", "1", 'CUPOLA_WEB__PROT: web.prot: unknown key; did you mean "port"? Allowed: host, port, max_viewers'),
+        (
+            "CUPOLA_WEB__PROT",
+            "1",
+            'CUPOLA_WEB__PROT: web.prot: unknown key; did you mean "port"? Allowed: host, port, max_viewers, session_minutes, hosts, trusted_proxies, tls',
+        ),
         ("CUPOLA_WEB__PORT", "70000", "CUPOLA_WEB__PORT: web.port: must be from 1 to 65535"),
         ("CUPOLA_WEB__PORT", "9" * 5000, "CUPOLA_WEB__PORT: web.port: is a number with too many digits"),
         (

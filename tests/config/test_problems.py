@@ -26,11 +26,14 @@ def camera(keys: str = "", driver: str = "driver: simulator") -> str:
     ("text", "line"),
     [
         ("webb:\n  port: 1\n", 'cupola.yaml:1: webb: unknown key; did you mean "web"? Allowed: station, storage, cameras, web, logging'),
-        ("web:\n  zzzzz: 1\n", "cupola.yaml:2: web.zzzzz: unknown key; Allowed: host, port, max_viewers"),
+        (
+            "web:\n  zzzzz: 1\n",
+            "cupola.yaml:2: web.zzzzz: unknown key; Allowed: host, port, max_viewers, session_minutes, hosts, trusted_proxies, tls",
+        ),
         (
             camera("drivr: video"),
             'cupola.yaml:4: cameras[0].drivr: unknown key; did you mean "driver"? '
-            "Allowed: name, driver, connect, live, exposure, capture, simulator, replay, video",
+            "Allowed: name, driver, connect, live, exposure, capture, public_latest, simulator, replay, video",
         ),
         ("cameras:\n  - driver: simulator\n", "cupola.yaml:2: cameras[0].name: is missing; The camera's name in folders, addresses and commands."),
         (

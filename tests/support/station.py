@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -85,6 +86,13 @@ class RunningStation:
     @property
     def owner(self) -> dict[str, str]:
         return as_owner(self.folder)
+
+    def claim(self, passphrase: str = "clear sky over the dome") -> str:
+        """Make `admin` the first admin, with the code that was printed; the secret of the session, for a browser's cookie."""
+        code = re.findall(r"#claim=(\S+)", (self.folder / "output").read_text())[-1]
+        with httpx.Client(base_url=self.url, trust_env=False) as http:
+            assert http.post("/api/claim", json={"code": code, "passphrase": passphrase}).status_code == 200
+            return http.cookies["cupola"]
 
     def camera(self) -> dict[str, Any]:
         return self.http.get("/api/cameras/sky").json()

@@ -142,13 +142,13 @@ class _CameraBase(Block):
     driver: Annotated[str, WithJsonSchema({"type": "string", "enum": list(DRIVERS)})] = key(
         ..., "Driver", "What drives the camera. The driver's own keys stand in a group of its name.", rule=", ".join(DRIVERS)
     )
-    public_latest: bool = key(
-        False, "Public newest still", "Anybody who reaches the server may see the newest still, at latest.jpg, without a login."
-    )
     connect: bool = key(True, "Connect", "Open the camera when Cupola starts.")
     live: Live = group(dict, "Live view", "The live view: its frame rate, quality and first settings.")
     exposure: Exposure = group(dict, "Exposure", "The settings stills begin with.")
     capture: Capture = group(dict, "Capture", "Series of stills.")
+    public_latest: bool = key(
+        False, "Public newest still", "Anybody who reaches the server may see the newest still, at latest.jpg, without a login."
+    )
 
     @field_validator("driver", mode="after")
     @classmethod

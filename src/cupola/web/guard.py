@@ -105,7 +105,8 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, title
     headers = [
         (b"content-type", b"application/problem+json"),
         (b"content-length", str(len(body)).encode()),
-        (b"connection", b"close"),
+        # a small body that is still on its way must not meet a closed connection: the answer would be lost with it
+        *([(b"connection", b"close")] if status == 413 else []),
         *SECURITY_HEADERS,
     ]
     await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -22,7 +22,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 HEADER_S, BODY_S = 10.0, 30.0
 OPEN_MAX = 200  # of one address
-SILENT_OF_ONE_MAX, SILENT_MAX = 32, 256
+SILENT_OF_ONE_MAX, SILENT_MAX = 100, 256  # above what comes in one moment, before the first is read
 FRAME, WRITER = "cupola.frame", "cupola.writer"
 
 
