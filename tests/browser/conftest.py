@@ -1,4 +1,4 @@
-"""One Chromium for all browser tests, and people who are logged in with it."""
+"""One Chromium for the browser tests of a file, and people who are logged in with it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FLAGS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     build()
     with sync_playwright() as playwright:
