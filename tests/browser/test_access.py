@@ -73,7 +73,9 @@ def _live(page: Page) -> None:
 
 def _link(station: RunningStation) -> str:
     """What `cupola run` printed."""
-    return eventually(lambda: re.search(r"http\S+/#claim=\S+", (station.folder / "output").read_text()))[0]
+    found = eventually(lambda: re.search(r"http\S+/#claim=\S+", (station.folder / "output").read_text()))
+    assert found is not None
+    return found[0]
 
 
 def _log_in(page: Page, user: str, words: str) -> None:
@@ -160,9 +162,11 @@ def test_a_login_that_ends_asks_for_the_passphrase_and_leads_back_to_where_one_w
     page.wait_for_timeout(3000)
     assert len(asked) <= settled + 1, f"the page goes on asking: {asked[settled:]}"
     expect(page.get_by_label("User")).to_have_value("kim")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
     _log_in(page, "kim", passphrase("kim"))
     _live(page)
-    expect(page.get_by_role("complementary", name="Camera")).to_be_visible()
+    expect(page.get_by_role("complementary", name="Camera")).to_be_focused()
 
 
 def test_too_many_wrong_passphrases_say_when_the_next_try_is_possible(new_station: RunningStation, context: BrowserContext) -> None:
@@ -297,6 +301,47 @@ def test_a_new_passphrase_logs_out_other_devices_and_not_this_one(station: Runni
     _live(here)
     expect(here.get_by_role("button", name="Log in")).to_have_count(0)
     station.http.patch("/api/users/kim", json={"passphrase": passphrase("kim")}).raise_for_status()
+
+
+def test_an_admin_lets_people_and_programs_in_and_out_again(station: RunningStation, browser: Browser, enter: Callable[[str], Page]) -> None:
+    admin = enter("admin")
+    admin.keyboard.press("a")
+    panel = admin.get_by_role("complementary", name="Account")
+    panel.get_by_text("People").click()
+    panel.get_by_label("New person").fill("Zoe")
+    panel.get_by_role("button", name="Add").click()
+    words = panel.get_by_label("Shown this once").input_value()
+    panel.get_by_role("button", name="Done").click()
+    assert words not in admin.content()
+    with browser.new_context() as context:
+        zoe = context.new_page()
+        zoe.goto(station.url)
+        _log_in(zoe, "zoe", words)
+        _live(zoe)
+        panel.get_by_role("button", name="Change zoe").click()
+        line = panel.get_by_role("listitem").filter(has_text="zoe")
+        line.get_by_text("Observer").click()
+        line.get_by_role("button", name="Make zoe observer").click()
+        line.get_by_role("button", name="Sure?").click()
+        expect(zoe.get_by_text("You are logged out")).to_be_visible()
+        _log_in(zoe, "zoe", words)
+        _live(zoe)
+        expect(zoe.get_by_role("button", name="Snap")).to_have_count(0)
+    panel.get_by_role("button", name="Change zoe").click()
+    line.get_by_role("button", name="Remove").click()
+    line.get_by_role("button", name="Sure?").click()
+    expect(panel.get_by_role("listitem").filter(has_text="zoe")).to_have_count(0)
+    panel.get_by_text("People").click()
+    panel.get_by_text("Tokens for programs").click()
+    panel.get_by_label("New token").fill("weather page")
+    panel.get_by_role("button", name="Make a token").click()
+    headers = {"Authorization": f"Bearer {panel.get_by_label('Shown this once').input_value()}"}
+    assert station.http.get("/api/cameras", headers=headers).status_code == 200
+    panel.get_by_role("button", name="Done").click()
+    panel.get_by_role("listitem").get_by_role("button", name="Revoke").click()
+    panel.get_by_role("listitem").get_by_role("button", name="Sure?").click()
+    expect(panel.get_by_text("There are none.")).to_be_visible()
+    assert station.http.get("/api/cameras", headers=headers).status_code == 401
 
 
 @pytest.fixture
