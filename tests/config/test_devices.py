@@ -17,7 +17,7 @@ def two(first: str, second: str) -> str:
     [("{}", "{}"), ("{serial: '1'}", "{serial: '1'}"), ("{serial: '1'}", "{}"), ("{port: 'usb:001,002'}", "{port: 'usb:001,002'}")],
 )
 def test_two_cameras_for_one_device_are_refused_by_name(first: str, second: str) -> None:
-    with pytest.raises(ConfigProblems, match=r'cameras "north" and "dome" mean the same device; give each its own serial number in gphoto:'):
+    with pytest.raises(ConfigProblems, match=r'cameras\[1\]\.gphoto: names the device that camera "north" has already'):
         from_text(two(first, second), "cupola.yaml", Path("/base"))
 
 
