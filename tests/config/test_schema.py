@@ -1,5 +1,6 @@
 """What the configuration says about itself, and that examples and documents keep in step."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from cupola.core.errors import InvalidSetting
 
 PROJECT = Path(__file__).parents[2]
 EXAMPLES = sorted((PROJECT / "examples").glob("*.yaml"))
+DRIVERS_PAGE = PROJECT / "docs" / "drivers.md"
 SECRETS = {"DOOR_PASSWORD": "hunter2", "YARD_PASSWORD": "hunter3"}
 
 
@@ -28,9 +30,7 @@ def keys(block: type[Block], prefix: str = "") -> Iterator[tuple[str, FieldInfo]
             yield from keys(below, f"{prefix}{name}.")
 
 
-def test_there_are_examples_of_each_driver() -> None:
-    used = {camera.driver for file in EXAMPLES for camera in load(file, SECRETS).cameras}
-    assert used == set(DRIVERS)
+def test_there_are_examples() -> None:
     assert {file.stem for file in EXAMPLES} >= {"demo", "replay", "network-camera", "webcam", "two-cameras"}
 
 
@@ -39,6 +39,26 @@ def test_an_example_loads_as_it_is_shipped(file: Path) -> None:
     settings = load(file, SECRETS)
     assert settings.source == file
     assert settings.cameras
+
+
+def test_the_page_for_owners_has_a_section_and_an_example_for_each_driver(tmp_path: Path) -> None:
+    page = DRIVERS_PAGE.read_text("utf-8")
+    assert set(re.findall(r"^## (\w+)$", page, re.MULTILINE)) == set(DRIVERS)
+    used: set[str] = set()
+    examples = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert page.count("```") == 2 * len(examples)
+    for number, text in enumerate(examples):
+        file = tmp_path / f"{number}.yaml"
+        file.write_text(text, "utf-8")
+        used |= {camera.driver for camera in load(file, SECRETS).cameras}
+    assert used == set(DRIVERS)
+
+
+def test_what_the_page_for_owners_says_that_drivers_say_is_what_they_say() -> None:
+    said = re.findall(r"^\| \*(.+?)\* \|", DRIVERS_PAGE.read_text("utf-8"), re.MULTILINE)
+    sources = "".join(file.read_text("utf-8") for file in (PROJECT / "src" / "cupola").rglob("*.py"))
+    assert len(said) > 30
+    assert [words for words in said if words not in sources] == []
 
 
 def test_the_network_example_has_separate_live_and_record_sources() -> None:
