@@ -17,6 +17,8 @@ from tests.support import ext4
 
 from cupola.core.errors import NotAllowed, StorageFailed
 from cupola.darkroom.queue import DarkroomUnavailable
+from cupola.storage.files import relative_name
+from cupola.storage.rows import FileRow
 
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGSTOP and SIGKILL")
 needs_disk = pytest.mark.skipif(ext4.missing_feature() is not None, reason=ext4.missing_feature() or "")
@@ -76,6 +78,20 @@ async def test_an_original_that_is_not_kept_is_announced_with_its_jpeg_and_delet
     assert [file.kind for file in place.row(image).files] == ["jpg"]
     assert place.row(image).acknowledged
     assert place.jpeg_of(image).is_file()
+
+
+@needs_signals
+async def test_an_image_that_was_taken_up_from_the_disk_meanwhile_is_not_announced_again(place: Place) -> None:
+    image = place.add(1, original(1, BIG), queued=True)
+    async with running(place) as room:
+        pid = await signal_at_work(room, signal.SIGSTOP)
+        path = place.root / "north/2026/11/21/jpg/20261121T230001Z_000001.jpg"
+        place.catalogue.add_file(image.id, FileRow("jpg", relative_name(path, place.root), 1, "00" * 32))
+        os.kill(pid, signal.SIGCONT)
+        await until(lambda: place.kinds())
+        await until(lambda: room.state == "idle")
+    assert place.kinds() == ["image_developed"], "who took it up has announced it"
+    assert place.jpeg_of(image) == path
 
 
 @needs_signals

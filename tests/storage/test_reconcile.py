@@ -85,7 +85,7 @@ def test_an_original_without_a_row_is_adopted_with_the_facts_of_its_header(place
     session = place.catalogue.open_session("north", {})
     at = session.started_at + timedelta(seconds=5)
     path = place.original(7, at, session=session.id)
-    [image] = place.reconcile().adopted
+    [image] = [adopted.image for adopted in place.reconcile().adopted]
     assert (image.sequence, image.opened_at, image.ended_at, image.session) == (7, at, at + timedelta(seconds=30), session.id)
     assert (image.exposure_s, image.gain, image.temperature_c, image.width, image.height) == (30.0, 100.0, -5.0, 24, 16)
     assert (image.acknowledged, image.developed, image.day) == (True, False, files.day_of(at, _STATION))
@@ -99,7 +99,7 @@ def test_a_session_number_of_a_lost_catalogue_is_not_believed(place: Place) -> N
     session = place.catalogue.open_session("north", {})
     assert session.id == 1
     place.original(7, session.started_at - timedelta(hours=1), session=1)
-    [image] = place.reconcile().adopted
+    [image] = [adopted.image for adopted in place.reconcile().adopted]
     assert image.session is None
 
 
@@ -117,13 +117,13 @@ def test_a_jpeg_beside_its_original_makes_it_developed(place: Place) -> None:
 
 def test_a_jpeg_alone_is_an_image_named_by_its_file(place: Place) -> None:
     place.jpeg(9)
-    [image] = place.reconcile().adopted
+    [image] = [adopted.image for adopted in place.reconcile().adopted]
     assert (image.sequence, image.opened_at, image.developed, image.width, image.height) == (9, _NIGHT.replace(microsecond=0), True, 30, 20)
 
 
 def test_a_camera_s_own_raw_file_is_adopted_by_its_name(place: Place) -> None:
     files.write_durable(files.raw_path(place.root, "north", _NIGHT, 4, _STATION, ".nef"), b"NEF")
-    [image] = place.reconcile().adopted
+    [image] = [adopted.image for adopted in place.reconcile().adopted]
     assert (image.sequence, image.exposure_s, image.acknowledged) == (4, None, True)
 
 
@@ -185,8 +185,8 @@ def test_the_quick_look_begins_the_day_before_the_newest_image(place: Place) -> 
     place.row(place.original(50), 50)
     old, recent = place.original(1, _NIGHT - timedelta(days=5)), place.original(2, _NIGHT - timedelta(days=1))
     later = place.original(51, _NIGHT + timedelta(days=2))
-    assert [image.sequence for image in place.reconcile(full=False).adopted] == [2, 51]
-    assert [image.sequence for image in place.reconcile(full=True).adopted] == [1]
+    assert [adopted.image.sequence for adopted in place.reconcile(full=False).adopted] == [2, 51]
+    assert [adopted.image.sequence for adopted in place.reconcile(full=True).adopted] == [1]
     assert all(path.exists() for path in (old, recent, later))
 
 
@@ -194,12 +194,12 @@ def test_the_quick_look_follows_a_clock_that_was_set_back(place: Place) -> None:
     place.row(place.original(1, _NIGHT + timedelta(days=300)), 1, _NIGHT + timedelta(days=300))
     place.row(place.original(2), 2)
     place.original(3)
-    assert [image.sequence for image in place.reconcile(full=False).adopted] == [3]
+    assert [adopted.image.sequence for adopted in place.reconcile(full=False).adopted] == [3]
 
 
 def test_an_image_in_the_queue_is_adopted_unacknowledged(place: Place) -> None:
     place.original(1, queued=True)
-    [image] = place.reconcile().adopted
+    [image] = [adopted.image for adopted in place.reconcile().adopted]
     assert (image.acknowledged, image.files[0].kind, image.day) == (False, "queue", "2026-11-21")
     assert place.catalogue.undeveloped(5) == [image]
 
@@ -209,7 +209,7 @@ def test_a_developed_image_leaves_the_queue(place: Place) -> None:
     image = place.row(path, 1)
     place.jpeg(1)
     report = place.reconcile(full=False)
-    assert ([i.id for i in report.adopted], report.deleted_queue) == ([image.id], [files.relative_name(path, place.queue)])
+    assert ([adopted.image.id for adopted in report.adopted], report.deleted_queue) == ([image.id], [files.relative_name(path, place.queue)])
     assert not path.exists()
     assert place.reconcile() == Report()
 
@@ -260,4 +260,4 @@ def test_links_in_the_folders_are_not_followed(place: Place) -> None:
     secret = place.folder / "secret"
     secret.write_bytes(_JPEG)
     (folder / "20261121T231502Z_000077.jpg").symlink_to(secret)
-    assert [image.sequence for image in place.reconcile().adopted] == [1]
+    assert [adopted.image.sequence for adopted in place.reconcile().adopted] == [1]

@@ -11,7 +11,7 @@ from cupola.capture.session import Sessions
 from cupola.core.bus import Bus
 from cupola.core.clock import parse_utc
 from cupola.core.errors import CupolaError
-from cupola.core.events import CaptureFailed, StorageFull
+from cupola.core.events import CaptureFailed, ImageDeveloped, StorageFull
 from cupola.core.frame import Controls, Station
 from cupola.process.wire import Head
 from cupola.storage.catalogue import Catalogue
@@ -53,14 +53,15 @@ class Archive:
         full = camera in self._to_check
         self._to_check.discard(camera)
         report = await asyncio.to_thread(reconcile, catalogue, self._root, camera, self._station, full=full, queue=self._queue, darkroom_busy=True)
-        uncounted = set(report.new_images)
-        for row in report.adopted:
-            if row.id in uncounted:  # once, though its original and its JPEG may both have been taken up; the others count already
-                uncounted.discard(row.id)
+        for adopted in report.adopted:
+            file, row, was = adopted.file, adopted.image, adopted.was
+            if was is None:  # the others count already
                 await self._sessions.stored(camera, row.session, row.opened_at)
-            self._log("WARNING", f"Took up {row.files[0].path}, which was stored but not in the catalogue.", event="storage", camera=camera)
-            if row.acknowledged:
-                self._announce(row)
+            self._log("WARNING", f"Took up {file.path}, which was stored but not in the catalogue.", event="storage", camera=camera)
+            if row.acknowledged and not (was is not None and was.acknowledged):
+                self._announce(row, file.path)
+            if row.developed and was is not None and not was.developed:
+                self._bus.publish(ImageDeveloped(camera=camera, id=row.id, sequence=row.sequence, path=file.path, took_ms=None))
         if report.deleted_tmp:
             self._log(
                 "WARNING", f"Deleted {len(report.deleted_tmp)} unfinished files: {', '.join(report.deleted_tmp)}.", event="storage", camera=camera
@@ -105,7 +106,7 @@ class Archive:
                 attempt += 1
         await self._sessions.stored(camera, row.session, row.opened_at)
         if row.acknowledged:
-            self._announce(row)
+            self._announce(row, row.files[0].path)
         self.stored()
         return row.id
 
@@ -113,9 +114,9 @@ class Archive:
         base = self._queue if file["kind"] == "queue" else self._root
         return FileRow(file["kind"], Path(file["path"]).relative_to(base).as_posix(), file["bytes"], file["sha256"])
 
-    def _announce(self, row: ImageRow) -> None:
-        self._bus.publish(captured_event(row, row.files[0].path))
-        self._log("INFO", f"Captured {row.files[0].path}", event="capture", camera=row.camera)
+    def _announce(self, row: ImageRow, path: str) -> None:
+        self._bus.publish(captured_event(row, path))
+        self._log("INFO", f"Captured {path}", event="capture", camera=row.camera)
 
     def failed(self, camera: str, head: Head) -> None:
         """An exposure or its storing failed: said, counted, and on a full disk some room given back."""

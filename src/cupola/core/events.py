@@ -72,7 +72,7 @@ class ImageDeveloped(_Event):
     id: int
     sequence: int
     path: str
-    took_ms: float
+    took_ms: float | None  # None: by a darkroom that is gone, whose JPEG was found
 
 
 class CaptureFailed(_Event):

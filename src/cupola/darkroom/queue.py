@@ -239,14 +239,14 @@ class Darkroom:
         """The JPEG is on disk: into the catalogue, then tell, then let go of an original that is not kept."""
         file = FileRow("jpg", relative_name(self._target(image), self._root), head["bytes"], head["sha256"])
         try:
-            row = await self._catalogue.run(self._catalogue.add_file, image.id, file, width=head["width"], height=head["height"])
+            was, row = await self._catalogue.run(self._catalogue.extend, image.id, file, width=head["width"], height=head["height"])
         except (StorageFull, StorageFailed) as error:
             self._later[image.id] = self._wait_for_disk(str(error))
             return
         self._disk.reset()
         self.problem = None
         self.pending = max(0, self.pending - 1)
-        if not image.acknowledged:  # its JPEG is the first of it that lasts
+        if not was.acknowledged:  # its JPEG is the first of it that lasts
             self._publish(captured_event(row, file.path))
         took_ms: float = head["took_ms"]
         self._publish(ImageDeveloped(camera=row.camera, id=row.id, sequence=row.sequence, path=file.path, took_ms=took_ms))

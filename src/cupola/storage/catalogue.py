@@ -161,6 +161,12 @@ class Catalogue:
             self._writer.execute("DELETE FROM file WHERE image = ? AND kind = 'queue'", (image_id,))
         return self._one(self._writer, image_id)
 
+    @_writes
+    def extend(self, image_id: int, file: FileRow, *, width: int | None = None, height: int | None = None) -> tuple[ImageRow, ImageRow]:
+        """`add_file`; the image as it was, and as it is. Of several who add the same file one sees the change, and may announce it."""
+        was = self._one(self._writer, image_id)
+        return was, self.add_file(image_id, file, width=width, height=height)
+
     def _put_file(self, image_id: int, file: FileRow) -> None:
         self._writer.execute(
             "INSERT INTO file (image, kind, path, bytes, sha256, missing) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (image, kind) DO UPDATE "

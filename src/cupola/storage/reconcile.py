@@ -21,14 +21,22 @@ from cupola.storage.rows import FileKind, FileRow, ImageRow, NewImage
 LOST_IN_QUEUE = "Its original was lost from the queue before it was developed (the queue is in memory: was the power cut?)."
 
 
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """A file that is in the catalogue now; its image as it is with it, and as it was without (None: it had no row)."""
+
+    file: FileRow
+    image: ImageRow
+    was: ImageRow | None
+
+
 @dataclass(slots=True)
 class Report:
     """What was done. Paths are relative to the root, or to the queue; `problems` are sentences for the owner."""
 
     deleted_tmp: list[str] = field(default_factory=list[str])
     deleted_queue: list[str] = field(default_factory=list[str])
-    adopted: list[ImageRow] = field(default_factory=list[ImageRow])
-    new_images: set[int] = field(default_factory=set[int])  # ids of those adopted that had no row at all; the others only gained a file
+    adopted: list[Adopted] = field(default_factory=list[Adopted])
     flagged_missing: list[str] = field(default_factory=list[str])
     found_again: list[str] = field(default_factory=list[str])
     problems: list[str] = field(default_factory=list[str])
@@ -130,22 +138,24 @@ class _Work:
         """Make the file a file of its image, or an image of its own; report what cannot be."""
         try:
             facts, size = _look_into(kind, path)
-            image = self._image_named(path)
+            name, image = relative_name(path, base), self._image_named(path)
             if image is not None and (has := image.file(kind)) is not None and not has.missing:
+                if has.path == name:  # the darkroom was first
+                    return
                 raise StorageFailed(f"{path} has the name of image {image.id}, which has {has.path} already. Move one of them away.")
             if facts and (facts.camera != self.camera or files.image_stem(facts.opened_at, facts.sequence) != files.stem_of(path)):
                 raise StorageFailed(
                     f'{path} says inside that it is image {facts.sequence} of camera "{facts.camera}". It was moved or renamed: move it back.'
                 )
             files.settle(path)  # its writer may have died before it synced the folder
-            row = FileRow(kind, relative_name(path, base), path.stat().st_size, files.sha256_of(path))
+            row = FileRow(kind, name, path.stat().st_size, files.sha256_of(path))
             if image is not None:
                 width, height = size or (None, None)
-                image = self.catalogue.add_file(image.id, row, width=width, height=height)
+                was, image = self.catalogue.extend(image.id, row, width=width, height=height)
+                self.report.adopted.append(Adopted(row, image, was))
             else:
                 image = self.catalogue.add_image(self._new_image(row, path, facts, size, day))
-                self.report.new_images.add(image.id)
-            self.report.adopted.append(image)
+                self.report.adopted.append(Adopted(row, image, None))
         except StorageFull:
             raise
         except CupolaError as error:
