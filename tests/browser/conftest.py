@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import av
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
-from tests.support.station import RunningStation
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+from tests.support.station import RunningStation, running_station
 from tools.build_ui import build
 
 CHROMIUM = "/usr/bin/chromium"
@@ -24,6 +24,15 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+PEOPLE = {"kim": "master", "vera": "observer"}
+# Chromium without a screen cannot hide a page: this says to the page what a phone that goes to sleep says
+SIGHT = """
+let away = false;
+Object.defineProperty(document, "hidden", { get: () => away });
+window.away = (value) => { away = value; document.dispatchEvent(new Event("visibilitychange")); };
+"""
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +77,65 @@ def pixels(page: Page) -> np.ndarray:
     """The screen, (H, W, 3) uint8."""
     with av.open(io.BytesIO(page.screenshot(type="png")), format="png_pipe") as container:
         return next(container.decode(video=0)).to_ndarray(format="rgb24")  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.fixture(scope="module")
+def station(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStation]:
+    with running_station(tmp_path_factory.mktemp("station")) as station:
+        claim(station, **PEOPLE)
+        yield station
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    with browser.new_context() as context:
+        yield context
+
+
+@pytest.fixture
+def enter(browser: Browser, station: RunningStation) -> Iterator[Callable[[str], Page]]:
+    """Opens the page as this person, in a browser of their own. An exception in a page fails the test."""
+    contexts = list[BrowserContext]()
+    errors = list[str]()
+
+    def open_page(user: str) -> Page:
+        context = browser.new_context(storage_state=logged_in(browser, station, user))
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.add_init_script(SIGHT)
+        page.goto(station.url)
+        live(page)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.request.post(f"{station.url}/api/logout")
+        context.close()
+    assert errors == []
+
+
+def live(page: Page) -> None:
+    expect(page.locator(".chip.live")).to_be_visible(timeout=20_000)
+
+
+def log_in(page: Page, user: str, words: str) -> None:
+    page.get_by_label("User").fill(user)
+    page.get_by_label("Passphrase", exact=True).fill(words)
+    page.get_by_role("button", name="Log in").click()
+
+
+def control(page: Page) -> Locator:
+    """The line that says who has control; a touch keeps what lies over the picture in sight."""
+    page.mouse.move(600, 300)
+    page.mouse.move(610, 310)
+    return page.locator("footer").get_by_role("group", name="Control")
+
+
+def take(page: Page) -> None:
+    control(page).get_by_role("button", name="Take control").click()
+    expect(control(page)).to_contain_text("You have control")
+
+
+def master(station: RunningStation) -> str | None:
+    return station.http.get("/api/health").json()["masters"]["sky"]

@@ -1,4 +1,4 @@
-"""Claim, login, control and its loss, in browsers of several people against a running station."""
+"""Claim, login, people and the ends of logins, in browsers of several people against a running station."""
 
 from __future__ import annotations
 
@@ -9,19 +9,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
-from tests.browser.conftest import claim, complaints_of, logged_in, passphrase, pixels
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+from tests.browser.conftest import claim, complaints_of, control, live, log_in, master, passphrase, pixels, take
 from tests.support.station import CONFIG, RunningStation, cupola, eventually, free_port, running_station, station_at
 
 pytestmark = pytest.mark.browser
-
-PEOPLE = {"kim": "master", "vera": "observer"}
-# Chromium without a screen cannot hide a page: this says to the page what a phone that goes to sleep says
-SIGHT = """
-let away = false;
-Object.defineProperty(document, "hidden", { get: () => away });
-window.away = (value) => { away = value; document.dispatchEvent(new Event("visibilitychange")); };
-"""
 
 
 @pytest.fixture
@@ -31,73 +23,11 @@ def new_station(tmp_path: Path) -> Iterator[RunningStation]:
         yield station
 
 
-@pytest.fixture(scope="module")
-def station(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStation]:
-    with running_station(tmp_path_factory.mktemp("station")) as station:
-        claim(station, **PEOPLE)
-        yield station
-
-
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    with browser.new_context() as context:
-        yield context
-
-
-@pytest.fixture
-def enter(browser: Browser, station: RunningStation) -> Iterator[Callable[[str], Page]]:
-    """Opens the page as this person, in a browser of their own. An exception in a page fails the test."""
-    contexts = list[BrowserContext]()
-    errors = list[str]()
-
-    def open_page(user: str) -> Page:
-        context = browser.new_context(storage_state=logged_in(browser, station, user))
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.add_init_script(SIGHT)
-        page.goto(station.url)
-        _live(page)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.request.post(f"{station.url}/api/logout")
-        context.close()
-    assert errors == []
-
-
-def _live(page: Page) -> None:
-    expect(page.locator(".chip.live")).to_be_visible(timeout=20_000)
-
-
 def _link(station: RunningStation) -> str:
     """What `cupola run` printed."""
     found = eventually(lambda: re.search(r"http\S+/#claim=\S+", (station.folder / "output").read_text()))
     assert found is not None
     return found[0]
-
-
-def _log_in(page: Page, user: str, words: str) -> None:
-    page.get_by_label("User").fill(user)
-    page.get_by_label("Passphrase", exact=True).fill(words)
-    page.get_by_role("button", name="Log in").click()
-
-
-def _control(page: Page) -> Locator:
-    """The line that says who has control; a touch keeps what lies over the picture in sight."""
-    page.mouse.move(600, 300)
-    page.mouse.move(610, 310)
-    return page.locator("footer").get_by_role("group", name="Control")
-
-
-def _take(page: Page) -> None:
-    _control(page).get_by_role("button", name="Take control").click()
-    expect(_control(page)).to_contain_text("You have control")
-
-
-def _master(station: RunningStation) -> str | None:
-    return station.http.get("/api/health").json()["masters"]["sky"]
 
 
 def test_the_printed_link_claims_the_station(new_station: RunningStation, context: BrowserContext) -> None:
@@ -112,7 +42,7 @@ def test_the_printed_link_claims_the_station(new_station: RunningStation, contex
     expect(page.get_by_text("At least 12 characters; these are 9.")).to_be_visible()
     page.get_by_label("Passphrase", exact=True).fill(passphrase("admin"))
     page.get_by_role("button", name="Claim it").click()
-    _live(page)
+    live(page)
     me = context.request.get(f"{new_station.url}/api/me").json()
     assert (me["claimed"], me["user"], me["role"]) == (True, "admin", "admin")
     assert complaints == []
@@ -135,22 +65,22 @@ def test_without_the_code_the_page_says_how_to_get_it_and_a_made_passphrase_is_s
     page.get_by_role("button", name="Claim it").click()
     made = page.get_by_label("Shown this once").input_value()
     page.get_by_role("button", name="I have kept it").click()
-    _live(page)
+    live(page)
     assert made not in page.content()
     with context.browser.new_context() as elsewhere:  # type: ignore[union-attr]
         other = elsewhere.new_page()
         other.goto(new_station.url)
-        _log_in(other, "admin", made)
-        _live(other)
+        log_in(other, "admin", made)
+        live(other)
 
 
 def test_a_login_that_ends_asks_for_the_passphrase_and_leads_back_to_where_one_was(station: RunningStation, context: BrowserContext) -> None:
     page = context.new_page()
     page.goto(station.url)
-    _log_in(page, "kim", "something else")
+    log_in(page, "kim", "something else")
     expect(page.get_by_role("alert").filter(has_text="wrong")).to_contain_text("cupola passwd")
-    _log_in(page, "kim", passphrase("kim"))
-    _live(page)
+    log_in(page, "kim", passphrase("kim"))
+    live(page)
     page.keyboard.press("c")
     expect(page.get_by_role("complementary", name="Camera")).to_be_visible()
     session = context.request.get(f"{station.url}/api/me").json()["session"]
@@ -164,8 +94,8 @@ def test_a_login_that_ends_asks_for_the_passphrase_and_leads_back_to_where_one_w
     expect(page.get_by_label("User")).to_have_value("kim")
     page.keyboard.press("Escape")
     page.keyboard.press("Escape")
-    _log_in(page, "kim", passphrase("kim"))
-    _live(page)
+    log_in(page, "kim", passphrase("kim"))
+    live(page)
     expect(page.get_by_role("complementary", name="Camera")).to_be_focused()
 
 
@@ -175,115 +105,26 @@ def test_too_many_wrong_passphrases_say_when_the_next_try_is_possible(new_statio
     page.goto(new_station.url)
     for number in range(6):
         with page.expect_response("**/api/login") as answer:
-            _log_in(page, "admin", f"wrong passphrase {number}")
+            log_in(page, "admin", f"wrong passphrase {number}")
         expect(page.get_by_role("button", name=re.compile("^Log in$"))).to_be_visible()
     assert answer.value.status == 429
     expect(page.get_by_role("alert")).to_contain_text(re.compile(r"Too many tries\. The next one is possible at \d\d:\d\d:\d\d UTC, in \d+ s\."))
     expect(page.get_by_role("button", name="Log in")).to_be_disabled()
 
 
-def test_who_waits_for_control_sees_who_has_it_asks_and_gets_it(station: RunningStation, enter: Callable[[str], Page]) -> None:
-    holder, other = enter("admin"), enter("kim")
-    expect(_control(other)).to_contain_text("Nobody has control")
-    snap = other.get_by_role("button", name="Snap")
-    expect(snap).to_be_disabled()
-    expect(snap).to_have_accessible_description("Take control first: nobody has it.")
-    _take(holder)
-    expect(_control(other)).to_contain_text("admin has control")
-    expect(snap).to_have_accessible_description("admin has control.")
-    _control(other).get_by_role("button", name="Ask").click()
-    request = holder.get_by_role("alert").filter(has_text="asks for control")
-    expect(request).to_contain_text("kim asks for control of sky.")
-    request.get_by_role("button", name="Give way").click()
-    expect(_control(other)).to_contain_text("You have control")
-    expect(_control(holder)).to_contain_text("kim has control")
-    before = station.camera()["images_today"]
-    snap.click()
-    station.until(lambda camera: camera["images_today"] == before + 1)
-
-
-def test_control_lasts_beyond_fifteen_seconds_and_a_page_loaded_anew_keeps_it(station: RunningStation, enter: Callable[[str], Page]) -> None:
-    page = enter("kim")
-    _take(page)
-    epoch = page.evaluate("sessionStorage.getItem('cupola.control.sky').split(' ')[0]")
-    page.wait_for_timeout(17_000)
-    assert _master(station) == "kim"
-    page.reload()
-    _live(page)
-    expect(_control(page)).to_contain_text("You have control")
-    assert page.evaluate("sessionStorage.getItem('cupola.control.sky').split(' ')[0]") == epoch
-
-
-def test_an_observer_sees_who_has_control_and_nothing_to_press(enter: Callable[[str], Page]) -> None:
-    _take(enter("kim"))
-    page = enter("vera")
-    expect(_control(page)).to_contain_text("kim has control")
-    expect(_control(page).get_by_role("button")).to_have_count(0)
-    expect(page.get_by_role("button", name="Snap")).to_have_count(0)
-    page.keyboard.press("c")
-    panel = page.get_by_role("complementary", name="Camera")
-    expect(panel.get_by_text("In the picture", exact=True)).to_be_visible()
-    expect(panel.get_by_role("button", name="Disconnect")).to_have_count(0)
-    expect(panel.get_by_role("slider")).to_have_count(0)
-    page.keyboard.press("Escape")
-    page.keyboard.press("a")
-    panel = page.get_by_role("complementary", name="Account")
-    expect(panel.get_by_text("My logins")).to_be_visible()
-    expect(panel.get_by_text("People")).to_have_count(0)
-
-
-def test_a_sleeping_phone_blocks_nobody_and_gets_its_view_back_by_itself(station: RunningStation, enter: Callable[[str], Page]) -> None:
-    phone, other = enter("admin"), enter("kim")
-    _take(phone)
-    viewers = station.http.get("/api/health").json()["viewers"]
-    phone.evaluate("away(true)")
-    eventually(lambda: _master(station) is None, 25)
-    _take(other)
-    eventually(lambda: station.http.get("/api/health").json()["viewers"] == viewers - 1, 40)
-    phone.evaluate("away(false)")
-    _live(phone)
-    expect(_control(phone)).to_contain_text("kim has control")
-    assert _master(station) == "kim"
-
-
-def test_a_phone_that_wakes_up_has_control_again_if_nobody_took_it(station: RunningStation, enter: Callable[[str], Page]) -> None:
-    phone = enter("kim")
-    _take(phone)
-    phone.evaluate("away(true)")
-    eventually(lambda: _master(station) is None, 25)
-    phone.evaluate("away(false)")
-    expect(_control(phone)).to_contain_text("You have control")
-    assert _master(station) == "kim"
-
-
-def test_an_admin_gives_control_to_somebody_who_looks(station: RunningStation, enter: Callable[[str], Page]) -> None:
-    admin, kim = enter("admin"), enter("kim")
-    admin.keyboard.press("a")
-    panel = admin.get_by_role("complementary", name="Account")
-    panel.get_by_text("Logins of everybody").click()
-    give = panel.get_by_role("listitem").filter(has_text="kim").get_by_role("button", name="Give control")
-    give.click()
-    panel.get_by_role("listitem").filter(has_text="kim").get_by_role("button", name="Sure?").first.click()
-    expect(_control(kim)).to_contain_text("You have control")
-    _control(admin).get_by_role("button", name="Take over").click()
-    _control(admin).get_by_role("button", name="Sure?").click()
-    expect(_control(kim)).to_contain_text("admin has control")
-    expect(kim.get_by_text("admin has control of sky now")).to_be_visible()
-
-
 def test_logging_out_closes_the_live_view_in_every_window_of_the_browser(station: RunningStation, enter: Callable[[str], Page]) -> None:
     page = enter("kim")
     second = page.context.new_page()
     second.goto(station.url)
-    _live(second)
-    _take(page)
+    live(second)
+    take(page)
     page.keyboard.press("a")
     page.get_by_role("button", name="Log out").first.click()
     expect(page.get_by_role("button", name="Log in")).to_be_visible()
     expect(page.locator("canvas")).to_have_count(0)
     expect(second.get_by_text("You are logged out")).to_be_visible()
     eventually(lambda: station.http.get("/api/health").json()["viewers"] == 0)
-    assert _master(station) is None
+    assert master(station) is None
 
 
 def test_a_new_passphrase_logs_out_other_devices_and_not_this_one(station: RunningStation, enter: Callable[[str], Page]) -> None:
@@ -298,7 +139,7 @@ def test_a_new_passphrase_logs_out_other_devices_and_not_this_one(station: Runni
     here.get_by_role("button", name="Change", exact=True).click()
     expect(here.get_by_text("The passphrase is changed")).to_be_visible()
     expect(elsewhere.get_by_text("You are logged out")).to_be_visible()
-    _live(here)
+    live(here)
     expect(here.get_by_role("button", name="Log in")).to_have_count(0)
     station.http.patch("/api/users/kim", json={"passphrase": passphrase("kim")}).raise_for_status()
 
@@ -316,16 +157,16 @@ def test_an_admin_lets_people_and_programs_in_and_out_again(station: RunningStat
     with browser.new_context() as context:
         zoe = context.new_page()
         zoe.goto(station.url)
-        _log_in(zoe, "zoe", words)
-        _live(zoe)
+        log_in(zoe, "zoe", words)
+        live(zoe)
         panel.get_by_role("button", name="Change zoe").click()
         line = panel.get_by_role("listitem").filter(has_text="zoe")
         line.get_by_text("Observer").click()
         line.get_by_role("button", name="Make zoe observer").click()
         line.get_by_role("button", name="Sure?").click()
         expect(zoe.get_by_text("You are logged out")).to_be_visible()
-        _log_in(zoe, "zoe", words)
-        _live(zoe)
+        log_in(zoe, "zoe", words)
+        live(zoe)
         expect(zoe.get_by_role("button", name="Snap")).to_have_count(0)
     panel.get_by_role("button", name="Change zoe").click()
     line.get_by_role("button", name="Remove").click()
@@ -361,14 +202,14 @@ def test_login_view_and_control_survive_a_restart_of_the_server(claimed: tuple[P
     page = context.new_page()
     with station_at(folder, "--config", "cupola.yaml"):
         page.goto(f"http://127.0.0.1:{port}")
-        _log_in(page, "admin", words)
-        _live(page)
-        _take(page)
+        log_in(page, "admin", words)
+        live(page)
+        take(page)
     expect(page.get_by_text("No connection to the station since")).to_be_visible(timeout=15_000)
     with station_at(folder, "--config", "cupola.yaml"):
-        _live(page)
+        live(page)
         expect(page.get_by_role("button", name="Log in")).to_have_count(0)
-        expect(_control(page)).to_contain_text("You have control", timeout=10_000)
+        expect(control(page)).to_contain_text("You have control", timeout=10_000)
 
 
 def _address() -> str:
@@ -390,13 +231,13 @@ def test_without_encryption_the_page_says_what_that_means_until_it_is_dismissed(
         expect(note).to_have_count(0)
         page.goto(f"http://{_address()}:{port}")
         expect(note).to_contain_text("can read the passphrase")
-        _log_in(page, "admin", words)
-        _live(page)
+        log_in(page, "admin", words)
+        live(page)
         expect(note).to_be_visible()
         note.get_by_role("button").click()
         expect(note).to_have_count(0)
         page.reload()
-        _live(page)
+        live(page)
         expect(note).to_have_count(0)
 
 

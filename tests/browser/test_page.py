@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from tests.browser.conftest import claim, complaints_of, logged_in, pixels
+from tests.browser.conftest import claim, complaints_of, control, logged_in, pixels
 from tests.support.station import RunningStation, running_station
 
 pytestmark = pytest.mark.browser
@@ -58,13 +58,14 @@ def test_the_live_picture_moves_and_is_called_live(page: Page) -> None:
 
 def test_the_snap_button_brings_a_new_picture_which_opens_large(page: Page, station: RunningStation) -> None:
     before = station.camera()["images_today"]
-    page.get_by_role("group", name="Control").get_by_role("button").click()
-    expect(page.get_by_role("group", name="Control")).to_contain_text("You have control")
+    control(page).get_by_role("button").click()
+    expect(control(page)).to_contain_text("You have control")
     page.get_by_role("button", name="Snap").click()
     image = station.until(lambda camera: camera["images_today"] == before + 1)["last_image"]
     thumb = page.get_by_role("group", name="Newest pictures").get_by_role("button").first
     expect(thumb).to_have_attribute("aria-label", re.compile(rf"^Picture {image['sequence']},"), timeout=15_000)
     expect(thumb.locator("img")).to_be_visible(timeout=15_000)
+    control(page)  # wakes what lies over the picture, should the image have taken longer than it stays
     thumb.click()
     large = page.locator("dialog[open]").get_by_role("img", name=f"Picture {image['sequence']}")
     expect(large).to_be_visible()
