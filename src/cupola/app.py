@@ -68,7 +68,13 @@ class App:
         self.archive = Archive(self.catalogue, self.sessions, self.bus, self.station, root, state / "queue", self.reserve, logs.write)
         quality = {camera.name: camera.capture.jpeg_quality for camera in settings.cameras}
         self.darkroom = Darkroom(
-            self.catalogue, self.bus.publish, root, state / "queue", jpeg_quality_of=lambda camera: quality.get(camera, 90), log=logs.write
+            self.catalogue,
+            self.bus.publish,
+            root,
+            state / "queue",
+            state / "darkroom.lock",  # beside locks/, where a camera may be called darkroom
+            jpeg_quality_of=lambda camera: quality.get(camera, 90),
+            log=logs.write,
         )
         self.archive.stored = self.darkroom.wake
         if self.catalogue.created:

@@ -1,10 +1,13 @@
-"""One Chromium for all browser tests, and people who are logged in with it."""
+"""One Chromium for the browser tests of a file, and people who are logged in with it."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from typing import Any
 
+import av
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 from tests.support.station import RunningStation
@@ -15,6 +18,7 @@ FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
+    "--no-proxy-server",
     "--no-first-run",
     "--disable-background-networking",
     "--disable-component-update",
@@ -22,7 +26,7 @@ FLAGS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     build()
     with sync_playwright() as playwright:
@@ -58,3 +62,9 @@ def complaints_of(page: Page) -> list[str]:
     page.on("response", lambda answer: complaints.append(f"{answer.status} {answer.url}") if answer.status >= 400 else None)
     page.add_init_script("document.addEventListener('securitypolicyviolation', (e) => console.error('CSP', e.violatedDirective, e.blockedURI))")
     return complaints
+
+
+def pixels(page: Page) -> np.ndarray:
+    """The screen, (H, W, 3) uint8."""
+    with av.open(io.BytesIO(page.screenshot(type="png")), format="png_pipe") as container:
+        return next(container.decode(video=0)).to_ndarray(format="rgb24")  # pyright: ignore[reportAttributeAccessIssue]

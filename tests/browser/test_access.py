@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
-from tests.browser.conftest import claim, complaints_of, logged_in, passphrase
-from tests.support.station import RunningStation, eventually, running_station
+from tests.browser.conftest import claim, complaints_of, logged_in, passphrase, pixels
+from tests.support.station import CONFIG, RunningStation, cupola, eventually, free_port, running_station, station_at
 
 pytestmark = pytest.mark.browser
 
@@ -71,7 +73,9 @@ def _live(page: Page) -> None:
 
 def _link(station: RunningStation) -> str:
     """What `cupola run` printed."""
-    return eventually(lambda: re.search(r"http\S+/#claim=\S+", (station.folder / "output").read_text()))[0]
+    found = eventually(lambda: re.search(r"http\S+/#claim=\S+", (station.folder / "output").read_text()))
+    assert found is not None
+    return found[0]
 
 
 def _log_in(page: Page, user: str, words: str) -> None:
@@ -158,9 +162,11 @@ def test_a_login_that_ends_asks_for_the_passphrase_and_leads_back_to_where_one_w
     page.wait_for_timeout(3000)
     assert len(asked) <= settled + 1, f"the page goes on asking: {asked[settled:]}"
     expect(page.get_by_label("User")).to_have_value("kim")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
     _log_in(page, "kim", passphrase("kim"))
     _live(page)
-    expect(page.get_by_role("complementary", name="Camera")).to_be_visible()
+    expect(page.get_by_role("complementary", name="Camera")).to_be_focused()
 
 
 def test_too_many_wrong_passphrases_say_when_the_next_try_is_possible(new_station: RunningStation, context: BrowserContext) -> None:
@@ -295,3 +301,121 @@ def test_a_new_passphrase_logs_out_other_devices_and_not_this_one(station: Runni
     _live(here)
     expect(here.get_by_role("button", name="Log in")).to_have_count(0)
     station.http.patch("/api/users/kim", json={"passphrase": passphrase("kim")}).raise_for_status()
+
+
+def test_an_admin_lets_people_and_programs_in_and_out_again(station: RunningStation, browser: Browser, enter: Callable[[str], Page]) -> None:
+    admin = enter("admin")
+    admin.keyboard.press("a")
+    panel = admin.get_by_role("complementary", name="Account")
+    panel.get_by_text("People").click()
+    panel.get_by_label("New person").fill("Zoe")
+    panel.get_by_role("button", name="Add").click()
+    words = panel.get_by_label("Shown this once").input_value()
+    panel.get_by_role("button", name="Done").click()
+    assert words not in admin.content()
+    with browser.new_context() as context:
+        zoe = context.new_page()
+        zoe.goto(station.url)
+        _log_in(zoe, "zoe", words)
+        _live(zoe)
+        panel.get_by_role("button", name="Change zoe").click()
+        line = panel.get_by_role("listitem").filter(has_text="zoe")
+        line.get_by_text("Observer").click()
+        line.get_by_role("button", name="Make zoe observer").click()
+        line.get_by_role("button", name="Sure?").click()
+        expect(zoe.get_by_text("You are logged out")).to_be_visible()
+        _log_in(zoe, "zoe", words)
+        _live(zoe)
+        expect(zoe.get_by_role("button", name="Snap")).to_have_count(0)
+    panel.get_by_role("button", name="Change zoe").click()
+    line.get_by_role("button", name="Remove").click()
+    line.get_by_role("button", name="Sure?").click()
+    expect(panel.get_by_role("listitem").filter(has_text="zoe")).to_have_count(0)
+    panel.get_by_text("People").click()
+    panel.get_by_text("Tokens for programs").click()
+    panel.get_by_label("New token").fill("weather page")
+    panel.get_by_role("button", name="Make a token").click()
+    headers = {"Authorization": f"Bearer {panel.get_by_label('Shown this once').input_value()}"}
+    assert station.http.get("/api/cameras", headers=headers).status_code == 200
+    panel.get_by_role("button", name="Done").click()
+    panel.get_by_role("listitem").get_by_role("button", name="Revoke").click()
+    panel.get_by_role("listitem").get_by_role("button", name="Sure?").click()
+    expect(panel.get_by_text("There are none.")).to_be_visible()
+    assert station.http.get("/api/cameras", headers=headers).status_code == 401
+
+
+@pytest.fixture
+def claimed(tmp_path: Path) -> tuple[Path, int, str]:
+    """A station that was claimed in the terminal and does not run: its folder, its port, the admin's passphrase."""
+    port = free_port()
+    (tmp_path / "home").mkdir()
+    (tmp_path / "cupola.yaml").write_text(CONFIG.format(port=port, max_viewers=5))
+    printed = cupola(tmp_path, "claim", "--terminal", "--generate", "--config", "cupola.yaml")
+    made = re.search(r"shown this once: (\S+)", printed.stdout)
+    assert made, printed
+    return tmp_path, port, made[1]
+
+
+def test_login_view_and_control_survive_a_restart_of_the_server(claimed: tuple[Path, int, str], context: BrowserContext) -> None:
+    folder, port, words = claimed
+    page = context.new_page()
+    with station_at(folder, "--config", "cupola.yaml"):
+        page.goto(f"http://127.0.0.1:{port}")
+        _log_in(page, "admin", words)
+        _live(page)
+        _take(page)
+    expect(page.get_by_text("No connection to the station since")).to_be_visible(timeout=15_000)
+    with station_at(folder, "--config", "cupola.yaml"):
+        _live(page)
+        expect(page.get_by_role("button", name="Log in")).to_have_count(0)
+        expect(_control(page)).to_contain_text("You have control", timeout=10_000)
+
+
+def _address() -> str:
+    """One of this machine's that is not its loopback."""
+    for addresses in psutil.net_if_addrs().values():
+        for address in addresses:
+            if address.family == socket.AF_INET and not address.address.startswith("127."):
+                return address.address
+    pytest.skip("this machine has no network besides its loopback")
+
+
+def test_without_encryption_the_page_says_what_that_means_until_it_is_dismissed(claimed: tuple[Path, int, str], context: BrowserContext) -> None:
+    folder, port, words = claimed
+    page = context.new_page()
+    note = page.get_by_role("note", name="Not encrypted")
+    with station_at(folder, "--config", "cupola.yaml", "--host", "0.0.0.0"):
+        page.goto(f"http://127.0.0.1:{port}")
+        expect(page.get_by_role("button", name="Log in")).to_be_visible()
+        expect(note).to_have_count(0)
+        page.goto(f"http://{_address()}:{port}")
+        expect(note).to_contain_text("can read the passphrase")
+        _log_in(page, "admin", words)
+        _live(page)
+        expect(note).to_be_visible()
+        note.get_by_role("button").click()
+        expect(note).to_have_count(0)
+        page.reload()
+        _live(page)
+        expect(note).to_have_count(0)
+
+
+def test_claim_and_login_are_all_red_at_night_and_fit_a_phone(new_station: RunningStation, context: BrowserContext) -> None:
+    page = context.new_page()
+    page.set_viewport_size({"width": 360, "height": 740})
+
+    def look() -> None:
+        page.wait_for_function("document.getAnimations().length === 0")
+        seen = pixels(page)
+        assert seen[..., 0].max() > 60
+        assert seen[..., 1].max() <= 8 and seen[..., 2].max() <= 8
+        assert page.evaluate("document.documentElement.scrollWidth <= 360 && document.querySelector('dialog').scrollWidth <= 360")
+
+    page.goto(new_station.url)
+    page.get_by_role("button", name="Red night mode").click()
+    expect(page.get_by_role("button", name="Claim it")).to_be_visible()
+    look()
+    claim(new_station)
+    expect(page.get_by_role("button", name="Log in")).to_be_visible(timeout=10_000)
+    page.get_by_label("Remember this device").check()
+    look()

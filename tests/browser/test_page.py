@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator
 from typing import Any
 
-import av
-import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from tests.browser.conftest import claim, complaints_of, logged_in
+from tests.browser.conftest import claim, complaints_of, logged_in, pixels
 from tests.support.station import RunningStation, running_station
 
 pytestmark = pytest.mark.browser
@@ -52,12 +49,6 @@ def _canvas(page: Page) -> str:
     return page.evaluate("document.querySelector('canvas').toDataURL()")
 
 
-def _pixels(page: Page) -> np.ndarray:
-    """The screen, (H, W, 3) uint8."""
-    with av.open(io.BytesIO(page.screenshot(type="png")), format="png_pipe") as container:
-        return next(container.decode(video=0)).to_ndarray(format="rgb24")  # pyright: ignore[reportAttributeAccessIssue]
-
-
 def test_the_live_picture_moves_and_is_called_live(page: Page) -> None:
     first = _canvas(page)
     page.wait_for_function("(before) => document.querySelector('canvas').toDataURL() !== before", arg=first, timeout=15_000)
@@ -91,13 +82,13 @@ def test_a_picture_somebody_else_takes_appears_in_the_strip(page: Page, station:
 
 def test_red_mode_leaves_no_green_and_no_blue_on_the_screen(page: Page, station: RunningStation) -> None:
     station.snap()
-    assert _pixels(page)[..., 1:].max() > 60, "an ordinary page has other colours than red"
+    assert pixels(page)[..., 1:].max() > 60, "an ordinary page has other colours than red"
     page.get_by_role("button", name="Red night mode").click()
     expect(page.locator("html")).to_have_attribute("data-theme", "red")
     page.wait_for_function("document.getAnimations().length === 0")
-    pixels = _pixels(page)
-    assert pixels[..., 0].max() > 60
-    assert pixels[..., 1].max() <= 8 and pixels[..., 2].max() <= 8
+    seen = pixels(page)
+    assert seen[..., 0].max() > 60
+    assert seen[..., 1].max() <= 8 and seen[..., 2].max() <= 8
 
 
 @pytest.mark.parametrize("page", [(360, 740)], indirect=True)

@@ -41,7 +41,7 @@ class Place:
     """`root`, `queue` and the catalogue; what the darkroom published and logged."""
 
     def __init__(self, root: Path, state: Path) -> None:
-        self.root, self.queue = root, state / "queue"
+        self.root, self.queue, self.lock = root, state / "queue", state / "darkroom.lock"
         self.catalogue = Catalogue(state / "catalogue.sqlite")
         self.events: list[Event] = []
         self.records: list[tuple[str, str]] = []
@@ -87,7 +87,7 @@ class Place:
 async def running(place: Place, **options: Any) -> AsyncGenerator[Darkroom]:
     """A darkroom at work; ended, and shown to leave no process, at the end."""
     options = {"pause_s": (0.2, 1.0), **options}
-    room = Darkroom(place.catalogue, place.events.append, place.root, place.queue, jpeg_quality_of=lambda _: 90, log=place.log, **options)
+    room = Darkroom(place.catalogue, place.events.append, place.root, place.queue, place.lock, jpeg_quality_of=lambda _: 90, log=place.log, **options)
     task = asyncio.create_task(room.run())
     try:
         yield room

@@ -20,18 +20,20 @@ from tests.darkroom.station import AT, STATION, original
 from cupola.core.frame import CameraInfo, Controls, Frame, PixelFormat, PixelKind
 from cupola.process.wire import Link, socket_pair
 from cupola.storage.originals import encode_original
+from cupola.storage.space import Lock
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="file descriptors are passed on in another way on Windows")
 
 
 class Process:
-    def __init__(self) -> None:
+    def __init__(self, lock: Path) -> None:
         ours, theirs = socket_pair()
         ours.settimeout(60)
         self._socket, self.link = ours, Link(ours)
         argv = [sys.executable, "-m", "cupola.darkroom.process", f"--link={theirs.fileno()}"]
         self.process = subprocess.Popen(argv, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
         theirs.close()
+        self.link.send({"type": "configure", "lock": str(lock)})
 
     def ask(self, **head: Any) -> tuple[list[str], dict[str, Any], bytes]:
         """The types of all messages up to the answer, the answer's head and its payload."""
@@ -55,8 +57,13 @@ class Process:
 
 
 @pytest.fixture
-def process() -> Generator[Process]:
-    started = Process()
+def lock(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("state") / "darkroom.lock"
+
+
+@pytest.fixture
+def process(lock: Path) -> Generator[Process]:
+    started = Process(lock)
     yield started
     started.vanish()
     if started.process.poll() is None:
@@ -179,6 +186,23 @@ def test_an_idle_process_loads_neither_opencv_nor_astropy_and_is_nice(process: P
         process.ask(type="develop", original=str(sky), target=str(tmp_path / "a.jpg"), quality=90)
         assert "cv2" in maps.read_text()
     assert os.getpriority(os.PRIO_PROCESS, process.process.pid) == os.getpriority(os.PRIO_PROCESS, 0) + 10
+
+
+def test_it_holds_its_lock_for_life_and_a_second_one_refuses_to_work(process: Process, lock: Path, sky: Path, tmp_path: Path) -> None:
+    process.ask(type="thumb", path=str(tmp_path / "none.jpg"), width=100)
+    holder = Lock(lock).holder()
+    assert holder is not None
+    assert holder.pid == process.process.pid
+    second = Process(lock)
+    types, answer, _ = second.ask(type="develop", original=str(sky), target=str(tmp_path / "a.jpg"), quality=90)
+    assert types == ["refused"]
+    assert str(lock) in answer["message"]
+    assert second.ended() == 1
+    second.vanish()
+    process.vanish()
+    assert process.ended() == 0
+    assert Lock(lock).holder() is None
+    assert not (tmp_path / "a.jpg").exists()
 
 
 def test_started_by_hand_it_says_how_it_is_started() -> None:

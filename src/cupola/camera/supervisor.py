@@ -17,7 +17,6 @@ from typing import Literal
 
 from cupola.camera.claims import Claims
 from cupola.camera.messages import BEAT_S, IDLE_BUDGET_S, Mode, info_from, packet_from
-from cupola.camera.predecessor import wait_for_predecessor
 from cupola.camera.recovery import CAUSES, Ladder, Rung, Tally, cause_of, in_words, why
 from cupola.camera.settings import CameraSettings, check_against
 from cupola.camera.spec import Archive, CameraSpec, Problem, configure_head
@@ -30,9 +29,12 @@ from cupola.core.events import CameraConnected, CameraLost, CameraRecovered, Cam
 from cupola.core.frame import CameraInfo, Codec, Controls, Generation, Packet
 from cupola.core.hub import FrameHub
 from cupola.process.child import Child
+from cupola.process.predecessor import Predecessor
 from cupola.process.wire import Head
 
 State = Literal["stopped", "starting", "running", "recovering", "degraded", "stopping"]
+MODULE = "cupola.camera.process"
+PATIENCE_S = 75.0  # an orphan finishes an exposure of up to a minute, and stores it
 START_BUDGET_S = 20.0  # from spawning to the first beat, on slow hardware
 CLOSE_S = 5.0
 TICK_S = 0.25
@@ -76,6 +78,9 @@ class CameraSupervisor:
         self._ending = False
         self._nudge = asyncio.Event()
         self._child: Child | None = None
+        self._predecessor = Predecessor(
+            Path(spec.storage["lock"]), MODULE, name=f'camera "{spec.name}"', work="an exposure", patience_s=PATIENCE_S, say=self._say_of_predecessor
+        )
         self._expires = 0.0
         self._lost: Head | None = None
         self._ladder = Ladder(spec.recovery)
@@ -195,10 +200,11 @@ class CameraSupervisor:
         self.retry_at = None
         self._lost, self._expires = None, time.monotonic() + START_BUDGET_S
         try:
-            await wait_for_predecessor(Path(self.spec.storage["lock"]), self.name, self._log, lambda: self._wanted and not self._ending)
+            if (held := await self._predecessor.gone(lambda: self._wanted and not self._ending)) is not None:
+                self._say_of_predecessor("ERROR", held)  # the new process will find the camera busy
             next_sequence = await self._archive.prepare(self.name)
             child = await Child.start(
-                "cupola.camera.process",
+                MODULE,
                 name=self.name,
                 on_message=self._heard,
                 on_stderr=self._print,
@@ -236,6 +242,9 @@ class CameraSupervisor:
             self._log("INFO", f'Camera "{self.name}" closed ({ending}).', event="session_event", camera=self.name)
             return
         await self._pause(cause_of(ending_of, self._lost), message)
+
+    def _say_of_predecessor(self, level: str, message: str) -> None:
+        self._log(level, message, event="session_event" if level == "WARNING" else "usb_failure", camera=self.name)
 
     async def _watch(self, child: Child) -> Literal["wanted", "ended", "hang"]:
         """Until the process ends, misses a deadline, or is no longer wanted."""

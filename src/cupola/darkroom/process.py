@@ -4,7 +4,11 @@ Heavy libraries are imported at the first job that needs them, so that an idle d
 are developed, in which order, and what a failure means is decided by `darkroom.queue`, in the server; the way
 of the pixels from sample to JPEG is `darkroom.develop`.
 
-From the server, each with a `job` number that every answer repeats:
+From the server, first of all:
+
+    configure  lock (absolute path)  →  nothing; or refused with a message, and the process ends, when the lock is not to be had
+
+Then, each with a `job` number that every answer repeats:
 
     develop  original, target (absolute paths), quality  →  started, then developed or failed
     thumb    path, width                                 →  started, then thumb (the payload is the JPEG) or failed
@@ -13,7 +17,8 @@ From the server, each with a `job` number that every answer repeats:
 `developed` has path, bytes, sha256, width, height, took_ms; `failed` a `kind` (see FailureKind) and a `message`.
 `log` (level, event, message) may come at any time. A death before `started` says nothing about the job.
 
-When the server is gone the process ends after the job at hand, whose result is on disk for the next server.
+When the server is gone the process ends after the job at hand, whose result is on disk for the next server. The lock is
+held for the process's life: who holds it is the one writer of developed images.
 """
 
 from __future__ import annotations
@@ -27,8 +32,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from cupola.core.errors import StorageFailed, StorageFull
+from cupola.core.errors import CupolaError, StorageFailed, StorageFull
 from cupola.process.wire import Head, Link, WireError
+from cupola.storage.space import Lock
 
 NICENESS = 10  # cameras come first
 
@@ -45,13 +51,24 @@ class Failed(Exception):
         self.kind: FailureKind = kind
 
 
-def serve(link: Link) -> None:
-    """Do jobs until the server says so or is gone."""
+def serve(link: Link) -> int:
+    """Do jobs until the server says so or is gone. The exit code: 1 when another process has the lock."""
     try:
+        if (first := link.receive()) is None:
+            return 0
+        lock = Lock(Path(first[0]["lock"]))  # never released: the kernel does when the last thread has written
+        try:
+            refusal = None if lock.acquire() else f"Another process holds the darkroom, by {lock.path}."
+        except CupolaError as error:
+            refusal = str(error)
+        if refusal is not None:
+            link.send({"type": "refused", "message": refusal})
+            return 1
         while (message := link.receive()) is not None and message[0]["type"] != "close":
             link.send(*_answer(link, message[0]))
     except (OSError, WireError):  # the server is gone; what was done is on disk
-        return
+        pass
+    return 0
 
 
 def _answer(link: Link, head: Head) -> tuple[Head, bytes]:
@@ -125,12 +142,12 @@ def _thumb(head: Head, started: Callable[[], None]) -> tuple[Head, bytes]:
 JOBS: dict[str, Callable[[Head, Callable[[], None]], tuple[Head, bytes]]] = {"develop": _develop, "thumb": _thumb}
 
 
-def main(argv: list[str]) -> None:
+def main(argv: list[str]) -> int:
     faulthandler.enable()
     if hasattr(os, "nice"):
         os.nice(NICENESS)
-    serve(Link.from_argv(argv))
+    return serve(Link.from_argv(argv))
 
 
 if __name__ == "__main__":
-    main(sys.argv)
+    sys.exit(main(sys.argv))

@@ -74,7 +74,8 @@ class Pause:
 class Darkroom:
     """Develops what the catalogue says is undeveloped, for as long as `run` runs.
 
-    `root` and `queue` are the folders that the paths of `raw`, `jpg` and of `queue` files are relative to. `jpeg_quality_of` answers
+    `root` and `queue` are the folders that the paths of `raw`, `jpg` and of `queue` files are relative to; `lock_file` is
+    held by the one process that may write there. `jpeg_quality_of` answers
     for any camera's name, also of one that is no longer configured. `deadline_s`: a job that takes longer is killed.
     """
 
@@ -84,6 +85,7 @@ class Darkroom:
         publish: Callable[[Event], None],
         root: Path,
         queue: Path,
+        lock_file: Path,
         *,
         jpeg_quality_of: Callable[[str], int],
         log: Log,
@@ -98,7 +100,7 @@ class Darkroom:
         self._root, self._queue = root.absolute(), queue.absolute()
         self._quality_of = jpeg_quality_of
         self._deadline_s, self._idle_s = deadline_s, idle_s
-        self._worker = Worker(log)
+        self._worker = Worker(log, lock_file.absolute(), wanted=lambda: not self._stopping)
         self._broken, self._disk = Pause(*pause_s), Pause(*pause_s)  # the process does not live; the disk takes nothing
         self._again_s = pause_s
         self._later: dict[int, float] = {}  # image → not before

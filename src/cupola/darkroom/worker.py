@@ -8,12 +8,15 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 from cupola.core.errors import CupolaError
 from cupola.process.child import Child
+from cupola.process.predecessor import Predecessor
 from cupola.process.wire import Head
 
 MODULE = "cupola.darkroom.process"
+PATIENCE_S = 5.0  # for an orphan to finish its image; one that is cut off is only done again
 Log = Callable[..., None]  # (level, message, *, event=…, camera=…)
 Answer = tuple[Head, bytearray]
 
@@ -29,10 +32,19 @@ class WorkerDied(CupolaError):
 
 
 class Worker:
-    """At most one process and one job. Not started by the constructor."""
+    """At most one process and one job. Not started by the constructor.
 
-    def __init__(self, log: Log, module: str = MODULE) -> None:
+    `lock_file` is held by the process, so none is started beside one that an earlier server left or that cannot be
+    killed. `wanted` says whether it is still worth waiting for such a one.
+    """
+
+    def __init__(self, log: Log, lock_file: Path, *, wanted: Callable[[], bool], module: str = MODULE) -> None:
         self._log, self._module = log, module
+        self._lock_file, self._wanted = lock_file, wanted
+        self._predecessor = Predecessor(
+            lock_file, module, name="the darkroom", work="an image", patience_s=PATIENCE_S, say=lambda level, text: log(level, text, event="capture")
+        )
+        self._refused: str | None = None
         self._child: Child | None = None
         self._answer: asyncio.Future[Answer] | None = None
         self._job, self._began = 0, False
@@ -66,9 +78,19 @@ class Worker:
             return self._child
         await self.kill()
         try:
+            held = await self._predecessor.gone(self._wanted)
+        except CupolaError as error:
+            held = str(error)
+        if held is None and not self._wanted():
+            held = "The darkroom is closing."
+        if held is not None:
+            raise WorkerDied(held, began=False)
+        self._refused = None
+        try:
             self._child = await Child.start(self._module, name="darkroom", on_message=self._on_message, on_stderr=self._on_stderr)
         except OSError as error:
             raise WorkerDied(f"The darkroom's process cannot be started: {error.strerror}.", began=False) from error
+        self._child.send({"type": "configure", "lock": str(self._lock_file)})
         return self._child
 
     async def _dead(self, child: Child, why: str) -> str:
@@ -80,6 +102,8 @@ class Worker:
             return f"The darkroom's process ({child.pid}) is stuck in the system and cannot be killed: {why}. See the kernel's log (dmesg)."
         if hung:
             return f"The darkroom's process was killed: {why}."
+        if self._refused is not None:
+            return self._refused
         code = await child.wait()
         return f"The darkroom's process died ({_name_of(code)})."
 
@@ -87,6 +111,8 @@ class Worker:
         match head["type"]:
             case "log":
                 self._log(str(head["level"]), str(head["message"]), event=str(head["event"]))
+            case "refused":
+                self._refused = str(head["message"])
             case "started" if head["job"] == self._job:
                 self._began = True
             case _ if head.get("job") == self._job and self._answer is not None and not self._answer.done():

@@ -29,7 +29,7 @@ class Access {
   #changing: Promise<unknown> = Promise.resolve();
   #renewedAt = -Infinity;
   #checking = false;
-  /** A passphrase is shown that nobody can see again: nothing may take it away. */
+  /** A passphrase is made, or shown that nobody can see again: nothing may take it away. */
   #showing = false;
   /** Whom this page has shown something to. */
   #shownTo: string | null = null;
@@ -38,7 +38,7 @@ class Access {
     this.#fragment();
     addEventListener("hashchange", () => this.#fragment());
     document.addEventListener("visibilitychange", () => {
-      if (!document.hidden && this.door.at !== "in" && !this.#showing) void this.look();
+      if (!document.hidden && this.door.at !== "in") void this.look();
     });
     hooks.strange = () => void this.expired();
     void this.look();
@@ -47,8 +47,10 @@ class Access {
   /** Asks the station who this is. */
   look = async (): Promise<void> => {
     clearTimeout(this.#timer);
+    if (this.#showing) return;
     try {
       const me = await api.me();
+      if (this.#showing) return;
       this.#backoff.reset();
       if (me.user) return this.#enter(me);
       this.me = me;
@@ -90,12 +92,17 @@ class Access {
 
   /** The passphrase, if the station made one. Throws ApiProblem. */
   async claim(code: string, user: string, passphrase: string | null): Promise<string | null> {
-    const { generated } = await api.claim(code, user, passphrase);
-    clearTimeout(this.#timer);
-    this.code = null;
-    if (generated) this.#showing = true;
-    else await this.look();
-    return generated ?? null;
+    this.#showing = passphrase === null;
+    try {
+      const { generated } = await api.claim(code, user, passphrase);
+      this.code = null;
+      if (!generated) await this.claimed();
+      return generated ?? null;
+    } catch (error) {
+      this.#showing = false;
+      this.#timer = setTimeout(this.look, CLAIMED_MS);
+      throw error;
+    }
   }
 
   /** The new passphrase was seen. */
