@@ -34,9 +34,8 @@ NATIVE = {Capability.NATIVE_JPEG, Capability.NATIVE_H264, Capability.NATIVE_H265
 class Exposer(threading.Thread):
     """Owns the driver. What is public may be called from any thread and returns at once.
 
-    `stills` and `live` say which of the two this exposer serves: a network camera with a stream of its
-    own for recording has one exposer for each. A camera that failed is opened again, `reopen` times in a row, before the
-    thread ends with its `failure`. `trouble`: the kind of error that ended an earlier process.
+    `stills` and `live` say which of the two this exposer serves: a network camera with a stream of its own for recording has one for each.
+    A camera that failed is opened again, `reopen` times in a row, before the thread ends with its `failure`. `trouble` ended an earlier process.
     """
 
     def __init__(
@@ -313,12 +312,14 @@ class Exposer(threading.Thread):
         opened = time.monotonic()
         with self._changed:
             self._series.opened(order.plan, opened, exposure_s)
-        assert self._info is not None
-        budget = exposure_s + max(MIN_BUDGET_S, 3 * self._readout_s, self._info.frame_timeout_s)
-        self.deadline.enter("exposing", budget, order.mode, exposure_s)
+        self.deadline.enter("exposing", exposure_s + self._patience_s(), order.mode, exposure_s)
         picture = self._camera.expose(self._halt)
         self._learn_readout(time.monotonic() - opened - exposure_s)
         self._deliver(picture, order)
+
+    def _patience_s(self) -> float:
+        """Beyond the exposure: how long its picture may take."""
+        return max(MIN_BUDGET_S, 3 * self._readout_s, self._info.frame_timeout_s if self._info is not None else 0.0)
 
     def _learn_readout(self, seconds: float) -> None:
         """Follows a slower readout at once and a faster one slowly: the deadline depends on it."""
@@ -328,9 +329,7 @@ class Exposer(threading.Thread):
         """Live frames until something else is due. Stills of a continuous source are taken out of the stream."""
         continuous = self._capable(Capability.CONTINUOUS)
         exposure_s = self._taken.exposure_s or 0.0
-        info = self._info
-        assert info is not None
-        budget = exposure_s + max(MIN_BUDGET_S, 3 * self._readout_s, info.frame_timeout_s)
+        budget = exposure_s + self._patience_s()
         self.deadline.enter("live", budget, "live", exposure_s)
         with closing(self._camera.stream(self._halt)) as pictures:
             for picture in pictures:
