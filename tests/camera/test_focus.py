@@ -93,3 +93,10 @@ def test_brightness_of_a_bayer_frame_takes_every_colour_at_each_place() -> None:
     luma, white = luma_of(frame)
     assert white == 4095 and luma.shape == (15, 15)
     assert np.all(luma == 250)
+
+
+@pytest.mark.parametrize("peak", [1000, 500])
+def test_faint_stars_are_measured_without_drowning_in_noise(peak: float) -> None:
+    found = measure(_sky(_gauss(2.0, peak)), WHITE)
+    assert len(found.stars) == len(PLACES)
+    assert found.hfr_px == pytest.approx(2.355, rel=0.08)

@@ -349,3 +349,11 @@ def test_schema_is_json_with_every_group(nowhere: Path) -> None:
     done = cupola(nowhere, "config", "schema")
     assert done.returncode == 0
     assert {"station", "storage", "cameras", "web", "logging"} <= set(json.loads(done.stdout)["properties"])
+
+
+def test_focus_prints_measurements_as_lines_and_as_a_table(station: RunningStation) -> None:
+    told = [json.loads(line) for line in station.cupola("focus", "--count", "2", "--size", "128", "--json").stdout.splitlines()]
+    assert len(told) == 2 and told[0]["seq"] < told[1]["seq"]
+    assert all(one["width"] == 128 and "jpeg" not in one for one in told)
+    shown = station.cupola("focus", "--count", "1").stdout
+    assert "Focus of sky" in shown and "HFR" in shown and "best so far" in shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import socket
@@ -195,3 +196,21 @@ def test_an_http_1_0_client_gets_the_multipart_stream_without_chunks(station: Ru
             part = http.client.parse_headers(answer)
             assert simplejpeg.decode_jpeg(answer.read(int(part["content-length"]))).shape == (240, 320, 3)
             assert answer.readline() == b"\r\n"
+
+
+def test_focusing_sends_a_line_a_measurement_while_somebody_listens(station: RunningStation) -> None:
+    with station.http.stream("GET", "/api/cameras/sky/focus?size=128&x=10&y=10") as answer:
+        assert answer.headers["content-type"] == "application/x-ndjson"
+        lines = answer.iter_lines()
+        measured = [json.loads(next(lines)) for _ in range(3)]
+    assert [one["seq"] for one in measured] == sorted({one["seq"] for one in measured})
+    for one in measured:
+        assert (one["x"], one["y"], one["width"], one["height"], one["frame_width"]) == (0, 0, 128, 128, 320)
+        assert simplejpeg.decode_jpeg(base64.b64decode(one["jpeg"])).shape == (128, 128, 3)
+
+
+@pytest.mark.parametrize("query", ["size=10", "size=2000", "x=-1", "y=x"])
+def test_a_region_to_focus_on_that_cannot_be_is_refused_in_words(station: RunningStation, query: str) -> None:
+    answer = station.http.get(f"/api/cameras/sky/focus?{query}")
+    assert answer.status_code == 400
+    assert query.partition("=")[0] in answer.json()["detail"]

@@ -57,6 +57,12 @@ class Deadline:
         grace = GRACE_S if self._interrupted is phase else 0.0
         return phase.since + phase.budget_s + grace - time.monotonic()
 
+    def goes_on(self) -> None:
+        """The camera cannot end the exposure that was cancelled: the next call has to wait for it."""
+        phase = self.phase
+        if phase.name == "exposing" and phase.budget_s is not None:
+            self.busy_until = phase.since + phase.budget_s
+
     def failure(self) -> CameraUnresponsive:
         """The phase under way took too long, in words."""
         phase = self.phase

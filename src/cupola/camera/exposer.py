@@ -19,6 +19,7 @@ from cupola.camera.deadline import Deadline
 from cupola.camera.frozen import FrozenWatch
 from cupola.camera.messages import MODES, Mode, Plan, failure_facts
 from cupola.camera.orders import Order, Sinks, Snap, Still
+from cupola.camera.series import Series
 from cupola.core.errors import CameraFrozen, CaptureCancelled, ExposureFailed
 from cupola.core.frame import Camera, CameraInfo, Capability, Controls, Frame, Generation, Packet, Stop
 
@@ -27,16 +28,14 @@ OPEN_BUDGET_S = 45.0
 APPLY_BUDGET_S = 10.0
 INTERRUPT_AFTER_S = 0.3  # a stop that the driver has not noticed by then is followed by interrupt()
 ORPHAN_FINISHES_S = 60.0
-FAILED_PAUSE_S = 5.0  # at least, between an exposure that failed and the next of a series
 NATIVE = {Capability.NATIVE_JPEG, Capability.NATIVE_H264, Capability.NATIVE_H265}
 
 
 class Exposer(threading.Thread):
     """Owns the driver. What is public may be called from any thread and returns at once.
 
-    `stills` and `live` say which of the two this exposer serves: a network camera with a stream of its
-    own for recording has one exposer for each. A camera that failed is opened again, `reopen` times in a row, before the
-    thread ends with its `failure`. `trouble`: the kind of error that ended an earlier process.
+    `stills` and `live` say which of the two this exposer serves: a network camera with a stream of its own for recording has one for each.
+    A camera that failed is opened again, `reopen` times in a row, before the thread ends with its `failure`. `trouble` ended an earlier process.
     """
 
     def __init__(
@@ -59,11 +58,9 @@ class Exposer(threading.Thread):
         self._asked: Controls | None = None  # of the hardware, last
         self._taken = Controls()
         self._told: dict[Mode, Generation] = {}
-        self._plan: Plan | None = None
-        self._next_opening = 0.0
-        self._in_flight = 0
+        self._series = Series()
         self._snaps: deque[Snap] = deque()
-        self._watched = False
+        self._watched = self._test_shots = False
         self._closing = False
         self._order: Order | None = None
         self._halt = Stop()
@@ -93,9 +90,8 @@ class Exposer(threading.Thread):
 
     def set_plan(self, plan: Plan | None) -> None:
         with self._changed:
-            replaced, self._plan = self._plan, plan
-            self._in_flight = 0
-            self._next_opening = time.monotonic() + (plan.first_in_s if plan else 0.0)
+            replaced = self._series.plan
+            self._series.set(plan, time.monotonic())
             if replaced is not None and self._order is not None and self._order.plan is not None:
                 self._cancel()
             self._changed.notify_all()
@@ -105,12 +101,12 @@ class Exposer(threading.Thread):
             self._snaps.append(snap)
             self._changed.notify_all()
 
-    def watch(self, watched: bool) -> None:
-        """Whether live frames are wanted by anyone."""
+    def watch(self, watched: bool, test_shots: bool = False) -> None:
+        """Whether live frames are wanted by anyone; `test_shots`: also of a camera that has to make exposures for them."""
         with self._changed:
             if watched and not self._watched and self._newest_still is not None:
                 self._sinks.live(self._newest_still, "still")
-            self._watched = watched
+            self._watched, self._test_shots = watched, test_shots
             if not watched and self._order is not None and self._order.mode == "live" and not self._continuous_now():
                 self._cancel()
             self._changed.notify_all()
@@ -118,10 +114,7 @@ class Exposer(threading.Thread):
     def stored(self, session: int | None, ok: bool) -> None:
         """A still handed over earlier is on disk, or is not; room for another one either way."""
         with self._changed:
-            if self._plan is not None and session == self._plan.session:
-                self._in_flight = max(0, self._in_flight - 1)
-                if ok and self._plan.remaining is not None:
-                    self._plan = replace(self._plan, remaining=self._plan.remaining - 1)
+            self._series.stored(session, ok)
             self._changed.notify_all()
 
     def close_soon(self, *, finish: bool) -> None:
@@ -154,7 +147,7 @@ class Exposer(threading.Thread):
     @property
     def next_opening_in_s(self) -> float | None:
         with self._changed:
-            return None if self._plan is None else max(0.0, self._next_opening - time.monotonic())
+            return None if self._series.plan is None else self._series.wait_s(time.monotonic())
 
     # ── the thread ─────────────────────────────────────────────────────────
 
@@ -215,7 +208,7 @@ class Exposer(threading.Thread):
             self._apply(order)
             if order.apply_only:
                 return
-            if self._capable(Capability.CONTINUOUS) or order.mode == "live":
+            if self._capable(Capability.CONTINUOUS) or (order.mode == "live" and self._capable(Capability.VIDEO)):
                 self._stream(order)
             else:
                 self._expose(order)
@@ -224,7 +217,8 @@ class Exposer(threading.Thread):
         except CaptureCancelled:
             if self.deadline.late:
                 raise self.deadline.failure() from None
-            self._note_unfinished()
+            if self._info is not None and self._info.finishes_exposures:
+                self.deadline.goes_on()
             self._take_again(order)  # interrupted by new settings: with those, now
         finally:
             with self._changed:
@@ -235,20 +229,13 @@ class Exposer(threading.Thread):
             if order.snap is not None:
                 self._snaps.appendleft(order.snap)
             if order.plan is not None:
-                self._next_opening = time.monotonic()
+                self._series.again(time.monotonic())
 
     def _tell_failed(self, order: Order, failure: ExposureFailed) -> None:
-        session, token = order.plan.session if order.plan else None, order.snap.token if order.snap else None
-        self._sinks.tell({"type": "failed", "kind": failure.kind, "message": str(failure), "session": session, "token": token})
+        self._sinks.tell({"type": "failed", "kind": failure.kind, "message": str(failure), "session": order.session, "token": order.token})
         with self._changed:
-            if order.plan is not None and order.plan is self._plan:
-                self._next_opening = max(self._next_opening, time.monotonic() + FAILED_PAUSE_S)
-
-    def _note_unfinished(self) -> None:
-        """Until when a camera that cannot end an exposure early is busy with the one cancelled now."""
-        phase = self.deadline.phase
-        if phase.name == "exposing" and phase.budget_s is not None and self._info is not None and self._info.finishes_exposures:
-            self.deadline.busy_until = phase.since + phase.budget_s
+            if order.plan is not None:
+                self._series.failed(order.plan, time.monotonic())
 
     def _next_order(self) -> Order | None:
         """Waits until there is something to do; None when the thread shall end."""
@@ -259,53 +246,47 @@ class Exposer(threading.Thread):
                 if order is not None:
                     self._order, self._halt = order, Stop()
                     return order
-                waiting = self._plan is not None and not self._exhausted() and self._serves_stills
+                waiting = self._series.active and self._serves_stills
                 full = waiting and not self._sinks.has_room()
                 self.deadline.enter("storing" if full else "waiting" if waiting else "idle", None)
-                self._changed.wait(min(1.0, max(0.001, self._next_opening - now)) if waiting and not full else 0.5)
+                self._changed.wait(min(1.0, max(0.001, self._series.wait_s(now))) if waiting and not full else 0.5)
             return None
 
     def _choose(self, now: float) -> Order | None:
         generation, controls = self._wanted["still"]
-        if self._serves_stills and self._sinks.has_room():
-            if self._snaps and not self._capable(Capability.CONTINUOUS):
+        if self._serves_stills and self._sinks.has_room() and not self._capable(Capability.CONTINUOUS):
+            if self._snaps:
                 snap = self._snaps.popleft()
                 return Order("still", Controls(exposure_s=snap.exposure_s).over(controls), generation, snap=snap)
-            if self._plan is not None and not self._exhausted() and now >= self._next_opening and not self._capable(Capability.CONTINUOUS):
-                return Order("still", controls, generation, plan=self._plan)
-        if self._continuous_now() or (self._serves_live and self._watched and self._capable(Capability.VIDEO) and self._live_fits(now)):
+            if self._series.due(now):
+                return Order("still", controls, generation, plan=self._series.plan)
+        wanted = self._watched and (self._capable(Capability.VIDEO) or self._test_shots)
+        if self._continuous_now() or (self._serves_live and wanted and self._live_fits(now)):
             generation, controls = self._wanted["live"]
             if self._capable(Capability.CONTINUOUS):  # one stream has one set of settings: live's, and still's where live has none
                 controls = controls.over(self._wanted["still"][1])
             return Order("live", controls, generation)
         for mode in MODES:  # with nothing else to do, new settings go to the hardware, so that what it takes is known
             generation, controls = self._wanted[mode]
-            if self._serves(mode) and self._told.get(mode) != generation:
+            if (self._serves_live if mode == "live" else self._serves_stills) and self._told.get(mode) != generation:
                 return Order(mode, controls, generation, apply_only=True)
         return None
-
-    def _serves(self, mode: Mode) -> bool:
-        return self._serves_live if mode == "live" else self._serves_stills
 
     def _continuous_now(self) -> bool:
         """Whether a source whose frames come by themselves has to be read: always if they come encoded (cheap), else on demand."""
         if self._info is None or not self._capable(Capability.CONTINUOUS):
             return False
-        wanted = self._serves_stills and (bool(self._snaps) or (self._plan is not None and not self._exhausted()))
+        wanted = self._serves_stills and (bool(self._snaps) or self._series.active)
         return wanted or (self._serves_live and (self._watched or bool(NATIVE & self._info.capabilities)))
 
     def _live_fits(self, now: float) -> bool:
         """Whether a live frame can be had before the next still is due."""
         if not self._sinks.has_room():
             return True  # a disk that stalls holds up the stills, never the live view
-        if not self._serves_stills or self._plan is None or self._exhausted():
+        if not self._serves_stills or not self._series.active:
             return not (self._snaps and self._serves_stills)
         period = (self._wanted["live"][1].exposure_s or self._taken.exposure_s or 0.0) + self._readout_s
-        return now + period + 0.1 < self._next_opening and not self._snaps
-
-    def _exhausted(self) -> bool:
-        plan = self._plan
-        return plan is not None and plan.remaining is not None and plan.remaining - self._in_flight <= 0
+        return period + 0.1 < self._series.wait_s(now) and not self._snaps
 
     def _capable(self, capability: Capability) -> bool:
         return self._info is not None and capability in self._info.capabilities
@@ -329,23 +310,16 @@ class Exposer(threading.Thread):
     def _expose(self, order: Order) -> None:
         exposure_s = self._taken.exposure_s or 0.0
         opened = time.monotonic()
-        self._schedule_next(order.plan, opened, exposure_s)
-        assert self._info is not None
-        budget = exposure_s + max(MIN_BUDGET_S, 3 * self._readout_s, self._info.frame_timeout_s)
-        self.deadline.enter("exposing", budget, "still", exposure_s)
+        with self._changed:
+            self._series.opened(order.plan, opened, exposure_s)
+        self.deadline.enter("exposing", exposure_s + self._patience_s(), order.mode, exposure_s)
         picture = self._camera.expose(self._halt)
         self._learn_readout(time.monotonic() - opened - exposure_s)
         self._deliver(picture, order)
 
-    def _schedule_next(self, plan: Plan | None, opened: float, exposure_s: float) -> None:
-        if plan is None:
-            return
-        with self._changed:
-            if plan.interval_s is None:
-                self._next_opening = opened + exposure_s + plan.delay_s
-            else:  # on the grid of the first opening; an opening that was missed is not made up for
-                late = max(0.0, opened - self._next_opening)
-                self._next_opening = opened - (late % plan.interval_s) + plan.interval_s
+    def _patience_s(self) -> float:
+        """Beyond the exposure: how long its picture may take."""
+        return max(MIN_BUDGET_S, 3 * self._readout_s, self._info.frame_timeout_s if self._info is not None else 0.0)
 
     def _learn_readout(self, seconds: float) -> None:
         """Follows a slower readout at once and a faster one slowly: the deadline depends on it."""
@@ -355,9 +329,7 @@ class Exposer(threading.Thread):
         """Live frames until something else is due. Stills of a continuous source are taken out of the stream."""
         continuous = self._capable(Capability.CONTINUOUS)
         exposure_s = self._taken.exposure_s or 0.0
-        info = self._info
-        assert info is not None
-        budget = exposure_s + max(MIN_BUDGET_S, 3 * self._readout_s, info.frame_timeout_s)
+        budget = exposure_s + self._patience_s()
         self.deadline.enter("live", budget, "live", exposure_s)
         with closing(self._camera.stream(self._halt)) as pictures:
             for picture in pictures:
@@ -391,12 +363,13 @@ class Exposer(threading.Thread):
                 return
             generation, _ = self._wanted["still"]
             snap = self._snaps.popleft() if self._snaps else None
-            plan = self._plan if snap is None and not self._exhausted() and time.monotonic() >= self._next_opening else None
+            now = time.monotonic()
+            plan = self._series.plan if snap is None and self._series.due(now) else None
             if snap is None and plan is None:
                 return
             if plan is not None:
-                self._in_flight += 1
-        self._schedule_next(plan, time.monotonic(), 0.0)
+                self._series.taken()
+                self._series.opened(plan, now, 0.0)
         self._tell_applied("still", generation, snap is None)
         still = Still(replace(picture, generation=generation), plan.session if plan else None, snap.token if snap else None)
         self._sinks.still(still)
@@ -412,8 +385,8 @@ class Exposer(threading.Thread):
         if order.mode == "still":
             if order.plan is not None:
                 with self._changed:
-                    self._in_flight += 1
-            self._sinks.still(Still(picture, order.plan.session if order.plan else None, order.snap.token if order.snap else None))
+                    self._series.taken()
+            self._sinks.still(Still(picture, order.session, order.token))
         if isinstance(picture, Packet) and picture.native is not None:
             picture = replace(picture, native=None)  # viewers get the JPEG, and tens of megabytes are let go
         if not self._capable(Capability.VIDEO):

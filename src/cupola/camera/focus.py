@@ -1,7 +1,7 @@
 """How sharp the stars in a region are: half-flux radius and width of each, and of all together.
 
-Numpy only, for the camera process. Which region, and for whom, is `live`'s business; the best so far
-and the trend belong to `web.focus`, as they outlive a restart of the camera process.
+For the camera process. When and for whom is decided by `focusing` on the server's side, which also keeps the best so far and
+the trend, as these outlive a restart of the camera process.
 
 Definitions. HFR: radius of the circle around a star's centroid that holds half of its light. FWHM: diameter
 at which its mean brightness around the centroid has fallen to half of the highest. For a Gaussian star of standard
@@ -11,22 +11,30 @@ deviation s, HFR = sqrt(2 ln 2) s = 1.1774 s and FWHM = 2 sqrt(2 ln 2) s = 2.354
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cupola.core.frame import Frame, PixelKind
 
+if TYPE_CHECKING:
+    from cupola.camera.render import LiveRenderer
+
 Luma = npt.NDArray[np.float32]
 
+FPS_MAX = 10.0
+QUALITY = 90
 APERTURE_PX = 24  # light farther from the centroid is not a star's: a ring of a telescope far out of focus fits inside
 RING_PX = 4  # width of the ring around the aperture that tells the background
 SMOOTH_PX = 5  # side of the box a star is searched with, so that a faint ring is found as well as a point
 ABOVE_NOISE = 6.0  # deviations of the searched picture a star has to rise above
 STARS_MAX = 12  # the brightest ones
 SATURATED = 0.98  # of the largest possible sample: such a star has no peak to measure
+SIGNAL_TO_NOISE = 12.0  # of a star's light, at the best
+LEAST_PIXELS, REACH = 5, 2.2
 CENTRING_STEPS = 6
 MADN = 1.4826  # from the median absolute deviation to a standard deviation
 
@@ -57,6 +65,45 @@ def region_of(width: int, height: int, size: int, x: int | None, y: int | None) 
     left = (width // 2 if x is None else x) - across // 2
     top = (height // 2 if y is None else y) - down // 2
     return max(0, min(left, width - across)) & ~1, max(0, min(top, height - down)) & ~1, across, down
+
+
+class FocusView:
+    """One region of a camera's pictures, looked at again and again by the live worker. `x` and `y` are its middle; None: the picture's."""
+
+    def __init__(self, x: int | None, y: int | None, size: int) -> None:
+        self._x, self._y, self._size = x, y, size
+        self._next_due = 0.0
+        self._renderer: LiveRenderer | None = None
+
+    def due(self, now: float) -> bool:
+        """Whether the next picture is to be looked at: not more than FPS_MAX a second are."""
+        if now < self._next_due:
+            return False
+        self._next_due = now + 1 / FPS_MAX
+        return True
+
+    def look(self, frame: Frame) -> tuple[dict[str, Any], bytes]:
+        """What was measured, with the region's place in the frame, and the region as a JPEG of its own pixels."""
+        if self._renderer is None:
+            from cupola.camera.render import LiveRenderer
+
+            self._renderer = LiveRenderer(quality=QUALITY, width_max=None)
+        left, top, width, height = region_of(frame.width, frame.height, self._size, self._x, self._y)
+        region = crop(frame, left, top, width, height)
+        found = measure(*luma_of(region))
+        jpeg, _, _ = self._renderer.jpeg(region)
+        place = {"x": left, "y": top, "width": width, "height": height, "frame_width": frame.width, "frame_height": frame.height}
+        return {**asdict(found), **place, "exposure_s": frame.applied.exposure_s, "gain": frame.applied.gain}, jpeg
+
+
+def crop(frame: Frame, left: int, top: int, width: int, height: int) -> Frame:
+    """A part of a frame; even places and sizes, so that Bayer patterns and planes of colour stay right. No pixel is copied."""
+    chroma = frame.chroma
+    if chroma is not None:
+        down = 2 if frame.format.kind is PixelKind.YUV420 else 1
+        rows, columns = slice(top // down, (top + height) // down), slice(left // 2, (left + width) // 2)
+        chroma = (chroma[0][rows, columns], chroma[1][rows, columns])
+    return replace(frame, data=frame.data[top : top + height, left : left + width], chroma=chroma)
 
 
 def luma_of(frame: Frame) -> tuple[Luma, float]:
@@ -159,16 +206,34 @@ def _centroid(window: Luma, radius: float, about: tuple[float, float] = (0.0, 0.
 
 
 def _star(window: Luma, x: int, y: int) -> Star | None:
-    """One star in the middle of a window, or None when it is no star but a hot pixel."""
+    """One star in the middle of a window, or None when it is no star but a hot pixel, or too faint to measure."""
     light, noise = _light(window)
     rows, columns, _ = _grid(window.shape[0] // 2)
     dx, dy = _centroid(window, APERTURE_PX, _centroid(window, APERTURE_PX / 2))
     distance = np.hypot(rows - dy, columns - dx)
-    inside = distance <= APERTURE_PX
-    peak = float(light[inside].max())
-    if np.count_nonzero(light[inside] > peak / 2) <= 2 or peak < 4 * noise:
+    reach = _reach(light, distance, noise)
+    if reach is None:
+        return None
+    inside = distance <= reach
+    if np.count_nonzero(light[inside] > light[inside].max() / 2) <= 2:
         return None
     return Star(x + dx, y + dy, _half_flux_radius(light[inside], distance[inside]), _width(light[inside], distance[inside]))
+
+
+def _reach(light: Luma, distance: Luma, noise: float) -> float | None:
+    """How far a star's light reaches above the noise; None when its light is not clear of that.
+
+    Signal over noise grows with the circle until it holds about 70 % of a Gaussian star's light; with a bit more than twice that
+    radius, 99.8 %. A wider circle would only add noise, which drowns a faint star.
+    """
+    order = np.argsort(distance, axis=None)
+    order = order[: np.count_nonzero(distance <= APERTURE_PX)]
+    grown = np.cumsum(light.ravel()[order], dtype=np.float64)
+    ratio = grown / (max(noise, 1e-9) * np.sqrt(np.arange(1, len(grown) + 1)))
+    best = int(np.argmax(ratio[LEAST_PIXELS:])) + LEAST_PIXELS
+    if ratio[best] < SIGNAL_TO_NOISE:
+        return None
+    return min(float(APERTURE_PX), REACH * float(distance.ravel()[order[best]]))
 
 
 def _width(light: npt.NDArray[np.float32], distance: npt.NDArray[np.float32]) -> float:

@@ -12,11 +12,15 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from cupola.camera.messages import Mode, packet_head
+from cupola.camera.messages import Mode, facts_of, packet_head
 from cupola.core.errors import CupolaError
 from cupola.core.frame import Codec, Frame, Packet
 from cupola.process.wire import Head, Payload
+
+if TYPE_CHECKING:
+    from cupola.camera.focus import FocusView
 
 BACKLOG = 120  # packets of an inter-coded stream
 STILL_WIDTH = 1920  # a still of 24 megapixels is shown at this width, unless the configuration says less
@@ -40,6 +44,7 @@ class LiveWorker(threading.Thread):
         self._period_s = 1.0 / fps_max
         self._changed = threading.Condition()
         self._codecs: frozenset[Codec] = frozenset()
+        self._focus: FocusView | None = None
         self._waiting: deque[tuple[Frame | Packet, Mode]] = deque()
         self._skip_to_keyframe = False
         self._next_due = 0.0
@@ -55,11 +60,16 @@ class LiveWorker(threading.Thread):
             if not codecs:
                 self._waiting.clear()
 
+    def set_focus(self, focus: FocusView | None) -> None:
+        """Measure live pictures too, or no longer."""
+        with self._changed:
+            self._focus = focus
+
     def offer(self, picture: Frame | Packet, mode: Mode) -> None:
         """Take the newest picture; the driver thread goes on at once."""
         inter = isinstance(picture, Packet) and picture.codec != "jpeg"
         with self._changed:
-            if not self._codecs:
+            if not self._codecs and self._focus is None:
                 return
             if inter:
                 if len(self._waiting) >= BACKLOG:
@@ -99,30 +109,36 @@ class LiveWorker(threading.Thread):
                 if self._closed:
                     return
                 picture, mode = self._waiting.popleft()
-                codecs = self._codecs
+                codecs, focus = self._codecs, self._focus
             try:
-                self._publish(picture, mode, codecs)
+                self._publish(picture, mode, codecs, focus)
             except OSError:
                 return  # the server is gone; the main thread notices too
             except (CupolaError, ValueError, MemoryError) as error:
                 self.dropped += 1
                 self._log("WARNING", "performance", f"a live picture could not be encoded: {error}")
 
-    def _publish(self, picture: Frame | Packet, mode: Mode, codecs: frozenset[Codec]) -> None:
-        if isinstance(picture, Packet):
-            if mode == "still" and picture.codec == "jpeg":
-                picture = self._shrunk(picture)
-            if picture.codec in codecs:
-                self._send(packet_head(picture, mode), picture.data)
-            if picture.codec == "jpeg" or "jpeg" not in codecs:
-                return
-            decoded = self._decode(picture)
-            if decoded is None or not self._due():
-                return
-            picture = decoded
-        if "jpeg" in codecs:
-            packet = self._encode(picture)
+    def _publish(self, picture: Frame | Packet, mode: Mode, codecs: frozenset[Codec], focus: FocusView | None) -> None:
+        if focus is not None and not focus.due(time.monotonic()):
+            focus = None
+        frame = picture if isinstance(picture, Frame) else self._pass_through(picture, mode, codecs, focus is not None)
+        if frame is None:
+            return
+        if focus is not None:
+            head, jpeg = focus.look(frame)
+            self._send({"type": "focus", **facts_of(frame), **head}, jpeg)
+        if "jpeg" in codecs and (picture is frame or self._due()):
+            packet = self._encode(frame)
             self._send(packet_head(packet, mode), packet.data)
+
+    def _pass_through(self, packet: Packet, mode: Mode, codecs: frozenset[Codec], pixels: bool) -> Frame | None:
+        """Send a packet to those who take it as it is; its pixels if there is somebody else, or `pixels` are needed."""
+        if packet.codec in codecs:
+            sent = self._shrunk(packet) if mode == "still" and packet.codec == "jpeg" else packet
+            self._send(packet_head(sent, mode), sent.data)
+        if packet.codec == "jpeg":
+            return self._decode(packet) if pixels else None
+        return self._decode(packet) if pixels or "jpeg" in codecs else None
 
     def _shrunk(self, still: Packet) -> Packet:
         """A camera's full-size JPEG as one that a phone can take; small ones stay untouched."""

@@ -5,6 +5,7 @@ To the camera process:
   settings   mode, generation, controls            new wanted settings of mode "live" or "still"
   live       codecs                                what viewers want; empty: nobody watches
   plan       session, remaining, interval_s, delay_s, first_in_s; or null     a series of stills
+  focus      region: x, y, size; or null           measure how sharp the stars there are; null: nobody looks
   snap       token, exposure_s                     one still beside any plan
   close      -                                     finish writing, let the device go, exit
 
@@ -13,6 +14,7 @@ From the camera process:
   beat       phase, age_s, budget_s, …             every 0.25 s; a budget overrun is a hang
   applied    mode, generation, applied             what the hardware took
   packet     facts of the frame + payload          one live picture
+  focus      facts of the frame, region, sharpness + payload      the region as a JPEG, and how sharp its stars are
   captured   facts of the frame, file, native, sequence, session, token     durable on disk, not yet in the catalogue
   failed     kind, message, session, token         an exposure or its storing failed
   recovery   rung, attempt, ok, kind, message      the camera failed and is helped: ok null at the start, then whether it came back

@@ -30,6 +30,14 @@ class Order:
     snap: Snap | None = None
     apply_only: bool = False
 
+    @property
+    def session(self) -> int | None:
+        return self.plan.session if self.plan else None
+
+    @property
+    def token(self) -> int | None:
+        return self.snap.token if self.snap else None
+
 
 @dataclass(frozen=True, slots=True)
 class Still:

@@ -101,6 +101,8 @@ class CameraProcess:
             tell=self._outbox.tell,
             on_stored=self._stored,
         )
+        self._codecs: frozenset[Codec] = frozenset()
+        self._focusing = False
         self._live = LiveWorker(link.send, self.log, **head["live"])
         drivers = logging.getLogger("cupola.drivers")
         drivers.setLevel(logging.INFO)
@@ -135,9 +137,11 @@ class CameraProcess:
         if kind == "settings":
             self._want(head)
         elif kind == "live":
-            codecs: frozenset[Codec] = frozenset(head["codecs"])
-            self._live.set_codecs(codecs)
-            self._exposer.watch(bool(codecs))
+            self._codecs = frozenset(head["codecs"])
+            self._live.set_codecs(self._codecs)
+            self._watch()
+        elif kind == "focus":
+            self._focus(head["region"])
         elif kind == "plan":
             if head["plan"]:
                 self._storer.expect_stills()
@@ -146,6 +150,19 @@ class CameraProcess:
             self._storer.expect_stills()
             self._exposers[-1].snap(Snap(head["token"], head["exposure_s"]))
         return kind != "close"
+
+    def _focus(self, region: Head | None) -> None:
+        focus = None
+        if region is not None:
+            from cupola.camera.focus import FocusView  # brings in numpy, which a camera that encodes by itself does without
+
+            focus = FocusView(**region)
+        self._focusing = focus is not None
+        self._live.set_focus(focus)
+        self._watch()
+
+    def _watch(self) -> None:
+        self._exposer.watch(bool(self._codecs) or self._focusing, test_shots=self._focusing)
 
     def _want(self, head: Mapping[str, Any]) -> None:
         for exposer in self._exposers:

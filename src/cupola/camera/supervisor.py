@@ -1,8 +1,8 @@
 """The server's handle on one camera: it keeps what is wanted and makes it so, again and again.
 
-It starts the camera process, listens to its beats, ends it when it misses a deadline, and starts it
-anew with the same settings and plan; what else is done about failures is decided in `recovery`. Series of stills are `capture.session`'s, rows the catalogue's
-(both behind `Archive`), viewers the hub's.
+It starts the camera process, listens to its beats, ends it when it misses a deadline, and starts it anew with the same
+settings and plan; what else is done about failures is decided in `recovery`. Series of stills are `capture.session`'s,
+rows the catalogue's (both behind `Archive`), viewers the hub's.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Literal
 
 from cupola.camera.claims import Claims
+from cupola.camera.focusing import Focusing
 from cupola.camera.messages import BEAT_S, IDLE_BUDGET_S, Mode, info_from, packet_from
 from cupola.camera.recovery import CAUSES, Ladder, Rung, Tally, cause_of, in_words, why
+from cupola.camera.seen import Seen
 from cupola.camera.settings import CameraSettings, check_against
 from cupola.camera.spec import Archive, CameraSpec, Problem, configure_head
 from cupola.camera.usb import reset_port
@@ -26,7 +28,7 @@ from cupola.core.clock import utc_now
 from cupola.core.errors import CameraLost as CameraLostError
 from cupola.core.errors import CupolaError, NotAllowed
 from cupola.core.events import CameraConnected, CameraLost, CameraRecovered, CameraRecovery, SettingsApplied
-from cupola.core.frame import CameraInfo, Codec, Controls, Generation, Packet
+from cupola.core.frame import CameraInfo, Codec, Controls, Generation
 from cupola.core.hub import FrameHub
 from cupola.process.child import Child
 from cupola.process.predecessor import Predecessor
@@ -71,8 +73,8 @@ class CameraSupervisor:
         self.usb_port = spec.recovery.usb_port  # what the driver tells stays known while the camera is away
         self.retry_at: float | None = None
         self.serial: str | None = None  # as it was told last
-        self._seen: Packet | None = None  # the newest live picture
-        self._fps: tuple[float, int, float] = (0.0, 0, 0.0)  # when, frames then, rate since
+        self.seen = Seen()
+        self.focusing = Focusing(self._send)
         self._claims = claims or Claims()
         self._wanted = connect
         self._ending = False
@@ -148,24 +150,12 @@ class CameraSupervisor:
         return self.tally.restarts.total()
 
     @property
-    def fps(self) -> float:
-        return self._fps[2] if self.info is not None else 0.0
-
-    @property
     def age_s(self) -> float | None:
-        """Age of the newest live picture, from the opening of its shutter."""
-        return None if self._seen is None else max(0.0, (time.monotonic_ns() - self._seen.monotonic_ns) / 1e9)
+        return self.seen.age_s
 
     @property
     def live(self) -> bool:
-        """Live means: since the shutter closed less than max(0.5 s, exposure + 1 s) have passed.
-
-        From its opening the limit would be over before the next picture of a series can be there.
-        """
-        if self._seen is None:
-            return False
-        since_close_s = (time.monotonic_ns() - self._seen.closed_ns) / 1e9
-        return since_close_s < max(0.5, (self._seen.applied.exposure_s or 0.0) + 1.0)
+        return self.seen.live
 
     # ── its life ───────────────────────────────────────────────────────────
 
@@ -213,11 +203,11 @@ class CameraSupervisor:
         except (OSError, CupolaError) as error:
             await self._pause("failed", f'The process of camera "{self.name}" cannot be started: {error}')
             return
-        self._child = child
-        self._expires = time.monotonic() + START_BUDGET_S
+        self._child, self._expires = child, time.monotonic() + START_BUDGET_S
         frozen = self.problem is not None and self.problem.kind == "frozen"
         child.send(configure_head(self.spec, self.settings, next_sequence, "camera_frozen" if frozen else None))
         self._demand_changed(self.hub.demand)
+        self.focusing.tell()
         self.plan_changed()
         ending_of = await self._watch(child)
         closing = self._ending or not self._wanted
@@ -309,11 +299,13 @@ class CameraSupervisor:
         kind = head["type"]
         if kind == "packet":
             packet = packet_from(head, payload)
-            self._seen = packet
+            self.seen.newest = packet
             self.settings.of(head["mode"]).saw(packet.applied, packet.generation)
             self.hub.publish(packet)
         elif kind == "beat":
             self._beat(head)
+        elif kind == "focus":
+            self.focusing.heard(head, payload)
         elif kind == "captured":
             self._captures.put_nowait(head)
         elif kind == "failed":
@@ -338,11 +330,7 @@ class CameraSupervisor:
         if head["proved"]:
             self._ladder.proved()
             self.problem = None
-        if head["frames"]:
-            at, frames, rate = self._fps
-            if self.beat_at - at >= 1.0:
-                rate = max(0.0, head["frames"] - frames) / (self.beat_at - at) if at else 0.0
-                self._fps = (self.beat_at, head["frames"], rate)
+        self.seen.beat(head, self.beat_at)
 
     def _recovering(self, head: Head) -> None:
         """What the camera process does about a failure by itself. After a reopening it tells of the opened camera as at first."""
@@ -359,11 +347,10 @@ class CameraSupervisor:
             self._lost = {"kind": "camera_busy", "message": taken}
             self._send({"type": "close"})
             return
-        self.info = info
+        self.info, self.serial = info, info.serial
         self.usb_port = self.spec.recovery.usb_port or info.usb_port
-        self.serial = info.serial
         self._expires = time.monotonic() + IDLE_BUDGET_S  # the long budget for opening ends here
-        self._fps = (0.0, 0, 0.0)
+        self.seen.restarted()
         self.state = "running"
         self.retry_at = None
         if self._down_since is not None:

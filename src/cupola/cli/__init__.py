@@ -22,6 +22,7 @@ COMMANDS = {  # in the order of help: name → module:function
     "start": "cupola.cli.control:start",
     "stop": "cupola.cli.control:stop",
     "snap": "cupola.cli.control:snap",
+    "focus": "cupola.cli.focus:focus",
     "token": "cupola.cli.token:token",
     "config": "cupola.cli.config:config",
 }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -12,7 +13,7 @@ import click
 from cupola.core.errors import CupolaError
 
 if TYPE_CHECKING:
-    from http.client import HTTPConnection
+    from http.client import HTTPConnection, HTTPResponse
 
     from rich.console import RenderableType
 
@@ -27,6 +28,23 @@ class Refused(CupolaError):
 
 def request(method: str, path: str, body: dict[str, Any] | None = None, *, timeout_s: float = TIMEOUT_S) -> Any:
     """The JSON answer, None for an empty one, or the bytes of anything else. Raises CupolaError with what to do."""
+    with _asked(method, path, body, timeout_s) as answer:
+        content, kind = answer.read(), answer.headers.get_content_type()
+    if not content:
+        return None
+    return json.loads(content) if kind == "application/json" else content
+
+
+def lines(path: str, *, timeout_s: float = TIMEOUT_S) -> Iterator[Any]:
+    """Each line of an answer without end, from JSON; `timeout_s` is the longest silence. Raises CupolaError with what to do."""
+    with _asked("GET", path, None, timeout_s) as answer:
+        while line := answer.readline():
+            yield json.loads(line)
+
+
+@contextmanager
+def _asked(method: str, path: str, body: dict[str, Any] | None, timeout_s: float) -> Iterator[HTTPResponse]:
+    """The answer, before it is read; what goes wrong also while it is read is raised in words."""
     from http.client import HTTPException
 
     from cupola.web.endpoint import announced
@@ -41,22 +59,23 @@ def request(method: str, path: str, body: dict[str, Any] | None = None, *, timeo
         headers = {"Authorization": f"Bearer {server.token}", **({"Content-Type": "application/json"} if text else {})}
         connection.request(method, path, text, headers)
         answer = connection.getresponse()
-        content, kind = answer.read(), answer.headers.get_content_type()
+        if answer.status >= 400:
+            raise _refusal(answer, method, path)
+        yield answer
     except TimeoutError:
         raise CupolaError(f"The server at {url} did not answer within {timeout_s:.0f} s. See its log: cupola-error.log") from None
     except (OSError, HTTPException) as error:
         raise CupolaError(f"The server that was at {url} is gone ({error}). Start it again with: cupola run") from None
     finally:
         connection.close()
-    if answer.status >= 400:
-        try:
-            problem = json.loads(content)
-            raise Refused(f"{problem['title']}: {problem['detail']}")
-        except (ValueError, KeyError, TypeError):
-            raise Refused(f"The server answered {answer.status} to {method} {path}.") from None
-    if not content:
-        return None
-    return json.loads(content) if kind == "application/json" else content
+
+
+def _refusal(answer: HTTPResponse, method: str, path: str) -> Refused:
+    try:
+        problem = json.loads(answer.read())
+        return Refused(f"{problem['title']}: {problem['detail']}")
+    except (ValueError, KeyError, TypeError):
+        return Refused(f"The server answered {answer.status} to {method} {path}.")
 
 
 def _connection(server: Announced, timeout_s: float) -> HTTPConnection:

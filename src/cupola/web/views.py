@@ -162,7 +162,7 @@ async def camera_status(runtime: Runtime, camera: CameraSupervisor) -> models.Ca
         control=held(runtime.leases.of(camera.name)),
         live=models.Live(
             viewers=camera.hub.viewers,
-            fps=round(camera.fps, 1),
+            fps=round(camera.seen.fps, 1),
             age_s=camera.age_s,
             stale=camera.age_s is not None and not camera.live,
             codec=newest_live.codec if newest_live else None,

@@ -73,6 +73,7 @@ RULES: dict[str, Rule] = {
     f"POST {_CAM}/stop": Rule(MASTER, lease=True),
     f"POST {_CAM}/snap": Rule(MASTER, lease=True),
     f"PATCH {_CAM}/settings": Rule(MASTER, lease=True),
+    f"GET {_CAM}/focus": Rule(MASTER, lease=True, stream=True),
     f"GET {_CAM}/live.jpg": Rule(OBSERVER),
     f"GET {_CAM}/live.mjpg": Rule(OBSERVER, stream=True),
     f"GET {_CAM}/latest.jpg": Rule(OBSERVER, public=True),

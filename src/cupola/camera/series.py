@@ -1,0 +1,67 @@
+"""A series of stills inside the camera process: when the next one is due, and how many are still to be taken.
+
+Kept by the exposer under its own lock. Which series runs, and what it has got, is `capture.session`'s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from cupola.camera.messages import Plan
+
+FAILED_PAUSE_S = 5.0  # at least, between an exposure that failed and the next one
+
+
+class Series:
+    """Times are seconds of the monotonic clock."""
+
+    def __init__(self) -> None:
+        self.plan: Plan | None = None
+        self._next_opening = 0.0
+        self._in_flight = 0  # taken, and not yet known to be on disk
+
+    def set(self, plan: Plan | None, now: float) -> None:
+        self.plan, self._in_flight = plan, 0
+        self._next_opening = now + (plan.first_in_s if plan else 0.0)
+
+    @property
+    def active(self) -> bool:
+        """Whether there is another still to take, now or later."""
+        return self.plan is not None and (self.plan.remaining is None or self.plan.remaining > self._in_flight)
+
+    def due(self, now: float) -> bool:
+        return self.active and now >= self._next_opening
+
+    def wait_s(self, now: float) -> float:
+        """Until the next opening."""
+        return max(0.0, self._next_opening - now)
+
+    def opened(self, plan: Plan | None, at: float, exposure_s: float) -> None:
+        """A still of `plan` is being taken: the next one follows from it."""
+        if plan is None:
+            return
+        if plan.interval_s is None:
+            self._next_opening = at + exposure_s + plan.delay_s
+        else:  # on the grid of the first opening; an opening that was missed is not made up for
+            late = max(0.0, at - self._next_opening)
+            self._next_opening = at - (late % plan.interval_s) + plan.interval_s
+
+    def taken(self) -> None:
+        """A still was handed on to be stored."""
+        self._in_flight += 1
+
+    def stored(self, session: int | None, ok: bool) -> None:
+        """A still handed on earlier is on disk, or is not."""
+        if self.plan is not None and session == self.plan.session:
+            self._in_flight = max(0, self._in_flight - 1)
+            if ok and self.plan.remaining is not None:
+                self.plan = replace(self.plan, remaining=self.plan.remaining - 1)
+
+    def again(self, now: float) -> None:
+        """The still under way was interrupted: it is taken now."""
+        self._next_opening = now
+
+    def failed(self, plan: Plan, now: float) -> None:
+        """The still under way failed in the camera: the next one waits a little."""
+        if plan is self.plan:
+            self._next_opening = max(self._next_opening, now + FAILED_PAUSE_S)
