@@ -708,6 +708,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/cameras/{cam}/focus": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Focus
+         * @description A line of JSON a measurement, without end: `hfr_px` and `fwhm_px` (medians of `stars`; null: none could be measured), `best_hfr_px`,
+         *     `trend` (sharper, steady, softer), the region as a base64 `jpeg`, its place and the picture's facts. A camera without video takes
+         *     test shots meanwhile, which are not stored.
+         */
+        get: operations["focus_api_cameras__cam__focus_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/cameras/{cam}/live.mjpg": {
         parameters: {
             query?: never;
@@ -2896,6 +2918,42 @@ export interface operations {
     latest_api_cameras__cam__latest_jpg_get: {
         parameters: {
             query?: never;
+            header?: never;
+            path: {
+                cam: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    focus_api_cameras__cam__focus_get: {
+        parameters: {
+            query?: {
+                /** @description Column of the region's middle; by default the picture's. */
+                x?: number | null;
+                /** @description Row of the region's middle; by default the picture's. */
+                y?: number | null;
+                /** @description Pixels the region measures each way. */
+                size?: number;
+            };
             header?: never;
             path: {
                 cam: string;
