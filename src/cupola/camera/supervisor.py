@@ -77,6 +77,7 @@ class CameraSupervisor:
         self._nudge = asyncio.Event()
         self._child: Child | None = None
         self._expires = 0.0
+        self._looked: float | None = None
         self._lost: Head | None = None
         self._ladder = Ladder(spec.recovery)
         self._down_since: float | None = None
@@ -141,6 +142,16 @@ class CameraSupervisor:
     @property
     def restarts(self) -> int:
         return self.tally.restarts.total()
+
+    @property
+    def overdue_s(self) -> float:
+        """How long ago the task of `run` should have looked at its process, or ended one that missed its deadline.
+
+        0 while recovery is under way or the camera is closed: that has pauses and deadlines of its own, and may wait for a disk.
+        """
+        if self._looked is None:
+            return 0.0
+        return max(0.0, time.monotonic() - min(self._looked + TICK_S, self._expires))
 
     @property
     def fps(self) -> float:
@@ -244,6 +255,7 @@ class CameraSupervisor:
         )
         try:
             while True:
+                self._looked = time.monotonic()
                 if ended.done():
                     return "ended"
                 if self._ending or not self._wanted:
@@ -254,6 +266,7 @@ class CameraSupervisor:
                 await asyncio.wait({ended, nudge}, return_when="FIRST_COMPLETED")
                 nudge.cancel()
         finally:
+            self._looked = None
             ended.cancel()
 
     def _expired(self) -> bool:
