@@ -207,7 +207,7 @@ def _try_as(unit: Unit) -> None:
                 extra_groups=os.getgrouplist(entry.pw_name, entry.pw_gid),
             )
         except PermissionError:
-            return "Permission denied"
+            return f"the interpreter {os.path.realpath(command[0])} is closed to them."
         return (done.stderr.strip() or f"exit code {done.returncode}") if done.returncode else None
 
     if said := attempt(str(unit.python), "-m", "cupola", "config", "check", str(unit.config)):

@@ -44,7 +44,7 @@ class Unit:
             template = template.replace("@SYSTEM@\n", "\n").replace("@END@\n", "")
         else:
             template = re.sub(r"@SYSTEM@\n.*@END@\n", "", template, flags=re.DOTALL)
-        arguments = " ".join(argument(text) for text in ("-m", "cupola", "run", "--config", str(self.config)))
+        arguments = " ".join(argument(text) for text in ("-X", "faulthandler", "-m", "cupola", "run", "--config", str(self.config)))
         values = {
             "STATION": self.station,
             "COMMAND": f"{program(self.python)} {arguments}",
