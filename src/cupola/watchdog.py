@@ -7,6 +7,7 @@ The datagrams are written here, in twenty lines: no library of systemd's is need
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 from collections.abc import Callable, Iterable, MutableMapping
@@ -25,19 +26,15 @@ class ServiceManager:
         meant = environment.pop("WATCHDOG_PID", str(os.getpid()))
         period = environment.pop("WATCHDOG_USEC", "")
         self._address = "\0" + address[1:] if address.startswith("@") else address
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) if address else None
-        if self._socket is not None:
-            self._socket.setblocking(False)
         self.watchdog_s = int(period) / 1e6 if period.isdecimal() and int(period) and meant == str(os.getpid()) else None
 
     def tell(self, words: str) -> None:
         """Never blocks and never fails: a manager that does not listen is no reason to stop."""
-        if self._socket is None:
+        if not self._address:
             return
-        try:
-            self._socket.sendto(words.encode(), self._address)
-        except OSError:
-            return
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.setblocking(False)
+            sock.sendto(words.encode(), self._address)
 
     async def keep(self, serving: Callable[[], bool], cameras: Iterable[CameraSupervisor], log: Callable[..., None]) -> None:
         """READY once `serving`; from then on WATCHDOG for as long as this event loop turns and no camera's supervisor is overdue."""

@@ -37,7 +37,9 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Systemd]:
         made = systemd.run("tee", FILE, text=CONFIG.format(port=free_port()))
         assert made.returncode == 0
         # No journal runs in there; and thirty seconds are long for a test.
-        systemd.write("/etc/systemd/system/cupola.service.d/test.conf", "[Service]\nStandardOutput=file:/run/said\nStandardError=inherit\nWatchdogSec=3\n")
+        systemd.write(
+            "/etc/systemd/system/cupola.service.d/test.conf", "[Service]\nStandardOutput=file:/run/said\nStandardError=inherit\nWatchdogSec=3\n"
+        )
         yield systemd
 
 

@@ -58,7 +58,9 @@ def why_not() -> str | None:
         group.rmdir()
     except OSError:
         return "no control groups that may be written"
-    made = subprocess.run(["unshare", "--fork", "--pid", "--mount", "--uts", "--ipc", "--cgroup", "mount", "--make-rprivate", "/"], capture_output=True)
+    made = subprocess.run(
+        ["unshare", "--fork", "--pid", "--mount", "--uts", "--ipc", "--cgroup", "mount", "--make-rprivate", "/"], capture_output=True
+    )
     return "no namespaces for a systemd" if made.returncode else None
 
 
@@ -86,7 +88,9 @@ def booted(folder: Path) -> Iterator[Systemd]:
         def first() -> int | None:
             assert outer.poll() is None, (folder / "script").read_text() + (folder / "systemd.log").read_text()
             children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text().split()
-            return int(children[0]) if children and "systemd --system" in Path(f"/proc/{children[0]}/cmdline").read_text().replace("\0", " ") else None
+            return (
+                int(children[0]) if children and "systemd --system" in Path(f"/proc/{children[0]}/cmdline").read_text().replace("\0", " ") else None
+            )
 
         machine = Systemd(eventually(first, 90), folder)
         eventually(lambda: machine.run("systemctl", "is-system-running").stdout.strip() in ("running", "degraded"), 90)

@@ -21,7 +21,9 @@ cameras:
 def tried(machine: Systemd) -> None:
     machine.run("mkdir", "-p", "/etc/cupola")
     machine.run("tee", "/etc/cupola/cupola.yaml", text=CONFIG)
-    machine.write("/etc/systemd/system/cupola.service.d/test.conf", "[Service]\nStandardOutput=file:/run/said\nStandardError=inherit\nWatchdogSec=300\n")
+    machine.write(
+        "/etc/systemd/system/cupola.service.d/test.conf", "[Service]\nStandardOutput=file:/run/said\nStandardError=inherit\nWatchdogSec=300\n"
+    )
     # In a virtual machine without udev, nobody gave the device to its group.
     machine.run("sh", "-c", "chgrp video /dev/video*; chmod 660 /dev/video*")
     done = machine.cupola("service", "install", "--config", "/etc/cupola/cupola.yaml")

@@ -22,7 +22,9 @@ def service() -> None:
 
 
 @service.command()
-@click.option("--config", "file", type=click.Path(path_type=Path), help="The configuration file; else CUPOLA_CONFIG, ./cupola.yaml, your config folder.")
+@click.option(
+    "--config", "file", type=click.Path(path_type=Path), help="The configuration file; else CUPOLA_CONFIG, ./cupola.yaml, your config folder."
+)
 @click.option("--print", "only_print", is_flag=True, help="Print the unit, and change nothing.")
 @OWN
 @JSON
@@ -78,6 +80,8 @@ def status(own: bool, as_json: bool) -> None:
     else:
         restarts = f", restarted {state.restarts} times" if state.restarts else ""
         since = f" since {state.since}" if state.since else ""
-        click.echo(f"{state.state} ({state.detail}){since}{restarts}; {'starts' if state.enabled else 'does not start'} with the machine; {state.unit}")
+        click.echo(
+            f"{state.state} ({state.detail}){since}{restarts}; {'starts' if state.enabled else 'does not start'} with the machine; {state.unit}"
+        )
     if state.state != "active":
         raise click.exceptions.Exit(1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import shlex
 import shutil
 import subprocess
 import sys
@@ -80,6 +81,7 @@ def install(settings: Settings, *, own: bool) -> list[str]:
     unit, notes = render(settings, own=own), list[str]()
     text = unit.text()
     if unit.user is not None:
+        _refuse_tmp(unit)
         _make_user(unit.user)
         _make_folders(settings, unit.user)
         _try_as(unit)
@@ -145,7 +147,7 @@ def _require_systemd() -> None:
 
 def _require_root(what: str, why: str, config: Path | None = None) -> None:
     if os.geteuid() != 0:
-        again = f"sudo {sys.executable} -m cupola service {what}" + (f" --config {config.absolute()}" if config else "")
+        again = shlex.join(["sudo", sys.executable, "-m", "cupola", "service", what, *(["--config", str(config.absolute())] if config else [])])
         raise NotAllowed(f"cupola service {what} {why}: this needs root. Run: {again}. Without root, as a service of your own: add --user.")
 
 
@@ -164,6 +166,14 @@ def _run(command: Sequence[str]) -> str:
     if done.returncode:
         raise CupolaError(f"{' '.join(command)} failed: {done.stderr.strip() or f'exit code {done.returncode}'}")
     return done.stdout
+
+
+def _refuse_tmp(unit: Unit) -> None:
+    for path in (*unit.readable, *unit.writable):
+        if any(path.is_relative_to(folder) for folder in ("/tmp", "/var/tmp")):
+            raise ConfigError(
+                f"{path} lies in a folder for temporary files, and a service has one of its own. Move it, and change the configuration."
+            )
 
 
 def _make_user(name: str) -> None:
@@ -219,7 +229,9 @@ def _try_as(unit: Unit) -> None:
         if folder.is_relative_to("/sys"):
             continue
         if attempt("/usr/bin/test", "-w", str(folder)) is not None:
-            raise ConfigError(f"{unit.user}, whom the service would run as, may not write {folder}. Run: chown -R {unit.user}: '{folder}'")
+            raise ConfigError(
+                f"{unit.user}, whom the service would run as, may not write {folder}. Run: chown -R {unit.user}: {shlex.quote(str(folder))}"
+            )
 
 
 def _notes_on_reset(settings: Settings) -> list[str]:

@@ -79,7 +79,7 @@ def announced() -> Announced | None:
         # Only root can have made a folder in /run, so root may believe what it gave to the service's user.
         if not _is_ours(folder) and not (folder == SYSTEM_FOLDER and os.geteuid() == 0):
             return None
-        found = json.loads((runtime_folder() / "server.json").read_text())
+        found = json.loads((folder / "server.json").read_text())
         return Announced(str(found["url"]), str(found["token"]), found["fingerprint"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
