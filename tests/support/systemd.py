@@ -92,7 +92,7 @@ def booted(folder: Path) -> Iterator[Systemd]:
                 int(children[0]) if children and "systemd --system" in Path(f"/proc/{children[0]}/cmdline").read_text().replace("\0", " ") else None
             )
 
-        machine = Systemd(eventually(first, 90), folder)
+        machine = Systemd(int(eventually(first, 90) or 0), folder)
         eventually(lambda: machine.run("systemctl", "is-system-running").stdout.strip() in ("running", "degraded"), 90)
         yield machine
     finally:

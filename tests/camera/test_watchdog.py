@@ -14,7 +14,6 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.camera.conftest import rig as rig  # noqa: PLC0414
 from tests.support.station import CONFIG, environment, free_port
 
 from cupola.watchdog import ServiceManager
