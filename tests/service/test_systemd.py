@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 from collections.abc import Iterator
 
 import pytest
 from tests.support.station import eventually, free_port
-from tests.support.systemd import Systemd, booted, why_not
+from tests.support.systemd import PYTHON, Systemd, booted, why_not
 
 pytestmark = [pytest.mark.torture, pytest.mark.skipif(bool(missing := why_not()), reason=str(missing))]
 
@@ -119,3 +120,41 @@ def test_an_interpreter_or_folder_the_user_cannot_use_is_said_before_anything_is
     done = machine.cupola("service", "install", "--config", "/etc/cupola/closed.yaml")
     assert done.returncode == 1 and "cannot start Cupola with this configuration" in done.stderr
     assert machine.run("test", "-e", "/etc/systemd/system/cupola.service").returncode == 1
+
+
+def test_a_user_without_root_has_a_service_of_their_own(machine: Systemd) -> None:
+    machine.cupola("service", "uninstall")
+    machine.run("useradd", "--home-dir", "/srv/ann", "--create-home", "ann")
+    machine.run("install", "-d", "-o", "ann", "-m", "700", "/run/user/ann")
+    manager = ["systemd-run", "--unit=ann", "--property=User=ann", "--property=Delegate=yes", "--setenv=XDG_RUNTIME_DIR=/run/user/ann"]
+    started = machine.run(*manager, "/lib/systemd/systemd", "--user", "--unit=basic.target")
+    assert started.returncode == 0, started.stderr
+    machine.run("tee", "/srv/ann/cupola.yaml", text=f"web: {{port: {free_port()}}}\ncameras: [{{name: sky, driver: simulator}}]\n")
+    machine.run("chown", "ann", "/srv/ann/cupola.yaml")
+    as_ann = [
+        "setpriv",
+        "--reuid=ann",
+        "--regid=ann",
+        "--init-groups",
+        "env",
+        "-u",
+        "SYSTEMD_UNIT_PATH",
+        "HOME=/srv/ann",
+        "XDG_RUNTIME_DIR=/run/user/ann",
+    ]
+
+    def cupola(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return machine.run(*as_ann, PYTHON, "-m", "cupola", *arguments)
+
+    eventually(lambda: machine.run("test", "-S", "/run/user/ann/systemd/private").returncode == 0)
+    refused = cupola("service", "install", "--config", "/srv/ann/cupola.yaml")
+    assert refused.returncode == 1 and "this needs root. Run: sudo" in refused.stderr and "--user" in refused.stderr
+    done = cupola("service", "install", "--user", "--config", "/srv/ann/cupola.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "loginctl enable-linger ann" in done.stdout  # nobody keeps logins in there: it says what is left to do
+    assert cupola("connect", "sky").returncode == 0
+    state = json.loads(cupola("service", "status", "--user", "--json").stdout)
+    assert state["unit"] == "/srv/ann/.config/systemd/user/cupola.service" and state["state"] == "active"
+    assert "Seccomp:\t2" in machine.run("cat", f"/proc/{state['pid']}/status").stdout
+    assert cupola("service", "uninstall", "--user").returncode == 0
+    assert machine.run("pgrep", "-f", "cupola.camera.process").returncode == 1
