@@ -1,6 +1,6 @@
 """The service in a real systemd: installed, sandboxed, killed, hanging, ended, removed.
 
-No camera's device node is here: that the service may open one is tried in a virtual machine (tests/vm).
+No camera's device node is here: which ones the service may open is only read from its unit (test_unit.py).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import json
 import signal
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 from tests.support.station import eventually, free_port
@@ -86,9 +87,12 @@ def test_an_exposure_outlives_a_server_that_was_killed(service: Systemd) -> None
     eventually(lambda: "exposing" in service.cupola("status", "--json").stdout)
     killed = service.show("MainPID")
     service.run("kill", f"-{signal.SIGKILL.value}", killed)
+    killed_at = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    assert len(originals(service)) == before
     eventually(lambda: service.show("ActiveState") == "active" and service.show("MainPID") != killed, 60)
     eventually(lambda: len(originals(service)) == before + 1, 30)
-    assert "earlier process" in service.run("cat", "/var/log/cupola/cupola.log").stdout
+    newest = max(path.rpartition("/")[2] for path in originals(service))
+    assert newest < killed_at, service.run("cat", "/var/log/cupola/cupola.log").stdout
 
 
 def test_a_server_that_hangs_is_restarted_by_the_watchdog(service: Systemd) -> None:
