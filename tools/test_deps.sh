@@ -16,6 +16,7 @@ PACKAGES=(
     gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly
     e2fsprogs                         # small file systems that fill up
     iproute2                          # network namespaces
+    systemd                           # judges the unit, and runs it in namespaces of its own
     indi-bin                          # indiserver with its camera simulator
 )
 POLICY=/usr/sbin/policy-rc.d

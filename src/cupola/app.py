@@ -30,6 +30,7 @@ from cupola.core.frame import Controls, Station
 from cupola.darkroom.queue import Darkroom
 from cupola.storage.catalogue import Catalogue
 from cupola.storage.space import Reserve, free_space
+from cupola.watchdog import ServiceManager
 from cupola.web import events, live
 from cupola.web.access.address import Addresses
 from cupola.web.access.claim import link
@@ -111,6 +112,7 @@ class App:
         self.server: Server = make_server(create_app(self.runtime), certificate, addresses.proxied)
         lan = self.runtime.lan
         lan.listen, lan.port, lan.tls = self.server.listen, self.endpoint.port, certificate is not None
+        self.manager = ServiceManager()
         self._stopping = asyncio.Event()
 
     def _spec(self, camera: Camera) -> CameraSpec:
@@ -159,6 +161,7 @@ class App:
                 ("leases", self._watch_leases()),
                 ("logins", self._tidy_logins()),
                 ("autostart", self._autostart()),
+                ("service manager", self.manager.keep(lambda: self.server.started, self.cameras.values(), logs.write)),
             )
         ]
         developing = asyncio.create_task(self.darkroom.run(), name="darkroom")
@@ -173,6 +176,7 @@ class App:
             for task in done - {stopping}:
                 task.result()  # nothing but a mistake of ours ends one of these: it must not pass unseen
         finally:
+            self.manager.tell("STOPPING=1")
             logs.write("INFO", "Cupola is closing.", event="session_event")
             endpoint.withdraw()
             stopping.cancel()

@@ -21,11 +21,11 @@ from cupola.camera.messages import BEAT_S, IDLE_BUDGET_S, Mode, info_from, packe
 from cupola.camera.recovery import CAUSES, Ladder, Rung, Tally, cause_of, in_words, why
 from cupola.camera.seen import Seen
 from cupola.camera.settings import CameraSettings, check_against
+from cupola.camera.snaps import Snaps
 from cupola.camera.spec import Archive, CameraSpec, Problem, configure_head
 from cupola.camera.usb import reset_port
 from cupola.core.bus import Bus
 from cupola.core.clock import utc_now
-from cupola.core.errors import CameraLost as CameraLostError
 from cupola.core.errors import CupolaError, NotAllowed
 from cupola.core.events import CameraConnected, CameraLost, CameraRecovered, CameraRecovery, SettingsApplied
 from cupola.core.frame import CameraInfo, Codec, Controls, Generation
@@ -84,12 +84,12 @@ class CameraSupervisor:
             Path(spec.storage["lock"]), MODULE, name=f'camera "{spec.name}"', work="an exposure", patience_s=PATIENCE_S, say=self._say_of_predecessor
         )
         self._expires = 0.0
+        self._looked: float | None = None
         self._lost: Head | None = None
         self._ladder = Ladder(spec.recovery)
         self._down_since: float | None = None
         self._captures: asyncio.Queue[Head] = asyncio.Queue()
-        self._snaps: dict[int, asyncio.Future[int]] = {}
-        self._token = 0
+        self._snaps = Snaps()
         self._printed: list[str] = []
 
     # ── what others ask of it ──────────────────────────────────────────────
@@ -133,10 +133,9 @@ class CameraSupervisor:
         self.require_open()
         if exposure_s is not None and self.info is not None:
             check_against(Controls(exposure_s=exposure_s), self.info.controls, self.name)
-        self._token += 1
-        future = self._snaps[self._token] = asyncio.get_running_loop().create_future()
-        self._send({"type": "snap", "token": self._token, "exposure_s": exposure_s})
-        return await future
+        token, row = self._snaps.new()
+        self._send({"type": "snap", "token": token, "exposure_s": exposure_s})
+        return await row
 
     def require_open(self) -> CameraInfo:
         """Raise NotAllowed with what to do when the camera is not open."""
@@ -150,12 +149,14 @@ class CameraSupervisor:
         return self.tally.restarts.total()
 
     @property
-    def age_s(self) -> float | None:
-        return self.seen.age_s
+    def overdue_s(self) -> float:
+        """How long ago the task of `run` should have looked at its process, or ended one that missed its deadline.
 
-    @property
-    def live(self) -> bool:
-        return self.seen.live
+        0 while recovery is under way or the camera is closed: that has pauses and deadlines of its own, and may wait for a disk.
+        """
+        if self._looked is None:
+            return 0.0
+        return max(0.0, time.monotonic() - min(self._looked + TICK_S, self._expires))
 
     # ── its life ───────────────────────────────────────────────────────────
 
@@ -218,10 +219,7 @@ class CameraSupervisor:
         self._flush_printed()
         await self._captures.join()
         message = why(self.name, ending_of, self._lost, self.beat, await child.wait() if ending != "abandoned" else None)
-        for future in self._snaps.values():
-            if not future.done():
-                future.set_exception(CameraLostError(message))
-        self._snaps.clear()
+        self._snaps.lost(message)
         if ending == "abandoned":
             self._report(
                 "abandoned",
@@ -243,6 +241,7 @@ class CameraSupervisor:
         )
         try:
             while True:
+                self._looked = time.monotonic()
                 if ended.done():
                     return "ended"
                 if self._ending or not self._wanted:
@@ -253,6 +252,7 @@ class CameraSupervisor:
                 await asyncio.wait({ended, nudge}, return_when="FIRST_COMPLETED")
                 nudge.cancel()
         finally:
+            self._looked = None
             ended.cancel()
 
     def _expired(self) -> bool:
@@ -363,10 +363,7 @@ class CameraSupervisor:
 
     def _failed(self, head: Head) -> None:
         self.still_problem = Problem(head["kind"], head["message"], utc_now())
-        if (future := self._snaps.pop(head.get("token") or 0, None)) is not None and not future.done():
-            error = CupolaError(head["message"])
-            error.kind = head["kind"]
-            future.set_exception(error)
+        self._snaps.failed(head.get("token"), head["kind"], head["message"])
         self._archive.failed(self.name, head)
 
     async def _keep_captures(self) -> None:
@@ -378,8 +375,7 @@ class CameraSupervisor:
                 self.still_problem = None
                 self.temperature_c = head["temperature_c"]
                 self.settings.still.saw(Controls.from_dict(head["applied"]), Generation(*head["generation"]))
-                if (future := self._snaps.pop(head["token"] or 0, None)) is not None and not future.done():
-                    future.set_result(row)
+                self._snaps.stored(head["token"], row)
             finally:
                 self._captures.task_done()
 

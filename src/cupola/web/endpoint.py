@@ -16,14 +16,15 @@ from pathlib import Path
 
 from cupola.core.errors import ConfigError
 
+SYSTEM_FOLDER = Path("/run/cupola")  # made by the service's unit for its user
+
 
 def runtime_folder() -> Path:
     """`CUPOLA_RUNTIME_DIR`, /run/cupola if it is ours, $XDG_RUNTIME_DIR/cupola, else a folder of the user's in the temp directory."""
     if given := os.environ.get("CUPOLA_RUNTIME_DIR"):
         return Path(given)
-    system = Path("/run/cupola")
-    if os.access(system, os.W_OK):
-        return system
+    if os.access(SYSTEM_FOLDER, os.W_OK):
+        return SYSTEM_FOLDER
     if given := os.environ.get("XDG_RUNTIME_DIR"):
         return Path(given) / "cupola"
     owner = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
@@ -74,9 +75,11 @@ class Announced:
 def announced() -> Announced | None:
     """The running server, if one has announced itself, and its file is ours to read."""
     try:
-        if not _is_ours(runtime_folder()):
+        folder = runtime_folder()
+        # Only root can have made a folder in /run, so root may believe what it gave to the service's user.
+        if not _is_ours(folder) and not (folder == SYSTEM_FOLDER and os.geteuid() == 0):
             return None
-        found = json.loads((runtime_folder() / "server.json").read_text())
+        found = json.loads((folder / "server.json").read_text())
         return Announced(str(found["url"]), str(found["token"]), found["fingerprint"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -94,7 +94,7 @@ async def live_socket(socket: WebSocket, cam: str, accept: str = "jpeg") -> None
             }
             viewer.tell(json.dumps(hello))
             viewer.tell(json.dumps(live_state(camera)))
-            if viewer.codec == "jpeg" and camera.hub.newest is not None and camera.hub.newest.packet.codec == "jpeg" and camera.live:
+            if viewer.codec == "jpeg" and camera.hub.newest is not None and camera.hub.newest.packet.codec == "jpeg" and camera.seen.live:
                 viewer.offer(camera.hub.newest)
             reason = await _serve(socket, viewer)
             runtime.bus.publish(SessionEvent(camera=cam, action="left", session_id=session, user=who.user, detail=reason))
@@ -192,7 +192,7 @@ async def live_stream(request: Request, cam: str) -> Response:
     camera, who = runtime.camera(cam), known(request)
     place = contextlib.ExitStack()
     viewer = place.enter_context(seat(runtime, camera, ("jpeg",), who))
-    if camera.live and camera.hub.newest is not None and camera.hub.newest.packet.codec == "jpeg":
+    if camera.seen.live and camera.hub.newest is not None and camera.hub.newest.packet.codec == "jpeg":
         viewer.offer(camera.hub.newest)
     write = writer_of(request.scope)
     write.begin()
@@ -219,7 +219,7 @@ async def live_picture(request: Request, cam: str, max_age_s: Annotated[float, Q
     camera.require_open()
     newest = camera.hub.newest
     with seat(runtime, camera, ("jpeg",), known(request)) as viewer:
-        if newest is None or newest.packet.codec != "jpeg" or (camera.age_s or 0.0) > max_age_s:
+        if newest is None or newest.packet.codec != "jpeg" or (camera.seen.age_s or 0.0) > max_age_s:
             try:
                 async with asyncio.timeout(PICTURE_WAIT_S + (camera.settings.live.requested.exposure_s or 0.0)):
                     while not isinstance(item := await viewer.next(), LivePacket):

@@ -55,9 +55,9 @@ def activity(camera: CameraSupervisor) -> models.Activity:
 def live_words(camera: CameraSupervisor) -> str:
     if not camera.hub.viewers:
         return "ready"
-    if camera.age_s is None:
+    if camera.seen.age_s is None:
         return "waiting for the first picture"
-    return "live" if camera.live else f"stale {seconds(camera.age_s)}"
+    return "live" if camera.seen.live else f"stale {seconds(camera.seen.age_s)}"
 
 
 def live_state(camera: CameraSupervisor) -> dict[str, object]:
@@ -65,11 +65,11 @@ def live_state(camera: CameraSupervisor) -> dict[str, object]:
     state: str = camera.state
     doing = activity(camera)
     if state in ("running", "degraded"):
-        state = "live" if camera.live else "stale"
+        state = "live" if camera.seen.live else "stale"
     words = doing.words
     if state == "live" and doing.kind == "live":
         words = "live"
-    age = camera.age_s
+    age = camera.seen.age_s
     return {"type": "state", "state": state, "words": words, "age_s": None if age is None or state == "live" else round(age)}
 
 
@@ -163,8 +163,8 @@ async def camera_status(runtime: Runtime, camera: CameraSupervisor) -> models.Ca
         live=models.Live(
             viewers=camera.hub.viewers,
             fps=round(camera.seen.fps, 1),
-            age_s=camera.age_s,
-            stale=camera.age_s is not None and not camera.live,
+            age_s=camera.seen.age_s,
+            stale=camera.seen.age_s is not None and not camera.seen.live,
             codec=newest_live.codec if newest_live else None,
             width=newest_live.width if newest_live else None,
             height=newest_live.height if newest_live else None,

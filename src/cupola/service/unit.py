@@ -1,0 +1,116 @@
+"""The text of the systemd unit: one template for the system's unit and the user's own.
+
+A user's manager may not take devices, capabilities or folders away from its services, so the user's unit is without
+the part between `@SYSTEM@` and `@END@`. Installing it is `manage`'s business.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from cupola.config.model import Settings
+from cupola.core.errors import ConfigError
+
+DEVICE_GROUPS = ("video", "plugdev")  # who may use webcams and libcamera, and cameras on USB, in Debian's udev rules
+HOMES = tuple(map(Path, ("/home", "/root", "/run/user")))
+RESET_FOLDER = Path("/sys/devices")  # `authorized` of a USB port lies below it
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What the unit needs to know. All paths are absolute; `user` is None for the unit of a user's own manager.
+
+    `readable` are files and folders that the service has to see, `writable` the folders that it writes.
+    """
+
+    station: str
+    config: Path
+    python: Path
+    readable: tuple[Path, ...]
+    writable: tuple[Path, ...]
+    user: str | None = None
+    groups: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        """The unit as systemd reads it. Raises ConfigError for a path that cannot be written in one."""
+        template = files("cupola.service").joinpath("cupola.service.in").read_text("utf-8")
+        system = self.user is not None
+        if system:
+            template = template.replace("@SYSTEM@\n", "\n").replace("@END@\n", "")
+        else:
+            template = re.sub(r"@SYSTEM@\n.*@END@\n", "", template, flags=re.DOTALL)
+        arguments = " ".join(argument(text) for text in ("-X", "faulthandler", "-m", "cupola", "run", "--config", str(self.config)))
+        values = {
+            "STATION": self.station,
+            "COMMAND": f"{program(self.python)} {arguments}",
+            "FOLDER": specifiers(_plain(self.config.parent)),
+            "TARGET": "multi-user.target" if system else "default.target",
+            "USER": self.user or "",
+            "GROUPS": " ".join(self.groups),
+            "HOME": "read-only" if any(_below(path, HOMES) for path in (*self.readable, *self.writable)) else "yes",
+            "WRITABLE": " ".join(quoted(specifiers(_plain(path))) for path in self.writable),
+        }
+        return re.sub(r"@([A-Z]+)@", lambda found: values[found[1]], template)
+
+
+def unit_for(settings: Settings, *, user: str | None, groups: Sequence[str] = ()) -> Unit:
+    """The unit of a configured station, under the interpreter that runs now. Raises ConfigError for the demo, which has no file."""
+    if settings.source is None:
+        raise ConfigError("A service needs a configuration of its own. Make one with: cupola init")
+    package = Path(__file__).parents[2]
+    writable = dict.fromkeys(folder.absolute() for folder in folders(settings))
+    outer = tuple(folder for folder in writable if not _below(folder.parent, tuple(writable)))
+    resets = any(camera.recovery.usb_reset != "off" for camera in settings.cameras)
+    return Unit(
+        station=settings.station.name,
+        config=settings.source.absolute(),
+        python=Path(sys.executable),
+        readable=(settings.source.absolute(), Path(sys.prefix), Path(sys.base_prefix), package),
+        writable=(*outer, *((RESET_FOLDER,) if resets and user is not None else ())),
+        user=user,
+        groups=tuple(groups),
+    )
+
+
+def folders(settings: Settings) -> tuple[Path, ...]:
+    """Those that the service writes: images, state, logs."""
+    return settings.storage.root, settings.storage.state_folder, settings.logging.folder
+
+
+def specifiers(text: str) -> str:
+    """Text in which systemd is to expand nothing."""
+    return text.replace("%", "%%")
+
+
+def quoted(text: str) -> str:
+    """One word of a list, whatever is in it."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def program(path: Path) -> str:
+    """The first word of a command line, in which systemd replaces no variables."""
+    return quoted(specifiers(_plain(path)))
+
+
+def argument(text: str) -> str:
+    """A further word of a command line, as it is if nothing in it is special."""
+    if re.fullmatch(r"[\w./:=+-]+", text, re.ASCII):
+        return text
+    return quoted(specifiers(_plain(text)).replace("$", "$$"))
+
+
+def _plain(path: Path | str) -> str:
+    text = str(path)
+    if not text.isprintable():
+        raise ConfigError(f"The path {text!r} has characters that cannot stand in a systemd unit. Rename it.")
+    return text
+
+
+def _below(path: Path, folders: Sequence[Path]) -> bool:
+    return any(path.is_relative_to(folder) for folder in folders)

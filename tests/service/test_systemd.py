@@ -1,0 +1,164 @@
+"""The service in a real systemd: installed, sandboxed, killed, hanging, ended, removed.
+
+No camera's device node is here: which ones the service may open is only read from its unit (test_unit.py).
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+from tests.support.station import eventually, free_port
+from tests.support.systemd import PYTHON, Systemd, booted, why_not
+
+pytestmark = [pytest.mark.torture, pytest.mark.skipif(bool(missing := why_not()), reason=str(missing))]
+
+CONFIG = """
+station: {{name: teststation, latitude: 47.0, longitude: 8.0}}
+storage: {{root: "/srv/a 100% sky$HOME", state: /var/lib/cupola, min_free_percent: 0, reserve_mb: 1}}
+cameras:
+  - name: sky
+    driver: simulator
+    simulator: {{width: 320, height: 240, sky_time: night, readout_s: 0}}
+    exposure: {{exposure_s: 0.05, gain: 200}}
+web: {{port: {port}}}
+logging: {{folder: /var/log/cupola}}
+"""
+FILE = "/etc/cupola/my cupola.yaml"
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Systemd]:
+    with booted(tmp_path_factory.mktemp("systemd")) as systemd:
+        systemd.run("mkdir", "-p", "/etc/cupola")
+        made = systemd.run("tee", FILE, text=CONFIG.format(port=free_port()))
+        assert made.returncode == 0
+        # No journal runs in there; and thirty seconds are long for a test.
+        systemd.write(
+            "/etc/systemd/system/cupola.service.d/test.conf", "[Service]\nStandardOutput=file:/run/said\nStandardError=inherit\nWatchdogSec=3\n"
+        )
+        yield systemd
+
+
+@pytest.fixture
+def service(machine: Systemd) -> Systemd:
+    """Installed and running."""
+    done = machine.cupola("service", "install", "--config", FILE, "--json")
+    assert done.returncode == 0, done.stderr + machine.run("cat", "/run/said").stdout
+    assert json.loads(done.stdout)["unit"] == "/etc/systemd/system/cupola.service"
+    return machine
+
+
+def snap(machine: Systemd, exposure_s: float = 0.05) -> None:
+    assert machine.cupola("connect", "sky").returncode == 0
+    done = machine.cupola("snap", "sky", "-e", str(exposure_s), "-o", "/run/snap.jpg")
+    assert done.returncode == 0, done.stderr + machine.run("cat", "/run/said").stdout
+
+
+def originals(machine: Systemd) -> list[str]:
+    return machine.run("find", "/srv/a 100% sky$HOME", "-name", "*.fits.fz").stdout.split("\n")[:-1]
+
+
+def test_the_service_takes_and_develops_images_without_any_right_of_root(service: Systemd) -> None:
+    snap(service)
+    pid = service.show("MainPID")
+    facts = service.run("cat", f"/proc/{pid}/status").stdout
+    assert "CapBnd:\t0000000000000000" in facts and "NoNewPrivs:\t1" in facts and "Seccomp:\t2" in facts
+    assert service.run("stat", "-c", "%U", f"/proc/{pid}").stdout.strip() == "cupola"
+    assert originals(service)
+
+
+def test_status_says_what_systemd_knows(service: Systemd) -> None:
+    told = service.cupola("service", "status", "--json")
+    assert told.returncode == 0
+    state = json.loads(told.stdout)
+    assert (state["installed"], state["enabled"], state["state"]) == (True, True, "active")
+    assert state["pid"] == int(service.show("MainPID"))
+
+
+def test_an_exposure_outlives_a_server_that_was_killed(service: Systemd) -> None:
+    snap(service)
+    before = len(originals(service))
+    assert service.cupola("start", "sky", "-e", "8", "--count", "1").returncode == 0
+    eventually(lambda: "exposing" in service.cupola("status", "--json").stdout)
+    killed = service.show("MainPID")
+    service.run("kill", f"-{signal.SIGKILL.value}", killed)
+    killed_at = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    assert len(originals(service)) == before
+    eventually(lambda: service.show("ActiveState") == "active" and service.show("MainPID") != killed, 60)
+    eventually(lambda: len(originals(service)) == before + 1, 30)
+    newest = max(path.rpartition("/")[2] for path in originals(service))
+    assert newest < killed_at, service.run("cat", "/var/log/cupola/cupola.log").stdout
+
+
+def test_a_server_that_hangs_is_restarted_by_the_watchdog(service: Systemd) -> None:
+    hung, restarts = service.show("MainPID"), int(service.show("NRestarts"))
+    service.run("kill", f"-{signal.SIGSTOP.value}", hung)
+    eventually(lambda: int(service.show("NRestarts")) > restarts and service.show("ActiveState") == "active", 40)
+    assert service.show("MainPID") != hung
+    snap(service)
+
+
+def test_uninstalling_ends_all_of_it_and_leaves_the_images(service: Systemd) -> None:
+    snap(service)
+    kept = originals(service)
+    done = service.cupola("service", "uninstall")
+    assert done.returncode == 0 and "are where they were" in done.stdout, done.stderr
+    assert service.run("pgrep", "-f", "cupola.camera.process").returncode == 1
+    assert originals(service) == kept
+    gone = service.cupola("service", "status")
+    assert gone.returncode == 1 and "Not installed" in gone.stdout
+
+
+def test_an_interpreter_or_folder_the_user_cannot_use_is_said_before_anything_is_written(machine: Systemd) -> None:
+    machine.cupola("service", "uninstall")
+    machine.run("mkdir", "-p", "/srv/closed")
+    machine.run("tee", "/etc/cupola/closed.yaml", text="storage: {root: /srv/closed}\nlogging: {folder: /var/log/cupola}\n")
+    done = machine.cupola("service", "install", "--config", "/etc/cupola/closed.yaml")
+    assert done.returncode == 1 and "may not write /srv/closed" in done.stderr and "chown -R cupola" in done.stderr
+    machine.run("chmod", "600", "/etc/cupola/closed.yaml")
+    done = machine.cupola("service", "install", "--config", "/etc/cupola/closed.yaml")
+    assert done.returncode == 1 and "cannot start Cupola with this configuration" in done.stderr
+    assert machine.run("test", "-e", "/etc/systemd/system/cupola.service").returncode == 1
+
+
+def test_a_user_without_root_has_a_service_of_their_own(machine: Systemd) -> None:
+    machine.cupola("service", "uninstall")
+    machine.run("useradd", "--home-dir", "/srv/ann", "--create-home", "ann")
+    machine.run("install", "-d", "-o", "ann", "-m", "700", "/run/user/ann")
+    manager = ["systemd-run", "--unit=ann", "--property=User=ann", "--property=Delegate=yes", "--setenv=XDG_RUNTIME_DIR=/run/user/ann"]
+    started = machine.run(*manager, "/lib/systemd/systemd", "--user", "--unit=basic.target")
+    assert started.returncode == 0, started.stderr
+    machine.run("tee", "/srv/ann/cupola.yaml", text=f"web: {{port: {free_port()}}}\ncameras: [{{name: sky, driver: simulator}}]\n")
+    machine.run("chown", "ann", "/srv/ann/cupola.yaml")
+    as_ann = [
+        "setpriv",
+        "--reuid=ann",
+        "--regid=ann",
+        "--init-groups",
+        "env",
+        "-u",
+        "SYSTEMD_UNIT_PATH",
+        "HOME=/srv/ann",
+        "XDG_RUNTIME_DIR=/run/user/ann",
+    ]
+
+    def cupola(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return machine.run(*as_ann, PYTHON, "-m", "cupola", *arguments)
+
+    eventually(lambda: machine.run("test", "-S", "/run/user/ann/systemd/private").returncode == 0)
+    refused = cupola("service", "install", "--config", "/srv/ann/cupola.yaml")
+    assert refused.returncode == 1 and "this needs root. Run: sudo" in refused.stderr and "--user" in refused.stderr
+    done = cupola("service", "install", "--user", "--config", "/srv/ann/cupola.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "loginctl enable-linger ann" in done.stdout  # nobody keeps logins in there: it says what is left to do
+    assert cupola("connect", "sky").returncode == 0
+    state = json.loads(cupola("service", "status", "--user", "--json").stdout)
+    assert state["unit"] == "/srv/ann/.config/systemd/user/cupola.service" and state["state"] == "active"
+    assert "Seccomp:\t2" in machine.run("cat", f"/proc/{state['pid']}/status").stdout
+    assert cupola("service", "uninstall", "--user").returncode == 0
+    assert machine.run("pgrep", "-f", "cupola.camera.process").returncode == 1

@@ -1,0 +1,138 @@
+"""The unit that `cupola service install` writes, judged by systemd's own tools."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.support.station import cupola
+
+from cupola.config.load import load
+from cupola.core.errors import ConfigError
+from cupola.service.unit import Unit, unit_for
+
+analyze = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd on this machine")
+HOME_CONFIG = Path("/home/pi/cupola.yaml")
+
+
+def unit(**changes: object) -> Unit:
+    facts = {
+        "station": "roof",
+        "config": Path("/etc/cupola/cupola.yaml"),
+        "python": Path("/bin/sh"),  # systemd-analyze looks whether it is there
+        "readable": (Path("/etc/cupola/cupola.yaml"), Path("/opt/cupola")),
+        "writable": (Path("/srv/images"),),
+        "user": "daemon",
+        "groups": ("video", "plugdev"),
+    }
+    return Unit(**(facts | changes))  # type: ignore[arg-type]
+
+
+def values(text: str, key: str) -> list[str]:
+    return [line.partition("=")[2] for line in text.splitlines() if line.startswith(f"{key}=")]
+
+
+def analyzed(folder: Path, text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    file = folder / "cupola.service"
+    file.write_text(text)
+    return subprocess.run(["systemd-analyze", *arguments, str(file)], capture_output=True, text=True, timeout=60)
+
+
+@analyze
+@pytest.mark.parametrize("config", [Path("/etc/cupola/cupola.yaml"), HOME_CONFIG])
+def test_the_exposure_that_systemd_counts_is_two_at_most(tmp_path: Path, config: Path) -> None:
+    text = unit(config=config, readable=(config,)).text()
+    done = analyzed(tmp_path, text, "security", "--offline=true", "--threshold=20", "--no-pager")
+    assert done.returncode == 0, done.stdout[-200:]
+
+
+@analyze
+@pytest.mark.parametrize("user", ["daemon", None])
+def test_systemd_finds_nothing_to_complain_about(tmp_path: Path, user: str | None) -> None:
+    done = analyzed(tmp_path, unit(user=user).text(), "verify", "--man=no")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@analyze
+def test_a_mistake_in_the_unit_would_be_noticed(tmp_path: Path) -> None:
+    assert "Unknown key" in analyzed(tmp_path, unit().text().replace("WatchdogSec", "WatchDogSec"), "verify", "--man=no").stderr
+    assert analyzed(tmp_path, unit(user=None).text(), "security", "--offline=true", "--threshold=20", "--no-pager").returncode != 0
+
+
+def test_it_may_use_cameras_and_no_other_device() -> None:
+    text = unit().text()
+    assert values(text, "DevicePolicy") == ["closed"]
+    assert values(text, "DeviceAllow") == [f"char-{kind} rw" for kind in ("usb_device", "video4linux", "media", "dma_heap")]
+    assert values(text, "SupplementaryGroups") == ["video plugdev"]
+    assert "PrivateDevices" not in text
+
+
+def test_a_unit_of_ones_own_asks_for_nothing_only_root_may_give() -> None:
+    text = unit(user=None).text()
+    for key in ("User", "SupplementaryGroups", "DeviceAllow", "ProtectSystem", "CapabilityBoundingSet", "StateDirectory"):
+        assert not values(text, key)
+    assert values(text, "WantedBy") == ["default.target"] and values(text, "NoNewPrivileges") == ["yes"]
+    assert "@" not in text.replace("@system-service", "").replace("@privileged", "").replace("@resources", "")
+
+
+def test_homes_are_closed_unless_something_lies_in_one() -> None:
+    assert values(unit().text(), "ProtectHome") == ["yes"]
+    assert values(unit(readable=(Path("/home/pi/.venv"),)).text(), "ProtectHome") == ["read-only"]
+    assert values(unit(writable=(Path("/root/images"),)).text(), "ProtectHome") == ["read-only"]
+
+
+@pytest.mark.parametrize(
+    ("path", "command", "list_"),
+    [
+        ("/srv/my sky/c.yaml", '"/srv/my sky/c.yaml"', '"/srv/my sky"'),
+        ("/srv/100%h/c.yaml", '"/srv/100%%h/c.yaml"', '"/srv/100%%h"'),
+        ("/srv/$HOME/c.yaml", '"/srv/$$HOME/c.yaml"', '"/srv/$HOME"'),
+        ('/srv/a"b\\c/c.yaml', '"/srv/a\\"b\\\\c/c.yaml"', '"/srv/a\\"b\\\\c"'),
+    ],
+)
+def test_nothing_in_a_path_is_expanded_or_split(path: str, command: str, list_: str) -> None:
+    text = unit(config=Path(path), writable=(Path(path).parent,)).text()
+    assert values(text, "ExecStart")[0].endswith(f" --config {command}")
+    assert values(text, "ReadWritePaths") == [list_]
+    assert values(text, "WorkingDirectory") == [str(Path(path).parent).replace("%", "%%")]
+
+
+def test_a_path_with_a_line_break_is_refused() -> None:
+    with pytest.raises(ConfigError, match="Rename it"):
+        unit(config=Path("/srv/a\nUser=root/c.yaml")).text()
+
+
+def test_it_may_write_the_folders_of_the_configuration_and_usb_ports_only_for_a_reset(tmp_path: Path) -> None:
+    file = tmp_path / "cupola.yaml"
+    file.write_text("storage: {root: images}\nlogging: {folder: /var/log/sky}\ncameras: [{name: sky, driver: simulator}]\n")
+    assert unit_for(load(file, {}), user="daemon").writable == (tmp_path / "images", Path("/var/log/sky"))
+    file.write_text("storage: {root: images, state: state}\ncameras: [{name: sky, driver: simulator, recovery: {usb_reset: auto, usb_port: 1-1}}]\n")
+    assert unit_for(load(file, {}), user="daemon").writable == (*(tmp_path / name for name in ("images", "state", "logs")), Path("/sys/devices"))
+
+
+def test_the_command_prints_the_unit_without_changing_anything(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "cupola.yaml").write_text("cameras: [{name: sky, driver: simulator}]\n")
+    done = cupola(tmp_path, "service", "install", "--print")
+    assert done.returncode == 0 and f"--config {tmp_path}/cupola.yaml" in done.stdout
+    own = cupola(tmp_path, "service", "install", "--print", "--user", "--config", "cupola.yaml")
+    assert own.returncode == 0 and "WantedBy=default.target" in own.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cupola.yaml", "home"]
+
+
+def test_without_a_configuration_it_says_how_to_make_one(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    done = cupola(tmp_path, "service", "install")
+    assert done.returncode == 1 and "cupola init" in done.stderr
+
+
+@pytest.mark.skipif(Path("/run/systemd/system").is_dir(), reason="systemd runs this machine: what is said without it cannot be seen")
+@pytest.mark.parametrize("arguments", [("status",), ("status", "--user", "--json"), ("uninstall",), ("install", "--config", "cupola.yaml")])
+def test_without_systemd_it_says_what_to_do_instead(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "cupola.yaml").write_text("cameras: [{name: sky, driver: simulator}]\n")
+    done = cupola(tmp_path, "service", *arguments)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "systemd does not run this machine" in done.stderr and "SIGTERM" in done.stderr
