@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 import time
@@ -16,7 +17,8 @@ from cupola.core.errors import CameraBusy, CameraNotFound, CaptureCancelled, Con
 from cupola.core.frame import Capability, Controls, Packet, Station, Stop
 from cupola.drivers import gphoto_errors
 from cupola.drivers.gphoto import Gphoto, discover
-from tests.drivers.gphoto_sources import OPTIONS, Extras, Widget, night_jpeg, virtual_nikon, with_bulb
+from cupola.drivers.gphoto_body import Body, CardFile, library
+from tests.drivers.gphoto_sources import OPTIONS, Extras, Widget, is_loaded, night_jpeg, virtual_nikon, with_bulb
 
 Make = Callable[..., Gphoto]
 
@@ -233,12 +235,42 @@ def test_an_exposure_that_silently_gives_no_file_is_reported_and_the_next_one_wo
     camera.open()
     camera.apply(Controls(exposure_s=0.0001))
     outcomes: list[str] = []
-    while len(outcomes) < 32 and not ("failed" in outcomes and outcomes[-1] == "taken"):
+    for _ in range(30):
         try:
             outcomes.append("taken" if camera.expose(Stop()).data else "empty")
         except ExposureFailed as failure:
-            outcomes.append("failed" if "took no picture" in str(failure) else str(failure))
-    assert "failed" in outcomes and outcomes[-1] == "taken", outcomes
+            outcomes.append(str(failure))
+    failed = outcomes.pop(26)
+    assert outcomes == 29 * ["taken"]
+    assert "took no picture: it told of no file" in failed
+
+
+@pytest.mark.usefixtures("make")
+def test_an_error_does_not_hold_the_camera() -> None:
+    body = Body(library(), "Nikon DSC D750", "usb:001,001")
+    body.open()
+    with pytest.raises(ExposureFailed) as caught:
+        body.fetch(CardFile("/", "missing.jpg"))
+    assert is_loaded()
+    body.close()
+    assert not is_loaded(), f"{caught.value!r} does"
+
+
+@pytest.mark.parametrize("failing", ["init", "trigger_capture", "file_get"])
+def test_nothing_of_a_camera_that_failed_is_held_once_it_is_closed(make: Make, failing: str) -> None:
+    """Not even until a garbage collection: an error holds the frames it came through, and what they hold."""
+    gc.disable()
+    try:
+        camera = make(Extras(refusals={failing: (-3, "")}))
+        try:
+            camera.open()
+            camera.expose(Stop())
+        except ExposureFailed:
+            assert failing == "init" or is_loaded()
+        camera.close()
+        assert not is_loaded()
+    finally:
+        gc.enable()
 
 
 def test_a_wrong_serial_is_refused_with_what_is_there(make: Make) -> None:

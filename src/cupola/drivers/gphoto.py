@@ -90,12 +90,10 @@ class Gphoto:
         stop.check()
         self._interrupted.clear()
         given_up = threading.Event()
-        future = self._work(lambda: self._take(given_up))
         try:
-            shot = self._wait(future, stop)
+            shot = self._wait(self._work(lambda: self._take(given_up)), stop)
         except CaptureCancelled:
             given_up.set()
-            future.cancel()
             raise
         except ExposureFailed:
             self._reopen = True
@@ -219,19 +217,22 @@ class Gphoto:
         if self._dials is not None:
             longest_s = max(longest_s, self._dials.longest_speed_s)
         until = time.monotonic() + (patience_s or 2 * longest_s + _PATIENCE_S)
-        while True:
-            try:
-                return future.result(_POLL_S)
-            except TimeoutError:
-                if future.done():
-                    raise
-            if self._interrupted.is_set() or (stop is not None and stop.is_set()):
-                future.cancel()
-                raise CaptureCancelled("the exposure was cancelled")
-            if time.monotonic() > until:
-                future.cancel()
-                who = self._body.who if self._body is not None else "The camera"
-                raise CameraUnresponsive(f"{who} did not answer in time. Switch it off and on; check cable and battery.")
+        try:
+            while True:
+                try:
+                    return future.result(_POLL_S)
+                except TimeoutError:
+                    if future.done():
+                        raise
+                if self._interrupted.is_set() or (stop is not None and stop.is_set()):
+                    future.cancel()
+                    raise CaptureCancelled("the exposure was cancelled")
+                if time.monotonic() > until:
+                    future.cancel()
+                    who = self._body.who if self._body is not None else "The camera"
+                    raise CameraUnresponsive(f"{who} did not answer in time. Switch it off and on; check cable and battery.")
+        finally:
+            del future  # an error holds this frame; with the future, which holds the error, that would keep all of it until a garbage collection
 
     def _look(self, stop: Stop) -> Packet:
         """One picture of the live view, stamped with the moment it was asked for: the camera does not tell when it was seen."""
