@@ -99,7 +99,11 @@ class Extras:
     calls: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
 
-    def install(self, monkeypatch: pytest.MonkeyPatch) -> Extras:
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "gphoto2", self.module())
+
+    def module(self) -> Any:
+        """What stands in for the module gphoto2."""
         extras = self
 
         class Module:
@@ -109,8 +113,7 @@ class Extras:
             def __getattr__(self, name: str) -> Any:
                 return getattr(gphoto2, name)
 
-        monkeypatch.setitem(sys.modules, "gphoto2", Module())  # pyright: ignore[reportArgumentType]
-        return self
+        return Module()
 
 
 class _Camera:
@@ -163,7 +166,7 @@ class _Camera:
         self._not_before = time.monotonic() + self.extras.late_files_s
         self._real.trigger_capture()
 
-    def wait_for_event(self, milliseconds: int) -> tuple[int, Any]:
+    def wait_for_event(self, milliseconds: int, context: Context) -> tuple[int, Any]:
         if time.monotonic() < self._not_before:
             time.sleep(milliseconds / 1000)
             return gphoto2.GP_EVENT_TIMEOUT, None
@@ -178,13 +181,15 @@ class _Camera:
         return kind, data
 
     def file_get(self, folder: str, name: str, kind: int) -> Any:
+        self._note("file_get", ())
         if not name.endswith(".NEF"):
             return self._real.file_get(folder, name, kind)
         file = gphoto2.CameraFile()
         file.set_data_and_size(self.extras.raw)
         return file
 
-    def file_delete(self, folder: str, name: str) -> None:
+    def file_delete(self, folder: str, name: str, context: Context) -> None:
+        self._note("file_delete", (context,))
         self.extras.deleted.append(name)
         if not name.endswith(".NEF"):
             self._real.file_delete(folder, name)

@@ -160,7 +160,7 @@ class Body:
     def event(self, wait_ms: int) -> CardFile | str | None:
         """The next thing the camera tells: a new file, "complete", "other"; None when it told nothing for so long."""
         gp = self._gp
-        kind, data = self._call("tell what it did", "wait_for_event", wait_ms)
+        kind, data = self._call("tell what it did", "wait_for_event", wait_ms, self._context)
         if kind == gp.GP_EVENT_FILE_ADDED:
             return CardFile(data.folder, data.name)
         if kind == gp.GP_EVENT_CAPTURE_COMPLETE:
@@ -173,7 +173,7 @@ class Body:
         return bytes(handle.get_data_and_size())  # copied while the handle, which owns the memory, is alive
 
     def delete(self, file: CardFile) -> None:
-        self._call(f"delete {file.name}", "file_delete", file.folder, file.name)
+        self._call(f"delete {file.name}", "file_delete", file.folder, file.name, self._context)
 
     def preview(self) -> bytes:
         """One JPEG of the live view."""
