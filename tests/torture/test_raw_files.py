@@ -29,7 +29,9 @@ def nikon(monkeypatch: pytest.MonkeyPatch, folder: Path, chosen: str) -> dict[st
 
 
 def content(station: Station, path: str) -> httpx.Response:
-    return httpx.get(f"http://127.0.0.1:{station.port}{path}", headers=station.owner, timeout=20, trust_env=False).raise_for_status()
+    answer = httpx.get(f"http://127.0.0.1:{station.port}{path}", headers=station.owner, timeout=20, trust_env=False)
+    assert answer.is_success, answer.text
+    return answer
 
 
 def test_a_pair_is_one_image_and_viewers_see_its_jpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
