@@ -2,9 +2,9 @@
 
 This module turns a camera body into the driver's verbs. The library's calls cannot be interrupted, so a thread of its own
 makes them (`desk`), and a call that is cancelled leaves that thread to finish: bulb is closed at once, a shutter speed of the
-camera's own runs its course, and its late file is deleted before the next exposure. A
-picture stays on the card until it is stored on disk. One exposure is the business of
-`gphoto_shot`, settings of `gphoto_settings`, choosing the camera of `gphoto_find`, what is wrong with it of `gphoto_checks`.
+camera's own runs its course, and its late file is deleted before the next exposure. A picture stays on the card until it is
+stored on disk; what is on the card when the camera is opened is never touched. One exposure is the business of `gphoto_shot`,
+settings of `gphoto_settings`, choosing the camera of `gphoto_find`, what is wrong with it of `gphoto_checks`.
 """
 
 from __future__ import annotations
@@ -214,10 +214,13 @@ class Gphoto:
         dark_s = exposure_s if self._dark_frame else 0.0
         wish = Wish(exposure_s, self._dials.bulb_s is not None, self._files, self._deleting, dark_s)
         try:
-            return gphoto_shot.take(self._body, wish, given_up)
+            shot = gphoto_shot.take(self._body, wish, given_up)
         except ExposureFailed:
             self._reopen = True
             raise
+        if shot is not None and given_up.is_set():  # during the download
+            self._stored.extend(shot.to_delete)
+        return shot
 
     def _empty_card(self) -> None:
         """Delete what is stored. After an exposure that failed this waits until the camera is open anew."""
