@@ -31,7 +31,7 @@ def store(root: Path, native: Native, data: bytes = JPEG) -> dict[str, Any]:
         min_free_percent=0,
         next_sequence=7,
         tell=told.append,
-        on_stored=lambda session, ok: None,
+        on_stored=lambda still, ok: None,
     )
     now = utc_now()
     storer.offer(Still(Packet(1, now, now, time.monotonic_ns(), "jpeg", data, 640, 480, native=native), None, None))

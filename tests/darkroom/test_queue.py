@@ -286,6 +286,17 @@ async def test_a_thumbnail_is_made_once_however_many_ask(place: Place) -> None:
     assert await room.thumb(developed) is several[0]
 
 
+async def test_a_thumbnail_is_made_by_a_darkroom_that_rests_without_a_process(place: Place) -> None:
+    image = place.add(1, original(1))
+    async with running(place):
+        await until(lambda: len(place.events) == 1)
+    async with running(place) as room:
+        await until(lambda: room.pending == 0)
+        await asyncio.sleep(0.1)  # until it rests, which cannot be seen from outside
+        assert room.worker_pid is None
+        assert simplejpeg.decode_jpeg_header(await room.thumb(place.row(image)))[:2] == (240, 320)
+
+
 async def test_thumbnails_go_before_waiting_images(place: Place) -> None:
     first = place.add(1, original(1))
     async with running(place) as room:

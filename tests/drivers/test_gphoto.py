@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 import time
@@ -16,7 +17,8 @@ from cupola.core.errors import CameraBusy, CameraNotFound, CaptureCancelled, Con
 from cupola.core.frame import Capability, Controls, Packet, Station, Stop
 from cupola.drivers import gphoto_errors
 from cupola.drivers.gphoto import Gphoto, discover
-from tests.drivers.gphoto_sources import OPTIONS, Extras, Widget, night_jpeg, virtual_nikon, with_bulb
+from cupola.drivers.gphoto_body import Body, CardFile, library
+from tests.drivers.gphoto_sources import OPTIONS, Extras, Widget, is_loaded, night_jpeg, virtual_nikon, with_bulb
 
 Make = Callable[..., Gphoto]
 
@@ -133,7 +135,22 @@ def test_a_cancelled_exposure_returns_at_once_and_its_late_file_is_not_the_next_
     picture = camera.expose(Stop())
     assert picture.monotonic_ns - asked_ns > 0.5e9, "it did not wait for the exposure under way"
     assert extras.calls.count("trigger_capture") == 2
+    camera.stored(picture.seq)
+    camera.close()
     assert len(extras.deleted) == 2 and len(set(extras.deleted)) == 2
+
+
+def test_a_camera_closed_in_the_middle_of_an_exposure_opens_again_when_that_has_ended(make: Make) -> None:
+    extras = Extras(late_files_s=5.5)  # it is closed after 4 s of that
+    camera = make(extras)
+    camera.open()
+    _cancelled_after(camera, lambda: "trigger_capture" in extras.calls)
+    camera.close()
+    extras.late_files_s = 0.0
+    assert "exit" not in extras.calls
+    camera.open()
+    assert extras.calls.index("exit") < len(extras.calls) - 1 - extras.calls[::-1].index("init"), "it was opened twice"
+    assert camera.expose(Stop()).width == 640
 
 
 def _cancelled_after(camera: Gphoto, begun: Callable[[], bool]) -> float:
@@ -167,7 +184,6 @@ def test_a_raw_file_comes_with_its_jpeg(make: Make) -> None:
     assert picture.native is not None and picture.native.paired
     assert (picture.native.suffix, picture.native.data) == (".nef", extras.raw)
     assert (picture.width, picture.height) == (640, 480)
-    assert len(extras.deleted) == 2
 
 
 def test_a_raw_file_alone_shows_the_picture_inside_of_it(make: Make) -> None:
@@ -180,11 +196,73 @@ def test_a_raw_file_alone_shows_the_picture_inside_of_it(make: Make) -> None:
     assert picture.data == large
 
 
+def test_a_picture_is_deleted_from_the_card_when_it_is_stored_and_not_before(make: Make) -> None:
+    extras = Extras({"imagequality": Widget("NEF+Fine", ("NEF+Fine",))}, raw=b"II*\0" + bytes(5000))
+    camera = make(extras, capture_target="card")
+    camera.open()
+    first, second = camera.expose(Stop()), camera.expose(Stop())
+    camera.apply(Controls(exposure_s=0.02))
+    assert not extras.deleted
+    camera.stored(second.seq)
+    camera.apply(Controls(exposure_s=0.05))  # comes after the deletion
+    assert extras.deleted == ["GPH_0101.JPG", "GPH_0101.NEF"]
+    camera.stored(first.seq)
+    camera.stored(first.seq)
+    camera.close()
+    assert extras.deleted[2:] == ["GPH_0099.JPG", "GPH_0099.NEF"]
+
+
+def test_what_was_not_stored_when_the_camera_was_closed_stays_on_the_card_for_good(make: Make) -> None:
+    extras = Extras()
+    camera = make(extras)
+    camera.open()
+    before = camera.expose(Stop())
+    camera.close()
+    camera.open()
+    camera.stored(before.seq)
+    camera.expose(Stop())
+    camera.close()
+    assert not extras.deleted
+
+
+def test_a_stored_picture_is_deleted_after_a_failed_exposure_when_the_camera_is_open_anew(make: Make) -> None:
+    extras = Extras()
+    camera = make(extras)
+    camera.open()
+    picture = camera.expose(Stop())
+    extras.refusals["trigger_capture"] = (-3, "")
+    with pytest.raises(ExposureFailed):
+        camera.expose(Stop())
+    camera.stored(picture.seq)
+    extras.refusals.clear()
+    camera.expose(Stop())
+    assert len(extras.deleted) == 1
+    assert "exit" in extras.calls
+
+
+def test_a_picture_that_cannot_be_deleted_costs_no_exposure(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    camera = make(Extras(refusals={"file_delete": (-1, "PTP Object Write Protected")}))
+    camera.open()
+    camera.stored(camera.expose(Stop()).seq)
+    assert camera.expose(Stop()).width == 640
+    assert "GPH_0099.JPG is stored, and stays on the card as well" in caplog.text
+    assert "write-protected" in caplog.text
+
+
+def test_a_picture_in_the_cameras_memory_is_deleted_at_once(make: Make) -> None:
+    extras = Extras()
+    camera = make(extras, capture_target="ram")
+    camera.open()
+    camera.expose(Stop())
+    assert len(extras.deleted) == 1
+
+
 def test_files_stay_on_the_card_where_that_is_wished(make: Make) -> None:
     extras = Extras()
     camera = make(extras, keep_on_card=True)
     camera.open()
-    camera.expose(Stop())
+    camera.stored(camera.expose(Stop()).seq)
+    camera.close()
     assert not extras.deleted
 
 
@@ -233,12 +311,42 @@ def test_an_exposure_that_silently_gives_no_file_is_reported_and_the_next_one_wo
     camera.open()
     camera.apply(Controls(exposure_s=0.0001))
     outcomes: list[str] = []
-    while len(outcomes) < 32 and not ("failed" in outcomes and outcomes[-1] == "taken"):
+    for _ in range(30):
         try:
             outcomes.append("taken" if camera.expose(Stop()).data else "empty")
         except ExposureFailed as failure:
-            outcomes.append("failed" if "took no picture" in str(failure) else str(failure))
-    assert "failed" in outcomes and outcomes[-1] == "taken", outcomes
+            outcomes.append(str(failure))
+    failed = outcomes.pop(26)
+    assert outcomes == 29 * ["taken"]
+    assert "took no picture: it told of no file" in failed
+
+
+@pytest.mark.usefixtures("make")
+def test_an_error_does_not_hold_the_camera() -> None:
+    body = Body(library(), "Nikon DSC D750", "usb:001,001")
+    body.open()
+    with pytest.raises(ExposureFailed) as caught:
+        body.fetch(CardFile("/", "missing.jpg"))
+    assert is_loaded()
+    body.close()
+    assert not is_loaded(), f"{caught.value!r} does"
+
+
+@pytest.mark.parametrize("failing", ["init", "trigger_capture", "file_get"])
+def test_nothing_of_a_camera_that_failed_is_held_once_it_is_closed(make: Make, failing: str) -> None:
+    """Not even until a garbage collection: an error holds the frames it came through, and what they hold."""
+    gc.disable()
+    try:
+        camera = make(Extras(refusals={failing: (-3, "")}))
+        try:
+            camera.open()
+            camera.expose(Stop())
+        except ExposureFailed:
+            assert failing == "init" or is_loaded()
+        camera.close()
+        assert not is_loaded()
+    finally:
+        gc.enable()
 
 
 def test_a_wrong_serial_is_refused_with_what_is_there(make: Make) -> None:

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Generator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -95,3 +96,18 @@ class TestCard:
 
     def close(self) -> None:
         pass
+
+
+class KeepingCard(TestCard):
+    """Writes into the file `heard` when it is told that a still is stored, with the count of files below `root`, and when it is closed."""
+
+    def stored(self, seq: int) -> None:
+        on_disk = sum(path.is_file() and path.suffix != ".tmp" for path in Path(self._options["root"]).rglob("*"))
+        self._write(f"{seq} of {on_disk} on disk")
+
+    def close(self) -> None:
+        self._write("closed")
+
+    def _write(self, line: str) -> None:
+        with open(self._options["heard"], "a") as file:
+            file.write(line + "\n")

@@ -31,4 +31,3 @@ def test_every_one_of_200_exposures_is_on_disk_or_reported_failed(tmp_path: Path
         assert COUNT // 27 <= len(failures) == stopped["failed"] <= COUNT // 27 + 1
         assert all("took no picture" in failure["message"] for failure in failures)
         assert station.camera()["restarts"] == 0, "a failed exposure cost the camera's process"
-        assert not list((tmp_path / "card").glob("GPH*")), "pictures were left on the card"

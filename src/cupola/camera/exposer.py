@@ -164,6 +164,7 @@ class Exposer(threading.Thread):
         finally:
             self.deadline.enter("closing", APPLY_BUDGET_S)
             try:
+                self._sinks.settle()
                 self._camera.close()
             except Exception as error:
                 self.failure = self.failure or error

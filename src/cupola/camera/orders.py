@@ -49,7 +49,7 @@ class Still:
 
 
 class Sinks:
-    """Where an exposer's pictures and news go; all of them return at once."""
+    """Where an exposer's pictures and news go; all of them return at once, but `settle`: that waits a moment for stills on their way to disk."""
 
     def __init__(
         self,
@@ -58,5 +58,6 @@ class Sinks:
         live: Callable[[Frame | Packet, Mode], None],
         still: Callable[[Still], None],
         has_room: Callable[[], bool],
+        settle: Callable[[], None],
     ) -> None:
-        self.tell, self.live, self.still, self.has_room = tell, live, still, has_room
+        self.tell, self.live, self.still, self.has_room, self.settle = tell, live, still, has_room, settle

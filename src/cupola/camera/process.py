@@ -27,13 +27,14 @@ from cupola.camera.exposer import ORPHAN_FINISHES_S, Exposer
 from cupola.camera.frozen import FrozenWatch
 from cupola.camera.live import LiveWorker
 from cupola.camera.messages import BEAT_S, EXIT_LOST, IDLE_BUDGET_S, MODES, Plan, failure_facts, info_head
-from cupola.camera.orders import Sinks, Snap
+from cupola.camera.orders import Sinks, Snap, Still
 from cupola.camera.storer import Storer
 from cupola.core.errors import CameraBusy, CupolaError
-from cupola.core.frame import Camera, CameraInfo, Codec, Controls, Generation, Station
+from cupola.core.frame import Camera, CameraInfo, Codec, Controls, Generation, KeepsStills, Station
 from cupola.process.wire import Head, Link, WireError
 from cupola.storage.space import Lock
 
+SETTLE_S = 3.0
 DRAIN_S = 30.0  # for the storing of what was already taken
 
 
@@ -110,9 +111,10 @@ class CameraProcess:
         module, _, name = str(head["driver"]).partition(":")
         driver = getattr(importlib.import_module(module), name)
         options: dict[str, Any] = head["options"]
-        sinks = Sinks(tell=self._outbox.tell, live=self._live.offer, still=self._storer.offer, has_room=self._storer.has_room)
+        sinks = Sinks(tell=self._outbox.tell, live=self._live.offer, still=self._storer.offer, has_room=self._storer.has_room, settle=self._settle)
         record = options.get("record")
         main: Camera = driver(options, station)
+        self._keeper = main if isinstance(main, KeepsStills) else None
         recovery: Mapping[str, Any] = head["recovery"]
         reopen, after_s = int(recovery["reopen"]), recovery["frozen_after_s"]
         self._info: CameraInfo | None = None
@@ -178,8 +180,15 @@ class CameraProcess:
         if self._exposers[-1].trouble and self._info is not None:
             self._outbox.tell(info_head(self._info))
 
-    def _stored(self, session: int | None, ok: bool) -> None:
-        self._exposers[-1].stored(session, ok)
+    def _stored(self, still: Still, ok: bool) -> None:
+        self._exposers[-1].stored(still.session, ok)
+        if ok and self._keeper is not None:
+            self._keeper.stored(still.picture.seq)
+
+    def _settle(self) -> None:
+        """Before the camera is closed: its card is emptied of what is stored."""
+        if self._keeper is not None:
+            self._storer.settle(SETTLE_S)
 
     @property
     def running(self) -> bool:

@@ -41,7 +41,7 @@ class Storer(threading.Thread):
         min_free_percent: float,
         next_sequence: int,
         tell: Callable[[Head], None],
-        on_stored: Callable[[int | None, bool], None],
+        on_stored: Callable[[Still, bool], None],
     ) -> None:
         super().__init__(name="storer", daemon=True)
         self._camera, self._station, self._root, self._queue_folder = camera, station, root, queue
@@ -50,6 +50,8 @@ class Storer(threading.Thread):
         self._tell, self._on_stored = tell, on_stored
         self._changed = threading.Condition()
         self._stills: deque[Still] = deque()
+        self._settled = threading.Event()
+        self._settled.set()
         self._cold, self._expecting = True, False
         self._closed = False
         self._info: CameraInfo | None = None
@@ -57,6 +59,7 @@ class Storer(threading.Thread):
     def offer(self, still: Still) -> None:
         with self._changed:
             self._stills.append(still)
+            self._settled.clear()
             self._changed.notify()
 
     def opened(self, info: CameraInfo) -> None:
@@ -75,6 +78,10 @@ class Storer(threading.Thread):
 
     def has_room(self) -> bool:
         return len(self._stills) < QUEUE
+
+    def settle(self, seconds: float) -> None:
+        """Wait until everything offered so far is on disk or failed, and that was told; at most so long."""
+        self._settled.wait(seconds)
 
     def close(self) -> None:
         """Store what is waiting, then end."""
@@ -101,7 +108,10 @@ class Storer(threading.Thread):
             ok = self._store(still)
             with self._changed:
                 self._stills.popleft()
-            self._on_stored(still.session, ok)
+            self._on_stored(still, ok)
+            with self._changed:
+                if not self._stills:
+                    self._settled.set()
 
     def _store(self, still: Still) -> bool:
         whose: Mapping[str, Any] = {"session": still.session, "token": still.token}

@@ -258,7 +258,7 @@ class GphotoOptions(DriverOptions):
     capture_target: Literal["card", "ram"] | None = key(
         None, "Capture target", "Where the camera puts a picture before it is downloaded; null: as the camera has it."
     )
-    keep_on_card: bool = key(False, "Keep on card", "Leave pictures on the card after the download. The card fills, and then no more are taken.")
+    keep_on_card: bool = key(False, "Keep on card", "Leave pictures on the card when they are stored. The card fills, and then no more are taken.")
     bulb: Literal["auto", "never"] = key("auto", "Bulb", "auto: exposures longer than the camera's longest shutter speed are made with bulb.")
     sync_clock: bool = key(True, "Set the clock", "Set the camera's clock when it is opened, if it is off by more than 2 s.")
     shutter_life: Int = key(100_000, "Shutter life", "Exposures the maker gives the shutter, for the forecast of its wear.", ge=1000, le=10_000_000)

@@ -11,7 +11,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self, runtime_checkable
 
 from cupola.core.errors import CaptureCancelled
 
@@ -241,6 +241,15 @@ class Stop:
         """Raise CaptureCancelled when the stop is set."""
         if self._event.is_set():
             raise CaptureCancelled("the exposure was cancelled")
+
+
+@runtime_checkable
+class KeepsStills(Protocol):
+    """What a driver also offers whose camera has each still on a card of its own until it is safe here."""
+
+    def stored(self, seq: int) -> None:
+        """The still with this number is durably on disk, so the camera's copy may go. Any thread; returns at once."""
+        ...
 
 
 class Camera(Protocol):

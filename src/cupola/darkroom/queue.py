@@ -296,9 +296,10 @@ class Darkroom:
             return jpeg
         if self._ended is None or self._stopping:
             raise _closed()
+        asked = self._thumbs.ask(file)
         self._awake.set()
         try:
-            return await asyncio.wait_for(self._thumbs.ask(file), THUMB_PATIENCE_S)
+            return await asyncio.wait_for(asked, THUMB_PATIENCE_S)
         except TimeoutError:
             reason = self.problem or "It is busy with something that takes long."
             raise DarkroomUnavailable(f"The darkroom could not make a thumbnail of {file.path}. {reason}", self.retry_in_s) from None

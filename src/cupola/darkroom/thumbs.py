@@ -27,13 +27,13 @@ class Thumbs:
         self._kept.move_to_end(file.sha256)
         return self._kept[file.sha256]
 
-    async def ask(self, file: FileRow) -> bytes:
-        """Wait until somebody `give`s or `refuse`s it. Giving up the wait does not take the request back."""
+    def ask(self, file: FileRow) -> asyncio.Future[bytes]:
+        """What somebody will `give` or `refuse`; asked for when this returns. Cancelling it does not take the request back."""
         if file.sha256 not in self._asked:
             future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
             future.add_done_callback(lambda done: done.exception())  # nobody may be left to hear of it
             self._asked[file.sha256] = (file, future)
-        return await asyncio.shield(self._asked[file.sha256][1])
+        return asyncio.shield(self._asked[file.sha256][1])
 
     def oldest(self) -> FileRow | None:
         """What was asked for first and is not answered yet."""

@@ -29,12 +29,12 @@ class Desk:
         self._work.put((work, future))
         return future
 
-    def close(self, last: Callable[[], None], wait_s: float) -> bool:
-        """Do `last` at the end of everything asked so far, then end the thread; whether that was done in time."""
-        self.do(last)
+    def close(self, last: Callable[[], None], wait_s: float) -> Future[None]:
+        """Do `last` at the end of everything asked so far, then end the thread. Waits for that at most so long; the future of `last`."""
+        future = self.do(last)
         self._work.put(None)
         self._thread.join(wait_s)
-        return not self._thread.is_alive()
+        return future
 
     def _run(self) -> None:
         while (asked := self._work.get()) is not None:

@@ -2,18 +2,21 @@
 
 This module turns a camera body into the driver's verbs. The library's calls cannot be interrupted, so a thread of its own
 makes them (`desk`), and a call that is cancelled leaves that thread to finish: bulb is closed at once, a shutter speed of the
-camera's own runs its course, and its late file is deleted before the next exposure. One exposure is the business of
-`gphoto_shot`, settings of `gphoto_settings`, choosing the camera of `gphoto_find`, what is wrong with it of `gphoto_checks`.
+camera's own runs its course, and its late file is deleted before the next exposure. A picture stays on the card until it is
+stored on disk; what is on the card when the camera is opened is never touched. One exposure is the business of `gphoto_shot`,
+settings of `gphoto_settings`, choosing the camera of `gphoto_find`, what is wrong with it of `gphoto_checks`.
 """
 
 from __future__ import annotations
 
 import itertools
+import logging
 import re
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -23,11 +26,11 @@ from cupola.core.frame import CameraInfo, Capability, Controls, Native, Packet, 
 from cupola.core.rawfile import embedded_jpeg
 from cupola.drivers import gphoto_checks, gphoto_shot
 from cupola.drivers.desk import Desk
-from cupola.drivers.gphoto_body import Body, library
+from cupola.drivers.gphoto_body import Body, CardFile, library
 from cupola.drivers.gphoto_find import discover as discover
 from cupola.drivers.gphoto_find import find, serial_of
-from cupola.drivers.gphoto_settings import Dials, prepare
-from cupola.drivers.gphoto_shot import Shot, Wish
+from cupola.drivers.gphoto_settings import Dials, deleting, prepare
+from cupola.drivers.gphoto_shot import Deleting, Shot, Wish
 from cupola.drivers.jpeg import BadJpeg, inspect
 
 _POLL_S = 0.02
@@ -38,6 +41,7 @@ _SILENCE_S = 20.0  # a raw file and a JPEG of 80 MB over a slow USB, and the pat
 _DARK_MOST_S = 300.0  # of a camera's own dark frame, after bulb
 _JPEG = (".jpg", ".jpeg")
 _NOMINAL = (6000, 4000)  # of a camera that does not tell the size of its pictures before the first one
+_log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
@@ -53,17 +57,24 @@ class Gphoto:
         self._numbers = itertools.count(1)
         self._interrupted = threading.Event()
         self._desk: Desk | None = None
+        self._leaving: Future[None] | None = None  # when the camera is let go that was closed last
         self._body: Body | None = None
         self._dials: Dials | None = None
         self._info: CameraInfo | None = None
         self._files, self._dark_frame, self._preview = 1, False, False
+        self._deleting: Deleting = "downloaded"
+        self._on_card: dict[int, tuple[CardFile, ...]] = {}  # of each picture that is not stored yet, by its number
+        self._stored: deque[CardFile] = deque()
         self._applied = Controls()
         self._reopen = False  # after an exposure that failed
 
     # ── the driver's verbs ─────────────────────────────────────────────────
 
     def open(self) -> CameraInfo:
-        """Claim the camera, set its clock, image format and target. Raises also LibraryMissing and ConfigError."""
+        """Claim the camera, set its clock, image format and target. Raises also LibraryMissing and ConfigError.
+
+        After a close in the middle of an exposure this waits until that has ended.
+        """
         if self._info is None:
             gp = library()
             self._interrupted.clear()
@@ -90,19 +101,22 @@ class Gphoto:
         stop.check()
         self._interrupted.clear()
         given_up = threading.Event()
-        future = self._work(lambda: self._take(given_up))
         try:
-            shot = self._wait(future, stop)
+            shot = self._wait(self._work(lambda: self._take(given_up)), stop)
         except CaptureCancelled:
             given_up.set()
-            future.cancel()
-            raise
-        except ExposureFailed:
-            self._reopen = True
             raise
         if shot is None:
             raise CaptureCancelled("the exposure was cancelled")
-        return self._packet(shot)
+        picture = self._packet(shot)
+        self._on_card[picture.seq] = shot.to_delete
+        return picture
+
+    def stored(self, seq: int) -> None:
+        """The still of this number is on disk: delete it from the card. Any thread; returns at once."""
+        self._stored.extend(self._on_card.pop(seq, ()))
+        if self._stored and (desk := self._desk) is not None:
+            desk.do(self._empty_card)
 
     def stream(self, stop: Stop) -> Generator[Packet, None, None]:
         """The camera's live view, its mirror up, where it has one; else its stills, one after the other."""
@@ -111,9 +125,11 @@ class Gphoto:
         try:
             while not (stop.is_set() or self._interrupted.is_set()):
                 try:
-                    yield self._look(stop) if self._preview else self.expose(stop)
+                    picture = self._look(stop) if self._preview else self.expose(stop)
                 except CaptureCancelled:
                     return
+                self.stored(picture.seq)  # nobody will
+                yield picture
         finally:
             if self._preview and self._body is not None:
                 self._interrupted.clear()
@@ -127,11 +143,14 @@ class Gphoto:
         desk, self._desk = self._desk, None
         self._info = None
         if desk is not None:
-            desk.close(self._end, _CLOSE_S)
+            self._leaving = desk.close(self._end, _CLOSE_S)
+        self._on_card.clear()  # another card may be in when it is opened again
 
     # ── in the thread of the desk ──────────────────────────────────────────
 
     def _begin(self, gp: Any) -> CameraInfo:
+        if self._leaving is not None:
+            wait([self._leaving])
         body = self._body = find(gp, self._options)
         told = list(gphoto_checks.notes(body))
         if self._options.get("sync_clock", True) and (clock := gphoto_checks.set_clock(body)):
@@ -161,6 +180,7 @@ class Gphoto:
 
     def _make_ready(self, body: Body) -> None:
         self._files = prepare(body, self._options)
+        self._deleting = deleting(body, self._options)
         self._dark_frame = gphoto_checks.dark_frame(body)
         self._preview = body.can_preview()
         self._dials = Dials(body, self._options.get("bulb", "auto"))
@@ -189,16 +209,35 @@ class Gphoto:
     def _take(self, given_up: threading.Event) -> Shot | None:
         self._revive()
         assert self._body is not None and self._dials is not None
+        self._empty_card()
         exposure_s = self._applied.exposure_s or 0.0
-        keep = bool(self._options.get("keep_on_card", False))
         dark_s = exposure_s if self._dark_frame else 0.0
-        return gphoto_shot.take(self._body, Wish(exposure_s, self._dials.bulb_s is not None, self._files, keep, dark_s), given_up)
+        wish = Wish(exposure_s, self._dials.bulb_s is not None, self._files, self._deleting, dark_s)
+        try:
+            shot = gphoto_shot.take(self._body, wish, given_up)
+        except ExposureFailed:
+            self._reopen = True
+            raise
+        if shot is not None and given_up.is_set():  # during the download
+            self._stored.extend(shot.to_delete)
+        return shot
+
+    def _empty_card(self) -> None:
+        """Delete what is stored. After an exposure that failed this waits until the camera is open anew."""
+        while self._stored and self._body is not None and not self._reopen:
+            file = self._stored.popleft()
+            try:
+                self._body.delete(file)
+            except CupolaError as error:
+                _log.warning("%s is stored, and stays on the card as well: %s", file.name, error)
 
     def _mirror_down(self) -> None:
         if self._body is not None:
             self._body.set("viewfinder", 0)
 
     def _end(self) -> None:
+        self._empty_card()
+        self._stored.clear()
         body, self._body = self._body, None
         if body is not None:
             body.close()
@@ -219,19 +258,22 @@ class Gphoto:
         if self._dials is not None:
             longest_s = max(longest_s, self._dials.longest_speed_s)
         until = time.monotonic() + (patience_s or 2 * longest_s + _PATIENCE_S)
-        while True:
-            try:
-                return future.result(_POLL_S)
-            except TimeoutError:
-                if future.done():
-                    raise
-            if self._interrupted.is_set() or (stop is not None and stop.is_set()):
-                future.cancel()
-                raise CaptureCancelled("the exposure was cancelled")
-            if time.monotonic() > until:
-                future.cancel()
-                who = self._body.who if self._body is not None else "The camera"
-                raise CameraUnresponsive(f"{who} did not answer in time. Switch it off and on; check cable and battery.")
+        try:
+            while True:
+                try:
+                    return future.result(_POLL_S)
+                except TimeoutError:
+                    if future.done():
+                        raise
+                if self._interrupted.is_set() or (stop is not None and stop.is_set()):
+                    future.cancel()
+                    raise CaptureCancelled("the exposure was cancelled")
+                if time.monotonic() > until:
+                    future.cancel()
+                    who = self._body.who if self._body is not None else "The camera"
+                    raise CameraUnresponsive(f"{who} did not answer in time. Switch it off and on; check cable and battery.")
+        finally:
+            del future  # an error holds this frame; with the future, which holds the error, that would keep all of it until a garbage collection
 
     def _look(self, stop: Stop) -> Packet:
         """One picture of the live view, stamped with the moment it was asked for: the camera does not tell when it was seen."""

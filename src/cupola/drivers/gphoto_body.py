@@ -30,6 +30,11 @@ def attached(gp: Any) -> list[tuple[str, str]]:
     return [(found.get_name(index), found.get_value(index)) for index in range(found.count())]
 
 
+def _heard(context: object, text: object, said: list[str]) -> None:
+    """What libgphoto2 says of an error. No method: its context holds it, and would hold the body."""
+    said.append(text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text))
+
+
 @dataclass(frozen=True, slots=True)
 class CardFile:
     """A file on the camera: its folder and name there."""
@@ -48,28 +53,31 @@ class Body:
         self._camera: Any = None
         self._said: list[str] = []
         self._context = gp.Context()
-        self._error_func = self._context.set_error_func(self._heard, None)  # in force for as long as it is kept
-
-    def _heard(self, context: object, text: object, data: object) -> None:
-        self._said.append(text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text))
+        self._error_func = self._context.set_error_func(_heard, self._said)  # in force for as long as it is kept
 
     # ── open and close ─────────────────────────────────────────────────────
 
     def open(self) -> None:
         """Claim the camera. Raises CameraNotFound, CameraBusy, CameraLost and others that say what to do."""
-        gp = self._gp
-        camera = gp.Camera()
-        ports = gp.PortInfoList()
-        ports.load()
+        self._camera = self._gp.Camera()
         try:
-            camera.set_port_info(ports[ports.lookup_path(self.port)])
+            self._choose()
+            self._call("open", "init", self._context)
+        except BaseException:
+            self._camera = None
+            raise
+
+    def _choose(self) -> None:
+        gp = self._gp
+        try:
+            ports = gp.PortInfoList()
+            ports.load()
+            self._open.set_port_info(ports[ports.lookup_path(self.port)])
             abilities = gp.CameraAbilitiesList()
             abilities.load()
-            camera.set_abilities(abilities[abilities.lookup_model(self.model)])
+            self._open.set_abilities(abilities[abilities.lookup_model(self.model)])
         except gp.GPhoto2Error as error:
             raise CameraNotFound(f"{self.who} is not there. Check its cable and port; `cupola cameras` lists what is attached.") from error
-        self._call("open", camera.init, self._context)
-        self._camera = camera
 
     def close(self) -> None:
         """Let the camera go, also one that is gone already."""
@@ -86,10 +94,11 @@ class Body:
             raise CameraLost(f"{self.who} is not open. Connect the camera first.")
         return self._camera
 
-    def _call(self, doing: str, function: Any, *args: object) -> Any:
+    def _call(self, doing: str, name: str, *args: object) -> Any:
+        """By name: a method of the camera's in this frame, and so in an error's traceback, would hold the camera beyond its end."""
         self._said.clear()
         try:
-            return function(*args)
+            return getattr(self._open, name)(*args)
         except self._gp.GPhoto2Error as error:
             raise explain(self.who, doing, int(error.code), list(self._said), self.port) from error
 
@@ -146,12 +155,12 @@ class Body:
 
     def trigger(self) -> None:
         """Open the shutter for the time that is set. Returns at once with some cameras, after the exposure with others."""
-        self._call("take the picture", self._open.trigger_capture, self._context)
+        self._call("take the picture", "trigger_capture", self._context)
 
     def event(self, wait_ms: int) -> CardFile | str | None:
         """The next thing the camera tells: a new file, "complete", "other"; None when it told nothing for so long."""
         gp = self._gp
-        kind, data = self._call("tell what it did", self._open.wait_for_event, wait_ms)
+        kind, data = self._call("tell what it did", "wait_for_event", wait_ms, self._context)
         if kind == gp.GP_EVENT_FILE_ADDED:
             return CardFile(data.folder, data.name)
         if kind == gp.GP_EVENT_CAPTURE_COMPLETE:
@@ -160,13 +169,13 @@ class Body:
 
     def fetch(self, file: CardFile) -> bytes:
         """A file's bytes."""
-        handle = self._call(f"hand over {file.name}", self._open.file_get, file.folder, file.name, self._gp.GP_FILE_TYPE_NORMAL)
+        handle = self._call(f"hand over {file.name}", "file_get", file.folder, file.name, self._gp.GP_FILE_TYPE_NORMAL)
         return bytes(handle.get_data_and_size())  # copied while the handle, which owns the memory, is alive
 
     def delete(self, file: CardFile) -> None:
-        self._call(f"delete {file.name}", self._open.file_delete, file.folder, file.name)
+        self._call(f"delete {file.name}", "file_delete", file.folder, file.name, self._context)
 
     def preview(self) -> bytes:
         """One JPEG of the live view."""
-        handle = self._call("show its live view", self._open.capture_preview)
+        handle = self._call("show its live view", "capture_preview")
         return bytes(handle.get_data_and_size())

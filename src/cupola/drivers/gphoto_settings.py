@@ -12,6 +12,7 @@ from typing import Any, Literal
 from cupola.core.errors import ConfigError
 from cupola.core.frame import ControlRange, Controls
 from cupola.drivers.gphoto_body import Body
+from cupola.drivers.gphoto_shot import Deleting
 from cupola.drivers.gphoto_words import Scale, f_number, files_of, format_choice, is_bulb, iso, shutter_s
 
 BULB_MOST_S = 3600.0
@@ -112,6 +113,13 @@ def prepare(body: Body, options: Mapping[str, Any]) -> int:
         _choose(body, "image_format", str(wanted), ("imageformat", "imagequality"), format_choice)
     body.set("autofocus", "Off")  # before each exposure; the lens stays as it was focused by hand
     return max((files_of(str(value)) for name in ("imageformat", "imagequality") if (value := body.value(name)) is not None), default=1)
+
+
+def deleting(body: Body, options: Mapping[str, Any]) -> Deleting:
+    """When pictures are deleted from the camera, which depends on where it puts them now."""
+    if options.get("keep_on_card", False):
+        return "never"
+    return "stored" if "card" in str(body.value("capturetarget")).lower() else "downloaded"
 
 
 def _target_choice(wanted: str, choices: list[str]) -> str | None:

@@ -1,7 +1,7 @@
 """One exposure with a camera body, from the shutter to its files on this computer, emptied from the card.
 
 The camera tells by events which files it made: one or two an exposure, in any order, before or after it says that it is
-complete. Over one PTP connection files and exposures take turns, so a download cannot overlap the next exposure: the gap
+complete. What becomes of them on the card is told by the wish. Over one PTP connection files and exposures take turns, so a download cannot overlap the next exposure: the gap
 between two exposures is the download. Runs in the thread that owns the body (`desk`).
 """
 
@@ -11,6 +11,7 @@ import threading
 import time
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from cupola.core.clock import clock_synced, utc_now
 from cupola.core.errors import ExposureFailed
@@ -23,6 +24,11 @@ _POLL_MS = 20
 _DRAIN_MOST = 100  # events of the past that are thrown away before an exposure
 
 
+# when a file is deleted from the camera: never, once it is stored on disk, or as soon as it is downloaded (RAM does not outlast the camera's
+# end anyway, and holds few pictures)
+Deleting = Literal["never", "stored", "downloaded"]
+
+
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What to take. `files`: how many the image format gives. `busy_s`: the camera's own dark frame after the exposure."""
@@ -30,7 +36,7 @@ class Wish:
     exposure_s: float
     bulb: bool
     files: int
-    keep_on_card: bool
+    deleting: Deleting
     busy_s: float = 0.0
 
 
@@ -42,6 +48,7 @@ class Shot:
     monotonic_ns: int
     synced: bool
     files: tuple[tuple[str, bytes], ...]  # name on the card, content
+    to_delete: tuple[CardFile, ...] = ()  # once they are stored
 
 
 def take(body: Body, wish: Wish, given_up: threading.Event) -> Shot | None:
@@ -63,7 +70,7 @@ def take(body: Body, wish: Wish, given_up: threading.Event) -> Shot | None:
         over_s = max(time.monotonic(), opened_ns / 1e9 + wish.exposure_s + wish.busy_s)
     on_card = _wait_for_files(body, wish.files, over_s + _GRACE_S, given_up)
     if given_up.is_set():
-        for file in on_card if not wish.keep_on_card else ():
+        for file in on_card if wish.deleting != "never" else ():
             body.delete(file)
         return None
     if not on_card:
@@ -74,9 +81,9 @@ def take(body: Body, wish: Wish, given_up: threading.Event) -> Shot | None:
     files: list[tuple[str, bytes]] = []
     for file in on_card:
         files.append((file.name, body.fetch(file)))
-        if not wish.keep_on_card:
+        if wish.deleting == "downloaded":
             body.delete(file)
-    return Shot(opened_at, opened_ns, synced, tuple(files))
+    return Shot(opened_at, opened_ns, synced, tuple(files), tuple(on_card) if wish.deleting == "stored" else ())
 
 
 def _drain(body: Body) -> None:
