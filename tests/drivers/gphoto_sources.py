@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import gphoto2
+import gphoto2 as _gphoto2
 import numpy as np
 import pytest
 import simplejpeg
 
+gphoto2: Any = _gphoto2  # its names are made by SWIG, without types
 OPTIONS: dict[str, Any] = {"serial": None, "port": None, "keep_on_card": False, "bulb": "auto", "sync_clock": True}
 
 

@@ -63,6 +63,7 @@ def test_a_stream_that_tells_its_size_in_the_pictures_only_is_measured(tmp_path:
     source.width = source.height = 0
     first = next(source.pictures())
     source.close()
+    assert isinstance(first, Packet)
     assert (first.width, first.height) == (320, 240)
 
 

@@ -11,7 +11,7 @@ import base64
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -65,7 +65,7 @@ class Focusing:
         self._history: deque[float] = deque(maxlen=2 * TREND_OVER)
 
     @contextmanager
-    def look(self, x: int | None, y: int | None, size: int, hang_up: Callable[[], None]) -> Iterator[Looker]:
+    def look(self, x: int | None, y: int | None, size: int, hang_up: Callable[[], None]) -> Generator[Looker]:
         """Look at the square of `size` pixels around (x, y), by default the middle. There is one region a camera: the last one asked for."""
         looker = Looker(hang_up)
         self._lookers.add(looker)

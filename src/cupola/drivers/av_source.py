@@ -238,11 +238,12 @@ class AvSource:
 
     def _decoded(self, packet: "av.Packet[Any]") -> "list[av.VideoFrame]":
         """A webcam's pictures lie in memory that goes with the device, and crash whoever converts them after it is unplugged: copied first."""
-        if self.kind != "device" or self._stream.codec_context is None:
+        context = self._stream.codec_context if self._stream is not None else None
+        if self.kind != "device" or context is None:
             return packet.decode()
         own: av.Packet[Any] = av.Packet(bytes(packet))
         own.pts, own.dts, own.time_base = packet.pts, packet.dts, packet.time_base
-        return self._stream.codec_context.decode(own)
+        return context.decode(own)
 
     def _prepare_annex_b(self, codec: Literal["h264", "h265"], extradata: bytes | None) -> None:
         self._sets = ParameterSets(codec, extradata)

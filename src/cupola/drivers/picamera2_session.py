@@ -156,6 +156,7 @@ class Picamera2Stream:
     """A `feed.Source`: the frames of a started session until it is closed."""
 
     fps: float | None = None
+    recorded = False
 
     def __init__(self, session: Picamera2Session, abort: Abort) -> None:
         self.model, self._session, self._abort = session.model, session, abort

@@ -106,6 +106,7 @@ class ProgramStream:
     """A `feed.Source`. Opening starts the program; closing ends it and waits until it let the camera go."""
 
     fps: float | None = None
+    recorded = False
 
     def __init__(self, command: Callable[[int], list[str]], picture: str, sensor_bits: int, model: str, abort: Abort) -> None:
         """`command` makes the argument list for a metadata descriptor; `picture` is jpeg, h264 or raw.
