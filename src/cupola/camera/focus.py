@@ -253,8 +253,7 @@ def _width(light: npt.NDArray[np.float32], distance: npt.NDArray[np.float32]) ->
 def _half_flux_radius(light: npt.NDArray[np.float32], distance: npt.NDArray[np.float32]) -> float:
     order = np.argsort(distance)
     grown: npt.NDArray[np.float64] = np.cumsum(light[order], dtype=np.float64)
-    rising: npt.NDArray[np.float64] = np.maximum.accumulate(grown)
-    reached = int(np.searchsorted(rising, grown[-1] / 2))
+    reached = int(np.count_nonzero(np.maximum.accumulate(grown) < grown[-1] / 2))
     # as many pixels as lie within the radius have its circle's area: exact also for stars of a pixel or two
     before = float(grown[reached - 1]) if reached else 0.0
     part = (grown[-1] / 2 - before) / max(float(grown[reached]) - before, 1e-9)
