@@ -45,7 +45,8 @@ class _Page(StaticFiles):
         await super().__call__(scope, receive, send)
 
 
-def create_app(runtime: Runtime) -> FastAPI:
+def create_app(runtime: Runtime, *, tls: bool = False) -> FastAPI:
+    """`tls`: it is served with a certificate."""
     app = _Api(
         title="Cupola",
         version=__version__,
@@ -56,7 +57,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     )
     app.state.runtime = runtime
     app.add_middleware(Gate)
-    app.add_middleware(Guard, addresses=runtime.addresses)  # the last one added is the outermost
+    app.add_middleware(Guard, addresses=runtime.addresses, tls=tls)  # the last one added is the outermost
     problems.install(app, runtime.log)
 
     @app.exception_handler(NoSuchThing)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, MutableMapping
-from typing import Any
+from typing import Any, Protocol
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import ClientDisconnected
@@ -75,15 +75,21 @@ class Writer:
         self._protocol.transport.abort()
 
 
+class Connection(Protocol):
+    """What `Doors` can turn out."""
+
+    def hang_up(self) -> None: ...
+
+
 class Doors:
     """Counts connections by address. `many` says which addresses stand for many people: reverse proxies."""
 
     def __init__(self, many: Callable[[str], bool]) -> None:
         self._many = many
         self._open: Counter[str] = Counter()
-        self._silent: dict[LiveHttp, str] = {}  # the oldest first
+        self._silent: dict[Connection, str] = {}  # the oldest first
 
-    def enter(self, connection: LiveHttp, address: str) -> bool:
+    def enter(self, connection: Connection, address: str) -> bool:
         """Whether it may stay. The oldest one that has not asked anything yet makes place for a new one."""
         if self._open[address] >= OPEN_MAX and not self._many(address):
             return False
@@ -96,10 +102,10 @@ class Doors:
             next(iter(self._silent)).hang_up()
         return True
 
-    def asked(self, connection: LiveHttp) -> None:
+    def asked(self, connection: Connection) -> None:
         self._silent.pop(connection, None)
 
-    def leave(self, connection: LiveHttp, address: str) -> None:
+    def leave(self, connection: Connection, address: str) -> None:
         self._silent.pop(connection, None)
         self._open[address] -= 1
         if self._open[address] <= 0:
