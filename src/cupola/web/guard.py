@@ -65,7 +65,7 @@ class Guard:
         except ValueError:
             return 400, "Bad request", "The Host or Origin header is not an address."
         unsafe = scope["type"] == "websocket" or scope["method"] not in SAFE
-        if unsafe and (foreign or headers.get(b"sec-fetch-site", "none") not in ("none", "same-origin")):
+        if foreign or (unsafe and headers.get(b"sec-fetch-site", "none") not in ("none", "same-origin")):
             return 403, "Not from another site", "A page of another site may not control this camera."
         length = headers.get(b"content-length", "0")
         if not length.isdecimal() or int(length) > BODY_LIMIT:
