@@ -109,7 +109,7 @@ class Gate:
 
     def _find(self, scope: Scope) -> tuple[str | None, dict[str, str], bool]:
         """The key of the route, what its address names, and whether there is such a route at all."""
-        method = "WS" if scope["type"] == "websocket" else scope["method"]
+        method = "WS" if scope["type"] == "websocket" else "GET" if scope["method"] == "HEAD" else scope["method"]
         for entry in self._entries or ():
             found = entry.pattern.match(scope["path"])
             if found and (entry.method == method or (entry.key == PAGE and method != "WS")):
