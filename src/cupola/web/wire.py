@@ -12,6 +12,7 @@ not take the places of those who do.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Callable, MutableMapping
 from typing import Any, Protocol
@@ -19,6 +20,7 @@ from typing import Any, Protocol
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import InvalidState
 
 HEADER_S, BODY_S = 10.0, 30.0
 OPEN_MAX = 200  # of one address
@@ -40,6 +42,19 @@ class LiveSocket(WebSocketsSansIOProtocol):
         super().connection_lost(exc)
         if self.left is not None:
             self.left()
+
+    def send_receive_event_to_app(self) -> None:
+        """A text that is no UTF-8 ends the connection with 1007; uvicorn logs each with its traceback, and fails at a second one in the same packet."""
+        if self.curr_msg_data_type == "text" and not self.close_sent:
+            try:
+                b"".join(self.frames).decode()
+            except UnicodeDecodeError:
+                self.frames = []
+                with contextlib.suppress(InvalidState):  # it is being closed already
+                    self.conn.send_close(1007)
+                    self.handle_parser_exception()
+                return
+        super().send_receive_event_to_app()
 
     async def send(self, message: Any) -> None:
         frame = message.get(FRAME)
