@@ -124,7 +124,9 @@ def test_no_secret_is_in_an_answer_or_on_a_terminal(planted: Planted) -> None:
 def test_no_secret_is_in_a_log_or_in_any_file_but_its_own(planted: Planted) -> None:
     own = {"cupola.yaml", "wrong.yaml", ".env", "key.pem", "server.json"}
     files = [path for path in planted.folder.rglob("*") if path.is_file() and path.name not in own]
-    leaked = {str(path.relative_to(planted.folder)): found for path in files if (found := _found(path.read_bytes().decode("latin-1"), planted.secrets))}
+    leaked = {
+        str(path.relative_to(planted.folder)): found for path in files if (found := _found(path.read_bytes().decode("latin-1"), planted.secrets))
+    }
     assert {"cupola.log", "cupola-error.log", "cupola-debug.log", "access.sqlite", "output"} <= {path.name for path in files}
     assert leaked == {}
     assert "gate" in (planted.folder / "logs" / "cupola.log").read_text(), "there was something to leak"

@@ -32,7 +32,10 @@ from tests.support.station import RunningStation, eventually, running_station
 pytestmark = pytest.mark.torture
 CASES = int(os.environ.get("HOSTILE_CASES", "40"))
 HANG_S = 20.0
-SLOW = {"GET /api/discover": 3, "GET /api/cameras/{cam}/live.jpg": 5}  # a look around takes seconds, a picture that never comes ten: so many are enough
+SLOW = {
+    "GET /api/discover": 3,
+    "GET /api/cameras/{cam}/live.jpg": 5,
+}  # a look around takes seconds, a picture that never comes ten: so many are enough
 SEEN = "a token for requests"
 
 
@@ -124,10 +127,16 @@ def test_no_request_is_a_failure_of_the_server(target: Target, group: str) -> No
                 for mode in (GenerationMode.NEGATIVE, GenerationMode.POSITIVE):
                     with contextlib.suppress(Unsatisfiable, SkipTest):  # an operation without parameters cannot be asked wrongly
                         run = settings(
-                            max_examples=number // 2 + 1, deadline=None, database=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate]
+                            max_examples=number // 2 + 1,
+                            deadline=None,
+                            database=None,
+                            suppress_health_check=list(HealthCheck),
+                            phases=[Phase.generate],
                         )
                         seed(again)(run(given(operation.as_strategy(generation_mode=mode))(ask)))()
-    print(f"\n{group}: {sum(answers.values())} requests to {len(operations)} operations, {dict(sorted(answers.items()))}, the longest {longest:.2f} s")
+    print(
+        f"\n{group}: {sum(answers.values())} requests to {len(operations)} operations, {dict(sorted(answers.items()))}, the longest {longest:.2f} s"
+    )
     assert sum(answers.values()) >= CASES
 
 
@@ -138,13 +147,21 @@ JSON = st.recursive(
 )
 TYPES = st.sampled_from(["renew", "release", "hello", "", "RENEW", "renew ", "../renew"]) | st.text(max_size=50)
 NEAR = st.fixed_dictionaries(
-    {}, optional={"type": TYPES | JSON, "camera": st.sampled_from(["sky", "x" * 5000]) | JSON, "epoch": st.integers() | st.sampled_from([2**53, 2**64, -1, 1e999]) | JSON, "more": JSON}
+    {},
+    optional={
+        "type": TYPES | JSON,
+        "camera": st.sampled_from(["sky", "x" * 5000]) | JSON,
+        "epoch": st.integers() | st.sampled_from([2**53, 2**64, -1, 1e999]) | JSON,
+        "more": JSON,
+    },
 )
 TEXTS = (
     NEAR.map(json.dumps)
     | JSON.map(json.dumps)
     | st.text(max_size=200)
-    | st.sampled_from(["", "{", "[" * 2000, '{"type":' * 500, "x" * 4096, "x" * 4097, "\x00", '{"type":"renew","camera":"sky","epoch":' + "9" * 4000 + "}"])
+    | st.sampled_from(
+        ["", "{", "[" * 2000, '{"type":' * 500, "x" * 4096, "x" * 4097, "\x00", '{"type":"renew","camera":"sky","epoch":' + "9" * 4000 + "}"]
+    )
 )
 
 
@@ -153,7 +170,13 @@ def _frame(opcode: int, payload: bytes, *, final: bool = True, masked: bool = Tr
     head = bytes([(0x80 if final else 0) | reserved << 4 | opcode])
     mask = 0x80 if masked else 0
     size = len(payload)
-    head += bytes([mask | size]) if size < 126 else bytes([mask | 126]) + struct.pack("!H", size) if size < 65536 else bytes([mask | 127]) + struct.pack("!Q", size)
+    head += (
+        bytes([mask | size])
+        if size < 126
+        else bytes([mask | 126]) + struct.pack("!H", size)
+        if size < 65536
+        else bytes([mask | 127]) + struct.pack("!Q", size)
+    )
     return head + ((b"\0\0\0\0" + payload) if masked else payload)
 
 
@@ -165,7 +188,9 @@ FRAMES = st.one_of(
     st.builds(_frame, st.integers(0, 15), st.binary(max_size=200), final=st.booleans(), masked=st.booleans(), reserved=st.integers(0, 7)),
     st.binary(max_size=100),
     st.sampled_from([70_000, 5_000]).map(lambda size: _frame(1, b"x" * size)),
-    st.sampled_from([b"\x81\xff" + struct.pack("!Q", 2**62) + b"\0\0\0\0", _frame(8, b"\x03"), _frame(8, b"\xff\xff"), _frame(9, b"p" * 126), _frame(0, b"")]),
+    st.sampled_from(
+        [b"\x81\xff" + struct.pack("!Q", 2**62) + b"\0\0\0\0", _frame(8, b"\x03"), _frame(8, b"\xff\xff"), _frame(9, b"p" * 126), _frame(0, b"")]
+    ),
 )
 
 
@@ -202,7 +227,9 @@ def test_no_message_is_a_failure_of_the_server(target: Target, path: str) -> Non
     sent = 0
 
     @seed(7)
-    @settings(max_examples=-(-CASES // 3), deadline=None, database=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate])
+    @settings(
+        max_examples=-(-CASES // 3), deadline=None, database=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate]
+    )
     @example([2 * _frame(1, b"\x8c"), _frame(9, b"")])  # in one packet: the second one met a connection that was closing
     @given(st.lists(FRAMES, min_size=3, max_size=8))
     def say(frames: list[bytes]) -> None:

@@ -31,7 +31,10 @@ PUBLIC = {"GET /", "GET /api/health", "GET /api/me", "POST /api/login", "POST /a
 TRIES: list[tuple[dict[str, Any], dict[str, str]]] = [
     ({}, {}),
     ({"epoch": 0}, {"X-Control-Epoch": "1", "X-Forwarded-For": "127.0.0.1"}),
-    ({"name": "mallory", "role": "admin", "scope": "admin", "user": "admin", "passphrase": "let me in, please"}, {"X-Requested-With": "XMLHttpRequest"}),
+    (
+        {"name": "mallory", "role": "admin", "scope": "admin", "user": "admin", "passphrase": "let me in, please"},
+        {"X-Requested-With": "XMLHttpRequest"},
+    ),
 ]
 
 

@@ -130,7 +130,9 @@ async def test_to_the_lan_only_the_claim_page_answers_until_the_station_is_claim
 def _on_a_terminal(folder: Path, *arguments: str) -> str:
     """What a command prints to a terminal."""
     ours, its = pty.openpty()
-    process = subprocess.Popen([sys.executable, "-m", "cupola", *arguments], cwd=folder, env=environment(folder) | {"PYTHONIOENCODING": "utf-8"}, stdout=its)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cupola", *arguments], cwd=folder, env=environment(folder) | {"PYTHONIOENCODING": "utf-8"}, stdout=its
+    )
     os.close(its)
     printed = b""
     while True:

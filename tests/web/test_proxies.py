@@ -72,7 +72,9 @@ def test_guessing_through_a_proxy_is_counted_by_the_guessers_address(proxied: tu
     http, _ = proxied
 
     def guess(address: str) -> int:
-        return http.post("/api/login", headers=BY_PROXY | {"X-Forwarded-For": address}, json={"user": f"nobody-{address}", "passphrase": "x"}).status_code
+        return http.post(
+            "/api/login", headers=BY_PROXY | {"X-Forwarded-For": address}, json={"user": f"nobody-{address}", "passphrase": "x"}
+        ).status_code
 
     assert [guess("203.0.113.66") for _ in range(6)] == [401] * 5 + [429]
     assert guess("203.0.113.67") == 401
@@ -87,7 +89,8 @@ def test_without_a_named_proxy_forwarded_headers_are_not_believed(alone: tuple[h
     session = next(row for row in http.get("/api/sessions", headers=as_owner(folder)).json()["items"] if row["id"] == answer.json()["session"])
     assert session["address"] == "127.0.0.1"
     tried = [
-        http.post("/api/login", headers={"X-Forwarded-For": f"203.0.113.{n}"}, json={"user": f"nobody{n}", "passphrase": "x"}).status_code for n in range(6)
+        http.post("/api/login", headers={"X-Forwarded-For": f"203.0.113.{n}"}, json={"user": f"nobody{n}", "passphrase": "x"}).status_code
+        for n in range(6)
     ]
     assert tried == [401] * 5 + [429], "a new address each time does not give new tries"
 

@@ -173,9 +173,7 @@ def cookie(headers: dict[bytes, str], secure: bool) -> str | None:
     return found.value if found is not None and found.value else None
 
 
-def _judge(
-    runtime: Runtime, rule: Rule | None, known: bool, who: Who | None, values: dict[str, str], headers: dict[bytes, str]
-) -> Refusal | None:
+def _judge(runtime: Runtime, rule: Rule | None, known: bool, who: Who | None, values: dict[str, str], headers: dict[bytes, str]) -> Refusal | None:
     if not runtime.desk.claimed and not (rule is not None and rule.unclaimed) and who is None:
         return UNCLAIMED
     if rule is None:
