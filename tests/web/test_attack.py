@@ -184,7 +184,10 @@ def test_no_other_method_finds_a_way_around_the_table(target: Target, attacker: 
             http.headers.update(headers_of(target))
             for method in METHODS - there:
                 answer = http.request(method, target.path(template), headers={"X-HTTP-Method-Override": "DELETE"})
-                assert answer.status_code in (401, 403, 404, 405), (method, template)
+                looks = method == "HEAD" and "GET" in there and not _beyond(may, f"GET {template}")
+                assert answer.status_code in (401, 403, 404, 405) or looks, (method, template)
+                if method == "HEAD" and "GET" in there and not looks:
+                    assert answer.status_code in (401, 403), f"HEAD of {template} is not judged as GET is"
     assert target.state() == before
 
 
