@@ -67,7 +67,10 @@ class Target:
 
     def state(self) -> Any:
         """All that could be changed. Sessions of the tests themselves are left out."""
-        get = lambda path: self.station.http.get(path).json()
+
+        def get(path: str) -> Any:
+            return self.station.http.get(path).json()
+
         camera = get("/api/cameras/sky")
         return {
             "users": [{**user, "last_seen_at": None} for user in get("/api/users")["items"]],
