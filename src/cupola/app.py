@@ -109,7 +109,7 @@ class App:
             addresses,
             self.endpoint.url,
         )
-        self.server: Server = make_server(create_app(self.runtime), certificate, addresses.proxied)
+        self.server: Server = make_server(create_app(self.runtime, tls=certificate is not None), certificate, addresses.proxied)
         lan = self.runtime.lan
         lan.listen, lan.port, lan.tls = self.server.listen, self.endpoint.port, certificate is not None
         self.manager = ServiceManager()

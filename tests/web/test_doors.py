@@ -15,7 +15,9 @@ SILENT = 300
 
 def test_300_silent_and_trickling_connections_keep_nobody_from_an_answer(tmp_path: Path) -> None:
     with running_station(tmp_path) as station, ExitStack() as stack:
-        before = psutil.Process(station.process.pid).num_fds()
+        server = psutil.Process(station.process.pid)
+        server.rlimit(psutil.RLIMIT_NOFILE, (1024, 1024))
+        before = server.num_fds()
         connections: list[socket.socket] = []
         longest = 0.0
         for number in range(SILENT):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.support.station import RunningStation
 
 from cupola.darkroom.queue import DarkroomUnavailable
 from cupola.web import problems
+from cupola.web.app import _Page  # pyright: ignore[reportPrivateUsage]
 
 
 def _problem(answer: httpx.Response, status: int) -> dict[str, Any]:
@@ -220,3 +222,11 @@ async def test_a_darkroom_that_is_down_says_when_to_ask_again(retry_in_s: float 
         answer = await client.get("/thumb")
     assert _problem(answer, 503)["detail"] == "The darkroom is being restarted."
     assert answer.headers.get("retry-after") == header
+
+
+@pytest.mark.parametrize(("method", "status"), [("GET", 404), ("PUT", 405)])
+async def test_where_the_page_is_not_built_an_address_that_is_none_is_no_failure(tmp_path: Path, method: str, status: int) -> None:
+    app = FastAPI()
+    app.mount("/", _Page(tmp_path / "not built"))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+        assert (await client.request(method, "/api/nothing")).status_code == status

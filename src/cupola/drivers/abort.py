@@ -45,8 +45,9 @@ class Abort:
 
 
 def without_password(url: str) -> str:
-    """The address as it may be shown: `rtsp://user:***@host/…`."""
-    return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", url)
+    """The address as it may be shown: `rtsp://user:***@host/…?token=***`; rather too much is hidden than too little."""
+    shown = re.sub(r"(?<=://)([^/@:]*):[^\s\"']*@", r"\1:***@", url)
+    return re.sub(r"(?i)((?:passw(?:or)?d|pass|pwd|token|secret|api_?key|key|auth)=)[^&;/\s\"']+", r"\1***", shown)
 
 
 def connect(host: str, port: int, timeout_s: float, abort: Abort) -> socket.socket:

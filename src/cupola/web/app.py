@@ -35,7 +35,11 @@ class _Api(FastAPI):
 
 
 class _Page(StaticFiles):
-    """Files of the page; a WebSocket to an address that is none is refused, not a failure."""
+    """Files of the page; a WebSocket to an address that is none is refused, not a failure, and nor is a page that is not built."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory=directory, check_dir=False)
+        self.config_checked = True  # where the folder is not there, Starlette would raise at every address that is none
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -45,7 +49,8 @@ class _Page(StaticFiles):
         await super().__call__(scope, receive, send)
 
 
-def create_app(runtime: Runtime) -> FastAPI:
+def create_app(runtime: Runtime, *, tls: bool = False) -> FastAPI:
+    """`tls`: it is served with a certificate."""
     app = _Api(
         title="Cupola",
         version=__version__,
@@ -56,7 +61,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     )
     app.state.runtime = runtime
     app.add_middleware(Gate)
-    app.add_middleware(Guard, addresses=runtime.addresses)  # the last one added is the outermost
+    app.add_middleware(Guard, addresses=runtime.addresses, tls=tls)  # the last one added is the outermost
     problems.install(app, runtime.log)
 
     @app.exception_handler(NoSuchThing)
@@ -76,4 +81,4 @@ def _page(app: FastAPI) -> None:
             return HTMLResponse(NOT_BUILT, 503)
         return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
 
-    app.mount("/", _Page(directory=STATIC, check_dir=False), name="page")
+    app.mount("/", _Page(STATIC), name="page")

@@ -35,8 +35,10 @@ class _TooLarge(Exception):
 
 
 class Guard:
-    def __init__(self, app: ASGIApp, addresses: Addresses) -> None:
-        self._app, self._addresses = app, addresses
+    """`tls`: the server has a certificate, and what comes in the clear is sent on to https."""
+
+    def __init__(self, app: ASGIApp, addresses: Addresses, *, tls: bool = False) -> None:
+        self._app, self._addresses, self._tls = app, addresses, tls
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -46,10 +48,12 @@ class Guard:
         refused = self._refusal(scope, headers)
         if refused is not None:
             await _refuse(scope, receive, send, *refused)
+        elif self._tls and not self._addresses.secure(scope, headers):
+            await _to_https(scope, receive, send, headers[b"host"])
         elif scope["type"] == "websocket":
             await self._app(scope, receive, send)
         else:
-            await self._http(scope, receive, send)
+            await self._http(scope, receive, send, secure=self._addresses.secure(scope, headers))
 
     def _refusal(self, scope: Scope, headers: dict[bytes, str]) -> tuple[int, str, str] | None:
         host = headers.get(b"host", "")
@@ -61,14 +65,14 @@ class Guard:
         except ValueError:
             return 400, "Bad request", "The Host or Origin header is not an address."
         unsafe = scope["type"] == "websocket" or scope["method"] not in SAFE
-        if unsafe and (foreign or headers.get(b"sec-fetch-site", "none") not in ("none", "same-origin")):
+        if foreign or (unsafe and headers.get(b"sec-fetch-site", "none") not in ("none", "same-origin")):
             return 403, "Not from another site", "A page of another site may not control this camera."
         length = headers.get(b"content-length", "0")
         if not length.isdecimal() or int(length) > BODY_LIMIT:
             return 413, "Too large", f"A request may have {BODY_LIMIT} bytes at most."
         return None
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _http(self, scope: Scope, receive: Receive, send: Send, *, secure: bool) -> None:
         received, started, large = 0, False, False
 
         async def limited() -> Message:
@@ -86,7 +90,7 @@ class Guard:
                 return  # the framework's own words about a body it could not read
             if message["type"] == "http.response.start":
                 started = True
-                hsts = [HSTS] if scope["scheme"] == "https" else []
+                hsts = [HSTS] if secure else []
                 message = {**message, "headers": [*message["headers"], *SECURITY_HEADERS, *hsts]}
             await send(message)
 
@@ -94,6 +98,26 @@ class Guard:
             await self._app(scope, limited, secured)
         if large and not started:
             await _refuse(scope, receive, send, 413, "Too large", f"A request may have {BODY_LIMIT} bytes at most.")
+
+
+async def _to_https(scope: Scope, receive: Receive, send: Send, host: str) -> None:
+    """Say where the encrypted address is, to those who only look: what else was sent could be read by anybody and is not taken."""
+    if scope["type"] == "websocket" or scope["method"] not in SAFE:
+        await _refuse(
+            scope,
+            receive,
+            send,
+            403,
+            "Only encrypted",
+            "This station speaks HTTPS only. Nothing was done; change secrets that were sent in the clear.",
+        )
+        return
+    host = host if urlsplit(f"//{host}").port is not None else f"{host}:80"  # the port that was reached is the one that speaks TLS
+    query = b"?" + scope["query_string"] if scope["query_string"] else b""
+    location = b"https://" + host.encode("latin-1") + scope["raw_path"] + query
+    headers = [(b"location", location), (b"content-length", b"0"), *SECURITY_HEADERS]
+    await send({"type": "http.response.start", "status": 308, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, title: str, detail: str) -> None:

@@ -10,10 +10,18 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
+from typing import Protocol
 
 from cupola.core.errors import CupolaError
 
-Listen = Callable[[socket.socket], Awaitable[asyncio.Server]]
+
+class Closable(Protocol):
+    """What listens."""
+
+    def close(self) -> None: ...
+
+
+Listen = Callable[[socket.socket], Awaitable[Closable]]
 
 
 class NoLan(CupolaError):
@@ -27,7 +35,7 @@ class LanWindow:
         self.listen: Listen | None = None
         self.port = 0
         self.tls = False
-        self._servers: list[tuple[str, asyncio.Server]] = []
+        self._servers: list[tuple[str, Closable]] = []
         self._closing: asyncio.TimerHandle | None = None
 
     @property

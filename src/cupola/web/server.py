@@ -14,26 +14,26 @@ import uvicorn
 from fastapi import FastAPI
 
 from cupola.core.errors import ConfigError
+from cupola.web.front import HANDSHAKE_S, Front
 from cupola.web.tls import Certificate
 from cupola.web.wire import Doors, LiveHttp, LiveSocket
 
 MESSAGE_LIMIT = 64 * 1024
 STALLED_MS = 10_000
-HANDSHAKE_S = 10.0
 SEND_BUFFER = 512 * 1024  # a frame goes out in one system call; a slow viewer's lag stays within two of them
 
 
 class Server(uvicorn.Server):
-    """Listens as uvicorn does, but with a deadline for TLS handshakes, and on further sockets when it is asked to."""
+    """Listens as uvicorn does, but under TLS by `web.front`, and on further sockets when it is asked to."""
 
     doors: Doors
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await self.lifespan.startup()
-        self.servers = [await self.listen(sock) for sock in sockets or []]
+        self.servers = [await self.listen(sock) for sock in sockets or []]  # type: ignore[misc]  # of a Front it needs `close` only
         self.started = True
 
-    async def listen(self, sock: socket.socket) -> asyncio.Server:
+    async def listen(self, sock: socket.socket) -> asyncio.Server | Front:
         config = self.config
 
         def protocol() -> asyncio.Protocol:
@@ -41,6 +41,8 @@ class Server(uvicorn.Server):
             made.doors = self.doors
             return made
 
+        if config.ssl is not None and sys.platform != "win32":
+            return Front(sock, config.ssl, protocol, self.doors, config.backlog)
         handshake_s = HANDSHAKE_S if config.ssl is not None else None
         return await asyncio.get_running_loop().create_server(
             protocol, sock=sock, ssl=config.ssl, backlog=config.backlog, ssl_handshake_timeout=handshake_s

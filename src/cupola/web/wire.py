@@ -12,13 +12,15 @@ not take the places of those who do.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Callable, MutableMapping
-from typing import Any
+from typing import Any, Protocol
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import InvalidState
 
 HEADER_S, BODY_S = 10.0, 30.0
 OPEN_MAX = 200  # of one address
@@ -40,6 +42,19 @@ class LiveSocket(WebSocketsSansIOProtocol):
         super().connection_lost(exc)
         if self.left is not None:
             self.left()
+
+    def send_receive_event_to_app(self) -> None:
+        """A text that is no UTF-8 ends the connection with 1007; uvicorn logs each with its traceback, and fails at a second one in the same packet."""
+        if self.curr_msg_data_type == "text" and not self.close_sent:
+            try:
+                b"".join(self.frames).decode()
+            except UnicodeDecodeError:
+                self.frames = []
+                with contextlib.suppress(InvalidState):  # it is being closed already
+                    self.conn.send_close(1007)
+                    self.handle_parser_exception()
+                return
+        super().send_receive_event_to_app()
 
     async def send(self, message: Any) -> None:
         frame = message.get(FRAME)
@@ -75,15 +90,21 @@ class Writer:
         self._protocol.transport.abort()
 
 
+class Connection(Protocol):
+    """What `Doors` can turn out."""
+
+    def hang_up(self) -> None: ...
+
+
 class Doors:
     """Counts connections by address. `many` says which addresses stand for many people: reverse proxies."""
 
     def __init__(self, many: Callable[[str], bool]) -> None:
         self._many = many
         self._open: Counter[str] = Counter()
-        self._silent: dict[LiveHttp, str] = {}  # the oldest first
+        self._silent: dict[Connection, str] = {}  # the oldest first
 
-    def enter(self, connection: LiveHttp, address: str) -> bool:
+    def enter(self, connection: Connection, address: str) -> bool:
         """Whether it may stay. The oldest one that has not asked anything yet makes place for a new one."""
         if self._open[address] >= OPEN_MAX and not self._many(address):
             return False
@@ -96,10 +117,10 @@ class Doors:
             next(iter(self._silent)).hang_up()
         return True
 
-    def asked(self, connection: LiveHttp) -> None:
+    def asked(self, connection: Connection) -> None:
         self._silent.pop(connection, None)
 
-    def leave(self, connection: LiveHttp, address: str) -> None:
+    def leave(self, connection: Connection, address: str) -> None:
         self._silent.pop(connection, None)
         self._open[address] -= 1
         if self._open[address] <= 0:

@@ -6,6 +6,7 @@ X-Forwarded-For and X-Forwarded-Proto count only from the proxies that the confi
 from __future__ import annotations
 
 import functools
+import re
 import socket
 from collections.abc import Collection
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -16,6 +17,7 @@ from starlette.types import Scope
 from cupola.web.access.desk import Client
 
 Network = IPv4Network | IPv6Network
+HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(?::[0-9]{0,5})?")  # what browsers and proxies could read differently is not taken
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
@@ -43,7 +45,12 @@ class Addresses:
 
     def ours(self, host: str, scope: Scope) -> bool:
         """Whether a Host header means this machine. An address must be the one that was connected to, or loopback. Raises ValueError."""
-        name = (urlsplit(f"//{host}").hostname or "").rstrip(".").lower()
+        if HOST.fullmatch(host) is None:
+            raise ValueError("no name or address, with or without a port")
+        parts = urlsplit(f"//{host}")
+        name = (parts.hostname or "").rstrip(".").lower()
+        if parts.port == 0:
+            raise ValueError("no port")
         if name in self._hosts:
             return True
         found = _address(name)

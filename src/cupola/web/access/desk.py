@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hmac
 import secrets
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -65,7 +64,7 @@ class Desk:
         session = self.store.session(digest(secret))
         if session is None or not self._alive(session):
             return None
-        self._seen[session.id] = time.time()
+        self._seen[session.id] = self.store.clock()
         return Who("session", session.id, session.user, ROLES[session.role])
 
     def by_token(self, secret: str, client: Client) -> Who | None:
@@ -76,7 +75,7 @@ class Desk:
         token = self.store.token(hashed)
         if token is None:
             return None
-        self._used[token.id] = time.time()
+        self._used[token.id] = self.store.clock()
         return Who("token", f"token-{token.id}", token.name, SCOPES[token.scope])
 
     def sessions(self) -> list[Session]:
@@ -91,7 +90,7 @@ class Desk:
 
     def _alive(self, session: Session) -> bool:
         seen = max(session.seen_at, self._seen.get(session.id, 0.0))
-        return time.time() - seen <= (REMEMBERED_S if session.remembered else self._idle_s)
+        return self.store.clock() - seen <= (REMEMBERED_S if session.remembered else self._idle_s)
 
     # In and out
 
@@ -206,7 +205,7 @@ class Desk:
     async def tidy(self) -> None:
         """Write down what was used, end what ran out. Called every few seconds."""
         for who_id in self.streams.count():
-            self._seen[who_id] = time.time()  # an open view is use, too; ids that are no session's do no harm
+            self._seen[who_id] = self.store.clock()  # an open view is use, too; ids that are no session's do no harm
         sessions = dict(self._seen)
         tokens, self._used = self._used, {}
         if sessions or tokens:

@@ -93,10 +93,13 @@ class Gate:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         client = scope[CLIENT] = runtime.addresses.client(scope, headers)
         secure = scope[SECURE] = runtime.addresses.secure(scope, headers)
-        who = scope[WHO] = identify(runtime, headers, client, secure)
+        who = identify(runtime, headers, client, secure)
+        if not runtime.desk.claimed and not client.local:
+            who = None  # before the claim, to others than this machine, everybody is a stranger
+        scope[WHO] = who
         key, values, known = self._find(scope)
         rule = RULES.get(key) if key else None
-        refusal = _judge(runtime, rule, known, who, client, values, headers)
+        refusal = _judge(runtime, rule, known, who, values, headers)
         if refusal is not None:
             await _refuse(scope, receive, send, refusal)
         elif rule is not None and rule.stream and who is not None:
@@ -106,7 +109,7 @@ class Gate:
 
     def _find(self, scope: Scope) -> tuple[str | None, dict[str, str], bool]:
         """The key of the route, what its address names, and whether there is such a route at all."""
-        method = "WS" if scope["type"] == "websocket" else scope["method"]
+        method = "WS" if scope["type"] == "websocket" else "GET" if scope["method"] == "HEAD" else scope["method"]
         for entry in self._entries or ():
             found = entry.pattern.match(scope["path"])
             if found and (entry.method == method or (entry.key == PAGE and method != "WS")):
@@ -170,10 +173,8 @@ def cookie(headers: dict[bytes, str], secure: bool) -> str | None:
     return found.value if found is not None and found.value else None
 
 
-def _judge(
-    runtime: Runtime, rule: Rule | None, known: bool, who: Who | None, client: Client, values: dict[str, str], headers: dict[bytes, str]
-) -> Refusal | None:
-    if not runtime.desk.claimed and not (rule is not None and rule.unclaimed) and (who is None or not client.local):
+def _judge(runtime: Runtime, rule: Rule | None, known: bool, who: Who | None, values: dict[str, str], headers: dict[bytes, str]) -> Refusal | None:
+    if not runtime.desk.claimed and not (rule is not None and rule.unclaimed) and who is None:
         return UNCLAIMED
     if rule is None:
         return LOGIN if who is None else NO_ENTRY if known else None  # without a route the application says 404 or 405

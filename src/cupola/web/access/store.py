@@ -101,10 +101,10 @@ _SESSION = "SELECT s.id, s.user, u.role, s.created_at, s.seen_at, s.remembered, 
 
 
 class Store:
-    """Raises ConfigError when the file cannot be used, StorageFailed when a write fails."""
+    """`clock` gives Unix seconds. Raises ConfigError when the file cannot be used, StorageFailed when a write fails."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self.path, self.clock = path, clock
         self._lock = threading.Lock()
         self._thread = ThreadPoolExecutor(1, "access")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -165,7 +165,7 @@ class Store:
                 raise NotAllowed("This station is claimed already. Log in, or set a new passphrase with: cupola passwd")
             if writer.execute("SELECT 1 FROM user WHERE name = ?", (name,)).fetchone():
                 raise NotAllowed(f"There is a user {name} already.")
-            writer.execute("INSERT INTO user (name, role, hash, created_at) VALUES (?, ?, ?, ?)", (name, role, hashed, time.time()))
+            writer.execute("INSERT INTO user (name, role, hash, created_at) VALUES (?, ?, ?, ?)", (name, role, hashed, self.clock()))
 
     def change_user(self, name: str, *, role: RoleName | None = None, hashed: str | None = None) -> list[str]:
         """The ids of the sessions that end with it. Raises NotAllowed when no admin would be left."""
@@ -187,7 +187,7 @@ class Store:
 
     def add_session(self, session_id: str, hashed: bytes, user: str, *, remembered: bool, address: str, agent: str) -> None:
         """The address is known to belong to this person from now on."""
-        now = time.time()
+        now = self.clock()
         with self._writing() as writer:
             values = (session_id, hashed, user, now, now, remembered, address, agent)
             writer.execute("INSERT INTO session VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
@@ -232,7 +232,7 @@ class Store:
         with self._writing() as writer:
             if writer.execute("SELECT 1 FROM token WHERE name = ?", (name,)).fetchone():
                 raise NotAllowed(f'There is a token named "{name}" already. Revoke it first, or take another name.')
-            now = time.time()
+            now = self.clock()
             added = writer.execute("INSERT INTO token (name, scope, hash, created_at) VALUES (?, ?, ?, ?)", (name, scope, hashed, now))
             return Token(added.lastrowid or 0, name, scope, now, None)
 
