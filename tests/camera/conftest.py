@@ -17,6 +17,7 @@ from cupola.camera.recovery import Policy
 from cupola.camera.spec import CameraSpec
 from cupola.camera.supervisor import CameraSupervisor
 from cupola.core.bus import Bus, Subscription
+from cupola.core.events import CameraRecovery, Event
 from cupola.core.frame import Controls, Station
 from cupola.process.wire import Head
 
@@ -52,6 +53,20 @@ class Rig:
     archive: MemoryArchive
     events: Subscription
     log: list[str]
+
+    def told(self, *kinds: str) -> list[Event]:
+        """The events so far of these kinds, in order. A camera that is opened again in its process is lost for milliseconds: no look at its state sees that."""
+        return [event for event in self.events._waiting if event.kind in kinds]
+
+    @property
+    def rungs(self) -> list[tuple[str, int, bool | None]]:
+        """What was done about failures."""
+        return [(event.rung, event.attempt, event.ok) for event in self.events._waiting if isinstance(event, CameraRecovery)]
+
+    @property
+    def exposing_since(self) -> float:
+        """The monotonic clock's time when the exposure under way began, as the camera process told last; 0 without one."""
+        return self.camera.beat_at - self.camera.beat["age_s"] if self.camera.beat.get("phase") == "exposing" else 0.0
 
     async def until(self, condition: Callable[[], Any], seconds: float = 15.0) -> None:
         async with asyncio.timeout(seconds):

@@ -24,7 +24,9 @@ DRIVER = "cupola.drivers.zwo:Zwo"
 REPLUGS = int(os.environ.get("ZWO_REPLUGS", "3"))
 READOUT_S = 0.1
 SEEN_S = max(2.0, 3 * READOUT_S)  # after the end of an exposure
+BUSY_S = 1.0  # what a busy machine adds to that; the rungs after a missed deadline take longer
 AGAIN_S = 10.0
+INTERRUPT, REOPENED, RESTART = ("interrupt", 1, None), ("reopen", 1, True), ("restart", 1, None)
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +53,18 @@ def original(row: dict[str, object]) -> tuple[int, Controls, int]:
 
 @pytest.mark.torture
 @pytest.mark.parametrize(
-    ("fault", "mode"), [("hang_exp", "video"), ("hang_exp", "snapshot"), ("crash_exp", "video"), ("crash_exp", "snapshot"), ("fail_exp", "snapshot")]
+    ("fault", "mode", "rungs"),
+    [
+        ("hang_exp", "video", [INTERRUPT, RESTART]),
+        ("hang_exp", "snapshot", [INTERRUPT, RESTART]),
+        ("crash_exp", "video", [RESTART]),
+        ("crash_exp", "snapshot", [RESTART]),
+        ("fail_exp", "snapshot", [REOPENED]),
+    ],
 )
-async def test_a_fault_of_the_third_exposure_costs_that_exposure_and_seconds(rig, bench: Bench, fault: str, mode: str) -> None:
+async def test_a_fault_of_the_third_exposure_costs_that_exposure_and_seconds(
+    rig, bench: Bench, fault: str, mode: str, rungs: list[tuple[str, int, bool | None]]
+) -> None:
     exposure_s = 0.8
     bench.set(**{fault: 3})
     async with rig(DRIVER, **bench.options(mode=mode, roi={"width": 640, "height": 480})) as r:
@@ -63,16 +74,17 @@ async def test_a_fault_of_the_third_exposure_costs_that_exposure_and_seconds(rig
         r.camera.plan_changed()
         await r.until(lambda: bench.exposures == 3)
         begun = time.monotonic()
-        await r.until(lambda: r.camera.state == "recovering", 20)
-        seen_s = time.monotonic() - begun
+        await r.until(lambda: r.told("camera_lost", "camera_recovery"), 20)  # a hang is told of before the camera is given up
+        seen = time.monotonic()
         await r.until(lambda: bench.exposures > 3, 20)
-        again_s = time.monotonic() - begun - seen_s
+        again = time.monotonic()
         await r.until(lambda: len(r.archive.rows) == 4, 30)
-        assert r.camera.restarts == 1
+        assert r.rungs == rungs
+        assert r.camera.restarts == rungs.count(RESTART)
         assert [row["sequence"] for row in r.archive.rows] == [1, 2, 3, 4]
         assert 3 not in [original(row)[0] for row in r.archive.rows]
-        assert seen_s < exposure_s + SEEN_S + 0.5
-        assert again_s < AGAIN_S
+        assert seen - begun < exposure_s + SEEN_S + BUSY_S
+        assert again - seen < AGAIN_S
 
 
 @pytest.mark.torture
@@ -87,7 +99,7 @@ async def test_a_pulled_cable_is_seen_at_once_and_the_series_goes_on_when_it_is_
         bench.unplug()
         pulled = time.monotonic()
         await r.until(lambda: r.camera.state == "recovering")
-        assert time.monotonic() - pulled < 0.5 + SEEN_S
+        assert time.monotonic() - pulled < 0.5 + SEEN_S + BUSY_S
         assert r.camera.problem.kind == "lost" and SERIALS[0] in r.camera.problem.message
         await r.until(lambda: r.camera.problem.kind == "unreachable")
         assert (
@@ -163,5 +175,6 @@ async def test_a_camera_that_gives_nothing_in_video_is_used_by_single_exposures_
         r.archive.running = Plan(session=1, remaining=2)
         r.camera.plan_changed()
         await r.until(lambda: len(r.archive.rows) == 2, 30)
-        assert r.camera.restarts == 2
+        assert len(r.told("camera_lost")) == 2
+        assert r.rungs == [REOPENED, RESTART]
         assert sum("from now on its pictures are taken by single exposures" in line for line in r.log) == 1

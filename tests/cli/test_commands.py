@@ -17,7 +17,7 @@ import httpx
 import pytest
 import simplejpeg
 import yaml
-from tests.support.station import CONFIG, RunningStation, cupola, environment, eventually, free_port, running_station, station_at
+from tests.support.station import CONFIG, RunningStation, cupola, environment, eventually, free_port, heeding_ctrl_c, running_station, station_at
 
 from cupola.cli import COMMANDS
 
@@ -97,18 +97,17 @@ def test_status_shows_the_camera_as_a_table_and_as_json(station: RunningStation)
 
 def test_status_watch_goes_on_until_it_is_interrupted(station: RunningStation) -> None:
     command = [sys.executable, "-m", "cupola", "status", "--watch", "--json"]
-    with subprocess.Popen(
-        command,
-        cwd=station.folder,
-        env=environment(station.folder) | {"PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        told = [json.loads(process.stdout.readline()) for _ in range(2)]
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
+    told_as_it_comes = environment(station.folder) | {"PYTHONUNBUFFERED": "1"}
+    with heeding_ctrl_c():
+        process = subprocess.Popen(command, cwd=station.folder, env=told_as_it_comes, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with process:
+        try:
+            assert process.stdout is not None
+            told = [json.loads(process.stdout.readline()) for _ in range(2)]
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=20)
+        finally:
+            process.kill()
     assert told[1]["uptime_s"] > told[0]["uptime_s"]
     assert process.returncode in (1, 130, -signal.SIGINT)
     assert "Traceback" not in errors

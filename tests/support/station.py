@@ -59,6 +59,16 @@ def cupola(folder: Path, *arguments: str, timeout_s: float = 60, text: str | Non
     return subprocess.run(command, cwd=folder, env=environment(folder), input=text, capture_output=True, text=True, timeout=timeout_s)
 
 
+@contextmanager
+def heeding_ctrl_c() -> Iterator[None]:
+    """What is started in here ends at SIGINT, also where this run was started in a script's background: that has children ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def eventually(look: Callable[[], T], seconds: float = 20.0) -> T:
     """The first true answer of `look`."""
     end = time.monotonic() + seconds
