@@ -68,7 +68,7 @@ export function fromBest(hfr: number | null, best: number | null): string {
   if (hfr === null || best === null) return "";
   const over = hfr - best;
   if (over < 0.005) return "this is it";
-  return `now ${pixels(over)} px (${Math.round((100 * over) / best)} %) wider`;
+  return `now ${pixels(over)}\u00a0px wider (${Math.round((100 * over) / best)}\u00a0%)`;
 }
 
 /** As the line of the graph goes: down is sharper. */
