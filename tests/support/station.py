@@ -20,13 +20,15 @@ import httpx
 
 T = TypeVar("T")
 
+SKY = "width: 320, height: 240, sky_time: night, readout_s: 0"
+
 CONFIG = """
 station: {{name: teststation, latitude: 47.0, longitude: 8.0}}
 storage: {{root: images, min_free_percent: 0, reserve_mb: 1}}
 cameras:
   - name: sky
     driver: simulator
-    simulator: {{width: 320, height: 240, sky_time: night, readout_s: 0}}
+    simulator: {{{sky}}}
     live: {{exposure_s: 0.05, gain: 300}}
     exposure: {{exposure_s: 0.05, gain: 200}}
 web: {{port: {port}, max_viewers: {max_viewers}}}
@@ -159,10 +161,11 @@ def station_at(folder: Path, *arguments: str) -> Iterator[Path]:
 
 
 @contextmanager
-def running_station(folder: Path, *, max_viewers: int = 5) -> Iterator[RunningStation]:
+def running_station(folder: Path, *, max_viewers: int = 5, sky: str = SKY) -> Iterator[RunningStation]:
+    """`sky`: options of the simulated camera."""
     port = free_port()
     (folder / "home").mkdir()
-    (folder / "cupola.yaml").write_text(CONFIG.format(port=port, max_viewers=max_viewers))
+    (folder / "cupola.yaml").write_text(CONFIG.format(port=port, max_viewers=max_viewers, sky=sky))
     with (folder / "output").open("wb") as output:
         command = [sys.executable, "-m", "cupola", "run", "--config", "cupola.yaml"]
         process = subprocess.Popen(command, cwd=folder, env=environment(folder), stdout=output, stderr=subprocess.STDOUT)

@@ -72,19 +72,31 @@ async function ask<T>(method: string, path: string, body?: unknown, { timeoutMs 
   } catch {
     throw new ApiProblem(0, "No answer from the station", "It could not be reached. Nothing is known to have changed.");
   }
-  const answer: unknown = await response.json().catch(() => null);
-  if (response.ok) return answer as T;
-  const said = (answer ?? {}) as Partial<Schemas["ProblemDetail"]> & { unclaimed?: boolean; holder?: Holder | null };
+  if (!response.ok) throw await refusal(response, camera, passphrase);
+  return (await response.json().catch(() => null)) as T;
+}
+
+/** What the station says to a request it refuses. Whom it concerns is told. */
+async function refusal(response: Response, camera: string | undefined, passphrase = false): Promise<ApiProblem> {
+  const said = ((await response.json().catch(() => null)) ?? {}) as Partial<Schemas["ProblemDetail"]> & { unclaimed?: boolean; holder?: Holder | null };
   if ((response.status === 401 && !passphrase) || said.unclaimed) hooks.strange();
   if (camera !== undefined && response.status === 409 && "holder" in said) hooks.notInControl(camera);
   const retryAfterS = Number(response.headers.get("Retry-After") ?? NaN);
-  throw new ApiProblem(
+  return new ApiProblem(
     response.status,
     typeof said.title === "string" ? said.title : `The station answered ${response.status}`,
     typeof said.detail === "string" ? said.detail : "",
     typeof said.field === "string" ? said.field : null,
     Number.isFinite(retryAfterS) ? retryAfterS : null,
   );
+}
+
+/** A stream that needs control of a camera, until `signal` ends it. Throws ApiProblem when it is refused. */
+async function open(path: string, camera: string, signal: AbortSignal): Promise<ReadableStream<Uint8Array<ArrayBuffer>>> {
+  const epoch = hooks.epoch(camera);
+  const response = await fetch(path, { headers: epoch === undefined ? {} : { "X-Control-Epoch": String(epoch) }, signal });
+  if (!response.ok || !response.body) throw await refusal(response, camera);
+  return response.body;
 }
 
 const part = encodeURIComponent;
@@ -104,6 +116,9 @@ export const api = {
   /** A snap answers when its exposure is over, which can take long. */
   snap: (name: string, exposureS: number | null) => act("POST", name, "snap", { exposure_s: exposureS }, ANSWER_MS + 2000 * (exposureS ?? 600)),
   settings: (name: string, request: SettingsRequest) => act<SettingsAccepted>("PATCH", name, "settings", request),
+  /** Lines of JSON, a measurement each: see `focus.svelte.ts`. */
+  focus: (name: string, place: Record<string, number>, signal: AbortSignal) =>
+    open(`${camera(name)}/focus?${new URLSearchParams(Object.entries(place).map(([key, value]) => [key, String(value)]))}`, name, signal),
   captures: (name: string, after: string | null) =>
     ask<CapturePage>("GET", `/api/captures?${new URLSearchParams({ camera: name, limit: "24", ...(after ? { after } : {}) })}`),
   capture: (id: number) => ask<Capture>("GET", `/api/captures/${id}`),

@@ -1,4 +1,4 @@
-/** Pinch, wheel and drag on the picture; a double tap is told, not acted on. */
+/** Pinch, wheel and drag on the picture; taps are told, not acted on. */
 
 export interface Transform {
   scale: number;
@@ -29,6 +29,8 @@ export function within(t: Transform, box: { width: number; height: number }, sta
 interface Hooks {
   get(): Transform;
   set(t: Transform): void;
+  /** Relative to the middle of the stage. */
+  tap(x: number, y: number): void;
   doubleTap(): void;
 }
 
@@ -72,6 +74,7 @@ export function gestures(node: HTMLElement, on: Hooks): () => void {
     const twice = event.timeStamp - lastTap.at < TAP_MS && Math.hypot(x - lastTap.x, y - lastTap.y) < TAP_PX;
     lastTap = { at: twice ? 0 : event.timeStamp, x, y };
     if (twice) on.doubleTap();
+    else on.tap(x, y);
   };
   const wheel = (event: WheelEvent): void => {
     event.preventDefault();
