@@ -11,7 +11,7 @@ from tests.torture.station import CAMERA, DARKROOM, Listener, Station, sky, unti
 
 pytestmark = pytest.mark.torture
 STALLED = 50
-SPARE_BYTES = 24_000_000  # what allocators keep, far below what 50 viewers or 100 visits would pile up
+SPARE_BYTES = 20_000_000  # what allocators keep, far below what 50 viewers or 100 visits would pile up
 
 
 def _held(station: Station) -> tuple[int, int, int]:
@@ -91,7 +91,7 @@ def test_fifty_stalled_viewers_do_not_slow_a_fast_one_and_are_turned_out(tmp_pat
                 f"\nfast viewer: {alone:.1f} fps alone, {among:.1f} beside {STALLED} stalled ones, all of them gone {time.monotonic() - begun + 4:.0f} s on"
             )
             assert not fast.ended
-            assert among > 0.7 * alone
+            assert among > 0.8 * alone
             _assert_no_growth(station, before, f"{STALLED} stalled viewers")
 
 
