@@ -23,9 +23,7 @@ from cupola.camera.series import Series
 from cupola.core.errors import CameraFrozen, CaptureCancelled, ExposureFailed
 from cupola.core.frame import Camera, CameraInfo, Capability, Controls, Frame, Generation, Packet, Stop
 
-MIN_BUDGET_S = 2.0
-OPEN_BUDGET_S = 45.0
-APPLY_BUDGET_S = 10.0
+MIN_BUDGET_S, OPEN_BUDGET_S, APPLY_BUDGET_S = 2.0, 45.0, 10.0
 INTERRUPT_AFTER_S = 0.3  # a stop that the driver has not noticed by then is followed by interrupt()
 ORPHAN_FINISHES_S = 60.0
 NATIVE = {Capability.NATIVE_JPEG, Capability.NATIVE_H264, Capability.NATIVE_H265}
