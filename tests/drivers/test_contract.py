@@ -26,6 +26,7 @@ class TestMjpegOverHttp(DriverContract):
         return Video({**VIDEO, "source": self.url}, Station())
 
 
+@pytest.mark.variant
 class TestMjpegWithoutLengths(TestMjpegOverHttp):
     @pytest.fixture(autouse=True, scope="class")
     @classmethod
@@ -52,11 +53,13 @@ class TestRtsp(DriverContract):
         return Video({**VIDEO, "source": self.urls[self.path], "transport": self.transport}, Station())
 
 
+@pytest.mark.variant
 class TestRtspOverUdp(TestRtsp):
     transport = "udp"
     open_close_cycles = 2
 
 
+@pytest.mark.variant
 class TestRtspMjpeg(TestRtsp):
     path = "/mjpeg"
     open_close_cycles = 2
@@ -90,14 +93,17 @@ class TestReplayOfH264(TestVideoFile):
         return Replay({"path": str(self.path), "rate_fps": 50.0, "loop": True}, Station())
 
 
+@pytest.mark.variant
 class TestReplayOfH265(TestReplayOfH264):
     name, codec = "film.mkv", "libx265"
 
 
+@pytest.mark.variant
 class TestReplayOfMjpeg(TestReplayOfH264):
     name, codec = "film.avi", "mjpeg"
 
 
+@pytest.mark.variant
 class TestReplayOfAnotherCodec(TestReplayOfH264):
     """MPEG-4 part 2 is passed through by nobody: it is decoded to frames."""
 

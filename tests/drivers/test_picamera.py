@@ -62,6 +62,7 @@ class TestH264OfThePrograms(TestJpegOfThePrograms):
     picture = "h264"
 
 
+@pytest.mark.variant
 class TestRawOfThePrograms(TestJpegOfThePrograms):
     picture = "raw"
 
@@ -92,10 +93,12 @@ class TestRawOfPicamera2(DriverContract):
             assert (frame.data == frame.data[0, 0]).all() and (frame.chroma[0] == 100).all() and (frame.chroma[1] == 150).all()
 
 
+@pytest.mark.variant
 class TestJpegOfPicamera2(TestRawOfPicamera2):
     picture = "jpeg"
 
 
+@pytest.mark.variant
 class TestRawOfAPi5(TestRawOfPicamera2):
     """A Pi 5 shifts the samples of every sensor up to 16 bits."""
 

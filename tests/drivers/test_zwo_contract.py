@@ -41,22 +41,26 @@ class TestVideo(TestSnapshots):
     opens_early_s = 0.2  # the readout, and what a busy machine adds
 
 
+@pytest.mark.variant
 class TestAuto(TestVideo):
     mode = "auto"
 
 
+@pytest.mark.variant
 class TestMonochrome(TestVideo):
     """A sensor of 14 bits and 6 megapixels, in its 8 bit format."""
 
     slot_model, image_type = "1", "RAW8"
 
 
+@pytest.mark.variant
 class TestRegionOfBinnedPixels(TestSnapshots):
     @property
     def more(self) -> dict[str, Any]:
         return {"binning": 2, "roi": {"x": 101, "y": 51, "width": 803, "height": 605}}
 
 
+@pytest.mark.variant
 class TestOldCameraInY8(TestSnapshots):
     """Without a serial number, and with sizes of its own."""
 
