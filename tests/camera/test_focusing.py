@@ -102,8 +102,8 @@ async def test_a_new_process_goes_on_measuring(rig: Callable[..., Any]) -> None:
             assert measured["hfr_px"] == pytest.approx(3.53, rel=0.05)
 
 
-def _head(hfr_px: float | None) -> dict[str, Any]:
-    return {**dict.fromkeys(FACTS), "hfr_px": hfr_px, "fwhm_px": None, "stars": [], "saturated": 0}
+def _head(hfr_px: float | None, x: int | None = None, size: int = 400) -> dict[str, Any]:
+    return {"region": {"x": x, "y": x, "size": size}, **dict.fromkeys(FACTS), "hfr_px": hfr_px, "fwhm_px": None, "stars": [], "saturated": 0}
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,8 @@ async def test_another_region_begins_anew_and_the_end_is_told() -> None:
     with focusing.look(None, None, 400, _nothing):
         focusing.heard(_head(2.0), b"")
         with focusing.look(100, 100, 200, _nothing) as looker:
-            focusing.heard(_head(3.0), b"")
+            focusing.heard(_head(1.0), b"")  # of the region before
+            focusing.heard(_head(3.0, 100, 200), b"")
             assert (await looker.next())["best_hfr_px"] == 3.0
     assert said == [{"x": None, "y": None, "size": 400}, {"x": 100, "y": 100, "size": 200}, None]
 

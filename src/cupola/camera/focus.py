@@ -93,7 +93,8 @@ class FocusView:
         found = measure(*luma_of(region))
         jpeg, _, _ = self._renderer.jpeg(region)
         place = {"x": left, "y": top, "width": width, "height": height, "frame_width": frame.width, "frame_height": frame.height}
-        return {**asdict(found), **place, "exposure_s": frame.applied.exposure_s, "gain": frame.applied.gain}, jpeg
+        region_asked = {"x": self._x, "y": self._y, "size": self._size}
+        return {**asdict(found), **place, "region": region_asked, "exposure_s": frame.applied.exposure_s, "gain": frame.applied.gain}, jpeg
 
 
 def crop(frame: Frame, left: int, top: int, width: int, height: int) -> Frame:

@@ -89,6 +89,8 @@ class Focusing:
 
     def heard(self, head: Head, jpeg: bytes | bytearray) -> None:
         """A measurement of the camera process, with the region's picture."""
+        if head["region"] != self._region:
+            return  # of the region before, on its way meanwhile
         hfr_px = head["hfr_px"]
         if hfr_px is not None:
             self._history.append(hfr_px)
