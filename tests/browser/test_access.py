@@ -11,7 +11,7 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from tests.browser.conftest import claim, complaints_of, control, live, log_in, master, passphrase, pixels, take
-from tests.support.station import CONFIG, RunningStation, cupola, eventually, free_port, running_station, station_at
+from tests.support.station import RunningStation, config, cupola, eventually, free_port, running_station, station_at
 
 pytestmark = pytest.mark.browser
 
@@ -190,7 +190,7 @@ def claimed(tmp_path: Path) -> tuple[Path, int, str]:
     """A station that was claimed in the terminal and does not run: its folder, its port, the admin's passphrase."""
     port = free_port()
     (tmp_path / "home").mkdir()
-    (tmp_path / "cupola.yaml").write_text(CONFIG.format(port=port, max_viewers=5))
+    (tmp_path / "cupola.yaml").write_text(config(port))
     printed = cupola(tmp_path, "claim", "--terminal", "--generate", "--config", "cupola.yaml")
     made = re.search(r"shown this once: (\S+)", printed.stdout)
     assert made, printed

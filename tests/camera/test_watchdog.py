@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.support.station import CONFIG, environment, free_port
+from tests.support.station import config, environment, free_port
 
 from cupola.watchdog import ServiceManager
 
@@ -44,7 +44,7 @@ def drained(sock: socket.socket) -> list[str]:
 def test_a_station_is_ready_when_its_port_answers_alive_while_it_runs_and_says_when_it_ends(tmp_path: Path, manager: socket.socket) -> None:
     port = free_port()
     (tmp_path / "home").mkdir()
-    (tmp_path / "cupola.yaml").write_text(CONFIG.format(port=port, max_viewers=5))
+    (tmp_path / "cupola.yaml").write_text(config(port))
     told = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "1000000"}
     command = [sys.executable, "-m", "cupola", "run", "--config", "cupola.yaml"]
     with (tmp_path / "output").open("wb") as output:

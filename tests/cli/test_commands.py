@@ -17,7 +17,7 @@ import httpx
 import pytest
 import simplejpeg
 import yaml
-from tests.support.station import CONFIG, RunningStation, cupola, environment, eventually, free_port, heeding_ctrl_c, running_station, station_at
+from tests.support.station import RunningStation, config, cupola, environment, eventually, free_port, heeding_ctrl_c, running_station, station_at
 
 from cupola.cli import COMMANDS
 
@@ -211,7 +211,7 @@ def test_a_host_others_could_reach_is_refused_until_the_station_is_claimed(nowhe
 
 def test_a_station_is_claimed_in_the_terminal_before_it_listens_to_others(nowhere: Path) -> None:
     port = free_port()
-    (nowhere / "cupola.yaml").write_text(CONFIG.format(port=port, max_viewers=5))
+    (nowhere / "cupola.yaml").write_text(config(port))
     claimed = cupola(nowhere, "claim", "--generate", "--user", "anna")
     assert claimed.returncode == 0, claimed.stderr
     passphrase = claimed.stdout.split()[-1]
@@ -233,7 +233,7 @@ def test_a_station_is_claimed_in_the_terminal_before_it_listens_to_others(nowher
 
 def test_tls_with_a_certificate_of_its_own_serves_pages_and_commands(nowhere: Path) -> None:
     port = free_port()
-    (nowhere / "cupola.yaml").write_text(CONFIG.format(port=port, max_viewers=5).replace("web: {", "web: {tls: {mode: self_signed}, "))
+    (nowhere / "cupola.yaml").write_text(config(port).replace("web: {", "web: {tls: {mode: self_signed}, "))
     assert cupola(nowhere, "claim", "--stdin", "--terminal", text="a long enough phrase\n").returncode == 0
     with station_at(nowhere):
         assert json.loads(cupola(nowhere, "status", "--json").stdout)["station"] == "teststation"
@@ -254,7 +254,7 @@ def test_tls_with_a_certificate_of_its_own_serves_pages_and_commands(nowhere: Pa
 
 
 def test_a_root_that_cannot_be_a_folder_is_named(nowhere: Path) -> None:
-    (nowhere / "cupola.yaml").write_text(CONFIG.format(port=free_port(), max_viewers=5))
+    (nowhere / "cupola.yaml").write_text(config(free_port()))
     (nowhere / "images").write_text("a file stands in the way")
     done = cupola(nowhere, "run")
     assert done.returncode == 1
@@ -268,7 +268,7 @@ def test_a_missing_configuration_file_is_named(nowhere: Path) -> None:
 
 
 def test_run_ends_in_order_at_ctrl_c_and_takes_its_address_back(nowhere: Path) -> None:
-    (nowhere / "cupola.yaml").write_text(CONFIG.format(port=free_port(), max_viewers=5))
+    (nowhere / "cupola.yaml").write_text(config(free_port()))
     command = [sys.executable, "-m", "cupola", "run"]
     address = nowhere / "runtime" / "server.json"
     with subprocess.Popen(command, cwd=nowhere, env=environment(nowhere), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:

@@ -18,7 +18,7 @@ class TestMjpegOverHttp(DriverContract):
     @pytest.fixture(autouse=True, scope="class")
     @classmethod
     def server(cls) -> Iterator[None]:
-        with mjpeg_camera() as said:
+        with mjpeg_camera("--frames", "25") as said:
             cls.url = said["url"]
             yield
 
@@ -31,7 +31,7 @@ class TestMjpegWithoutLengths(TestMjpegOverHttp):
     @pytest.fixture(autouse=True, scope="class")
     @classmethod
     def server(cls) -> Iterator[None]:
-        with mjpeg_camera("--no-length") as said:
+        with mjpeg_camera("--frames", "25", "--no-length") as said:
             cls.url = said["url"]
             yield
 
@@ -76,6 +76,7 @@ class TestStillsFromASecondSource(TestRtsp):
 
 class TestVideoFile(DriverContract):
     name, codec = "film.mp4", "libx264"
+    open_close_cycles = 10
     path: Path
 
     @pytest.fixture(autouse=True, scope="class")

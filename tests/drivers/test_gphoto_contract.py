@@ -12,6 +12,7 @@ from tests.drivers.gphoto_sources import OPTIONS, virtual_nikon
 
 class TestVirtualNikon(DriverContract):
     long_exposure_s = None  # its longest is 1 s, and cannot be broken off
+    open_close_cycles = 5
 
     @pytest.fixture(autouse=True)
     def nikon(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ class TestJpegOfThePrograms(DriverContract):
         return pi(picture=self.picture)
 
 
+@pytest.mark.variant
 class TestH264OfThePrograms(TestJpegOfThePrograms):
     picture = "h264"
 
@@ -73,9 +74,11 @@ class TestRawOfPicamera2(DriverContract):
     picture = "raw"
 
     @pytest.fixture(autouse=True)
-    def library(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def library(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.syspath_prepend(str(SUPPORT / "picamera2_standin"))
         monkeypatch.setenv("PICAMERA2_LOCK", str(tmp_path / "camera"))
+        yield
+        sys.modules.pop("picamera2", None)  # the tests after this one have no such library
 
     def make_camera(self) -> Camera:
         return pi(backend="picamera2", picture=self.picture)

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 SKY = "width: 320, height: 240, sky_time: night, readout_s: 0"
 
-CONFIG = """
+_CONFIG = """
 station: {{name: teststation, latitude: 47.0, longitude: 8.0}}
 storage: {{root: images, min_free_percent: 0, reserve_mb: 1}}
 cameras:
@@ -34,6 +34,11 @@ cameras:
 web: {{port: {port}, max_viewers: {max_viewers}}}
 logging: {{folder: logs}}
 """
+
+
+def config(port: int, *, max_viewers: int = 5, sky: str = SKY) -> str:
+    """A station with the simulated camera `sky`; `sky`: its options."""
+    return _CONFIG.format(port=port, max_viewers=max_viewers, sky=sky)
 
 
 def free_port() -> int:
@@ -165,7 +170,7 @@ def running_station(folder: Path, *, max_viewers: int = 5, sky: str = SKY) -> It
     """`sky`: options of the simulated camera."""
     port = free_port()
     (folder / "home").mkdir()
-    (folder / "cupola.yaml").write_text(CONFIG.format(port=port, max_viewers=max_viewers, sky=sky))
+    (folder / "cupola.yaml").write_text(config(port, max_viewers=max_viewers, sky=sky))
     with (folder / "output").open("wb") as output:
         command = [sys.executable, "-m", "cupola", "run", "--config", "cupola.yaml"]
         process = subprocess.Popen(command, cwd=folder, env=environment(folder), stdout=output, stderr=subprocess.STDOUT)

@@ -187,7 +187,10 @@ async def test_the_multipart_stream_has_whole_pictures_and_ends_with_its_viewer(
 
 def test_an_http_1_0_client_gets_the_multipart_stream_without_chunks(station: RunningStation) -> None:
     with socket.create_connection(("127.0.0.1", station.http.base_url.port), timeout=10) as asking, asking.makefile("rb") as answer:
-        asking.sendall(f"GET /api/cameras/sky/live.mjpg HTTP/1.0\r\nHost: 127.0.0.1:{station.http.base_url.port}\r\n\r\n".encode())
+        heads = {"Host": f"127.0.0.1:{station.http.base_url.port}", **station.owner}
+        asking.sendall(
+            ("GET /api/cameras/sky/live.mjpg HTTP/1.0\r\n" + "".join(f"{name}: {value}\r\n" for name, value in heads.items()) + "\r\n").encode()
+        )
         assert b" 200 " in answer.readline()
         head = http.client.parse_headers(answer)
         assert "transfer-encoding" not in head
