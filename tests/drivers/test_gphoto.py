@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 import gc
-=======
-import json
-import subprocess
->>>>>>> drvtests
 import sys
 import threading
 import time
@@ -310,7 +305,6 @@ def test_a_failed_exposure_says_what_to_do_and_the_next_one_works(make: Make, co
     assert camera.expose(Stop()).applied.exposure_s == 0.02
 
 
-<<<<<<< HEAD
 def test_an_exposure_that_silently_gives_no_file_is_reported_and_the_next_one_works(make: Make) -> None:
     """The virtual camera does so once in 27 exposures, and answers nothing but errors after it until it is opened anew."""
     camera = make()
@@ -353,37 +347,6 @@ def test_nothing_of_a_camera_that_failed_is_held_once_it_is_closed(make: Make, f
         assert not is_loaded()
     finally:
         gc.enable()
-=======
-SILENT = """
-import json
-from cupola.core.errors import ExposureFailed
-from cupola.core.frame import Controls, Station, Stop
-from cupola.drivers.gphoto import Gphoto
-from tests.drivers.gphoto_sources import OPTIONS
-camera, outcomes = Gphoto(OPTIONS, Station()), []
-camera.open()
-camera.apply(Controls(exposure_s=0.0001))
-while len(outcomes) < 32 and not ("failed" in outcomes and outcomes[-1] == "taken"):
-    try:
-        outcomes.append("taken" if camera.expose(Stop()).data else "empty")
-    except ExposureFailed as failure:
-        outcomes.append("failed" if "took no picture" in str(failure) else str(failure))
-camera.close()
-print(json.dumps(outcomes))
-"""
-
-
-def test_an_exposure_that_silently_gives_no_file_is_reported_and_the_next_one_works(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The virtual camera does so once in 27 exposures, and answers nothing but errors after it until it is opened anew.
-
-    In a process of its own: what the virtual camera does then depends on what other tests did with it before (its card may be full for good).
-    """
-    virtual_nikon(monkeypatch, tmp_path)
-    done = subprocess.run([sys.executable, "-c", SILENT], capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0, done.stderr
-    outcomes = json.loads(done.stdout)
-    assert "failed" in outcomes and outcomes[-1] == "taken", "\n".join(outcomes)
->>>>>>> drvtests
 
 
 def test_a_wrong_serial_is_refused_with_what_is_there(make: Make) -> None:
