@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from cupola.camera.messages import Mode
 from cupola.core.errors import CameraUnresponsive
+from cupola.core.frame import CameraInfo
 
+MIN_BUDGET_S = 2.0
 GRACE_S = 1.0  # after a missed deadline interrupt() has so long to bring the driver back
 
 
@@ -27,6 +29,7 @@ class Deadline:
 
     def __init__(self) -> None:
         self._interrupted: Phase | None = None
+        self.readout_s = 0.0  # as learned
         self.busy_until = 0.0  # a cancelled exposure that the camera finishes all the same; until then it is given time
         self.enter("opening", None)
 
@@ -35,6 +38,14 @@ class Deadline:
         if budget_s is not None:
             budget_s += max(0.0, self.busy_until - now)
         self.phase = Phase(name, now, budget_s, mode, exposure_s)
+
+    def patience_s(self, info: CameraInfo | None) -> float:
+        """How long a picture may take beyond its exposure."""
+        return max(MIN_BUDGET_S, 3 * self.readout_s, info.frame_timeout_s if info is not None else 0.0)
+
+    def learn(self, readout_s: float) -> None:
+        """Follows a slower readout at once and a faster one slowly."""
+        self.readout_s = max(readout_s, 0.95 * self.readout_s + 0.05 * readout_s, 0.0)
 
     def missed(self) -> bool:
         """Whether the phase under way is over its budget; True once only, for the one who interrupts it."""

@@ -20,10 +20,10 @@ from cupola.camera.frozen import FrozenWatch
 from cupola.camera.messages import MODES, Mode, Plan, failure_facts
 from cupola.camera.orders import Order, Sinks, Snap, Still
 from cupola.camera.series import Series
-from cupola.core.errors import CameraFrozen, CaptureCancelled, ExposureFailed
-from cupola.core.frame import Camera, CameraInfo, Capability, Controls, Frame, Generation, Packet, Stop
+from cupola.core.errors import CameraFrozen, CameraLost, CaptureCancelled, ExposureFailed
+from cupola.core.frame import Camera, CameraInfo, Capability, Controls, Frame, Generation, KeepsStills, Packet, Stop
 
-MIN_BUDGET_S, OPEN_BUDGET_S, APPLY_BUDGET_S = 2.0, 45.0, 10.0
+OPEN_BUDGET_S, APPLY_BUDGET_S = 45.0, 10.0
 INTERRUPT_AFTER_S = 0.3  # a stop that the driver has not noticed by then is followed by interrupt()
 ORPHAN_FINISHES_S = 60.0
 NATIVE = {Capability.NATIVE_JPEG, Capability.NATIVE_H264, Capability.NATIVE_H265}
@@ -64,12 +64,11 @@ class Exposer(threading.Thread):
         self._halt = Stop()
         self._stopped_at: float | None = None
         self._most_reopened, self._reopened = reopen, 0
-        self._readout_s = 0.0
         self._newest_still: Frame | Packet | None = None  # of a camera whose live view is its stills
         self._info: CameraInfo | None = None
         self.deadline = Deadline()
-        self.frames = 0
-        self.dropped = 0
+        self.opened = False
+        self.frames = self.dropped = 0
         self.trouble = trouble  # the kind of error it failed with, until a picture shows that it is over
         self._frozen = watch or FrozenWatch(None)
         self.last_opened_ns = 0
@@ -176,16 +175,17 @@ class Exposer(threading.Thread):
             if self.deadline.late:
                 raise self.deadline.failure() from None
             raise
-        self._readout_s = max(self._readout_s, info.readout_s)
+        self.deadline.learn(info.readout_s)
         self._info = info
         self._frozen.opened(info)
+        self.opened = True
         self._on_open(info)
 
     def _reopen(self, order: Order, error: Exception) -> None:
         """Close and open a camera that failed, in this process; raises `error` when that was tried enough, or fails."""
         if self._closing or self._reopened >= self._most_reopened:
             raise error
-        self._reopened += 1
+        self._reopened, self.opened = self._reopened + 1, False
         facts = failure_facts(error)
         self.trouble = facts["kind"]
         news = {"type": "recovery", "rung": "reopen", "attempt": self._reopened, **facts}
@@ -212,6 +212,8 @@ class Exposer(threading.Thread):
             else:
                 self._expose(order)
         except ExposureFailed as failure:
+            if order.plan is None and order.snap is None:
+                raise  # a live view or settings that fail: a failing camera
             self._tell_failed(order, failure)
         except CaptureCancelled:
             if self.deadline.late:
@@ -228,7 +230,7 @@ class Exposer(threading.Thread):
             if order.snap is not None:
                 self._snaps.appendleft(order.snap)
             if order.plan is not None:
-                self._series.again(time.monotonic())
+                self._series.again(order.plan, time.monotonic())
 
     def _tell_failed(self, order: Order, failure: ExposureFailed) -> None:
         self._sinks.tell({"type": "failed", "kind": failure.kind, "message": str(failure), "session": order.session, "token": order.token})
@@ -284,7 +286,7 @@ class Exposer(threading.Thread):
             return True  # a disk that stalls holds up the stills, never the live view
         if not self._serves_stills or not self._series.active:
             return not (self._snaps and self._serves_stills)
-        period = (self._wanted["live"][1].exposure_s or self._taken.exposure_s or 0.0) + self._readout_s
+        period = (self._wanted["live"][1].exposure_s or self._taken.exposure_s or 0.0) + self.deadline.readout_s
         return period + 0.1 < self._series.wait_s(now) and not self._snaps
 
     def _capable(self, capability: Capability) -> bool:
@@ -295,6 +297,7 @@ class Exposer(threading.Thread):
     def _apply(self, order: Order) -> None:
         if self._asked != order.controls:
             self.deadline.enter("applying", APPLY_BUDGET_S)
+            self._asked = None  # unknown, should this be cut short
             self._taken = self._camera.apply(order.controls)
             self._asked = order.controls
         self._tell_applied(order.mode, order.generation, order.snap is None)
@@ -311,24 +314,18 @@ class Exposer(threading.Thread):
         opened = time.monotonic()
         with self._changed:
             self._series.opened(order.plan, opened, exposure_s)
-        self.deadline.enter("exposing", exposure_s + self._patience_s(), order.mode, exposure_s)
+        self.deadline.enter("exposing", exposure_s + self.deadline.patience_s(self._info), order.mode, exposure_s)
         picture = self._camera.expose(self._halt)
-        self._learn_readout(time.monotonic() - opened - exposure_s)
+        self.deadline.learn(time.monotonic() - opened - exposure_s)
         self._deliver(picture, order)
-
-    def _patience_s(self) -> float:
-        """Beyond the exposure: how long its picture may take."""
-        return max(MIN_BUDGET_S, 3 * self._readout_s, self._info.frame_timeout_s if self._info is not None else 0.0)
-
-    def _learn_readout(self, seconds: float) -> None:
-        """Follows a slower readout at once and a faster one slowly: the deadline depends on it."""
-        self._readout_s = max(seconds, 0.95 * self._readout_s + 0.05 * seconds, 0.0)
+        if order.mode == "live" and isinstance(self._camera, KeepsStills):
+            self._camera.stored(picture.seq)  # a test shot: nobody else will
 
     def _stream(self, order: Order) -> None:
         """Live frames until something else is due. Stills of a continuous source are taken out of the stream."""
         continuous = self._capable(Capability.CONTINUOUS)
         exposure_s = self._taken.exposure_s or 0.0
-        budget = exposure_s + self._patience_s()
+        budget = exposure_s + self.deadline.patience_s(self._info)
         self.deadline.enter("live", budget, "live", exposure_s)
         with closing(self._camera.stream(self._halt)) as pictures:
             for picture in pictures:
@@ -346,6 +343,8 @@ class Exposer(threading.Thread):
                         return
         if self.deadline.late:
             raise self.deadline.failure()
+        if not self._halt.is_set():
+            raise CameraLost("The camera's stream ended by itself. It is opened anew.")
 
     def _follow(self, order: Order) -> Order:
         """A source without controls of its own obeys any request as it is: its stream is not interrupted for one."""

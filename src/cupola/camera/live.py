@@ -57,8 +57,9 @@ class LiveWorker(threading.Thread):
     def set_codecs(self, codecs: frozenset[Codec]) -> None:
         with self._changed:
             self._codecs = codecs
-            if not codecs:
+            if not codecs and self._focus is None:
                 self._waiting.clear()
+                self._skip_to_keyframe = True
 
     def set_focus(self, focus: FocusView | None) -> None:
         """Measure live pictures too, or no longer."""
@@ -119,15 +120,16 @@ class LiveWorker(threading.Thread):
                 self._log("WARNING", "performance", f"a live picture could not be encoded: {error}")
 
     def _publish(self, picture: Frame | Packet, mode: Mode, codecs: frozenset[Codec], focus: FocusView | None) -> None:
-        if focus is not None and not focus.due(time.monotonic()):
-            focus = None
-        frame = picture if isinstance(picture, Frame) else self._pass_through(picture, mode, codecs, focus is not None)
+        due = focus is not None and focus.due(time.monotonic())
+        inter = isinstance(picture, Packet) and picture.codec != "jpeg"
+        pixels = due or (inter and focus is not None)  # pictures that build on each other are all decoded, or none
+        frame = picture if isinstance(picture, Frame) else self._pass_through(picture, mode, codecs, pixels)
         if frame is None:
             return
-        if focus is not None:
+        if focus is not None and due:
             head, jpeg = focus.look(frame)
             self._send({"type": "focus", **facts_of(frame), **head}, jpeg)
-        if "jpeg" in codecs and (picture is frame or self._due()):
+        if "jpeg" in codecs and (isinstance(picture, Frame) or (inter and self._due())):
             packet = self._encode(frame)
             self._send(packet_head(packet, mode), packet.data)
 
@@ -138,7 +140,10 @@ class LiveWorker(threading.Thread):
             self._send(packet_head(sent, mode), sent.data)
         if packet.codec == "jpeg":
             return self._decode(packet) if pixels else None
-        return self._decode(packet) if pixels or "jpeg" in codecs else None
+        if pixels or "jpeg" in codecs:
+            return self._decode(packet)
+        self._decoder = None  # it has missed this one: the next who needs pixels begins at a keyframe
+        return None
 
     def _shrunk(self, still: Packet) -> Packet:
         """A camera's full-size JPEG as one that a phone can take; small ones stay untouched."""

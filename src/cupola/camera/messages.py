@@ -11,7 +11,7 @@ To the camera process:
 
 From the camera process:
   info       the opened camera (CameraInfo)
-  beat       phase, age_s, budget_s, …             every 0.25 s; a budget overrun is a hang
+  beat       phase, age_s, left_s, …               every 0.25 s; a budget overrun is a hang
   applied    mode, generation, applied             what the hardware took
   packet     facts of the frame + payload          one live picture
   focus      facts of the frame, region, sharpness + payload      the region as a JPEG, and how sharp its stars are

@@ -212,7 +212,7 @@ class CameraProcess:
             "hangs_in": phase.name,
             "next_opening_in_s": self._exposers[-1].next_opening_in_s,
             "frames": sum(exposer.frames for exposer in self._exposers),
-            "proved": any(exposer.frames for exposer in self._exposers) and not any(exposer.trouble for exposer in self._exposers),
+            "proved": any(exposer.frames for exposer in self._exposers) and all(exposer.opened and not exposer.trouble for exposer in self._exposers),
             "encoded": self._live.encoded,
             "dropped": sum(exposer.dropped for exposer in self._exposers) + self._live.dropped,
             "last_opened_ns": max(exposer.last_opened_ns for exposer in self._exposers),

@@ -57,11 +57,16 @@ class Series:
             if ok and self.plan.remaining is not None:
                 self.plan = replace(self.plan, remaining=self.plan.remaining - 1)
 
-    def again(self, now: float) -> None:
+    def again(self, plan: Plan, now: float) -> None:
         """The still under way was interrupted: it is taken now."""
-        self._next_opening = now
+        if self._is(plan):
+            self._next_opening = now
 
     def failed(self, plan: Plan, now: float) -> None:
         """The still under way failed in the camera: the next one waits a little."""
-        if plan is self.plan:
+        if self._is(plan):
             self._next_opening = max(self._next_opening, now + FAILED_PAUSE_S)
+
+    def _is(self, plan: Plan) -> bool:
+        """Whether this series is still the one of `plan`, which was counted down meanwhile."""
+        return self.plan is not None and self.plan.session == plan.session

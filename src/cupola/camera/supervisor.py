@@ -190,6 +190,7 @@ class CameraSupervisor:
         self.state = "recovering" if self._down_since is not None else "starting"
         self.retry_at = None
         self._lost, self._expires = None, time.monotonic() + START_BUDGET_S
+        self.beat, self.beat_at = {}, 0.0  # of the process before
         try:
             if (held := await self._predecessor.gone(lambda: self._wanted and not self._ending)) is not None:
                 self._say_of_predecessor("ERROR", held)  # the new process will find the camera busy

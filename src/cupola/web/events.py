@@ -15,6 +15,7 @@ from cupola.web.runtime import Runtime, runtime_of
 from cupola.web.views import camera_status
 
 CHANGE_TICK_S = 0.5
+SEND_TIMEOUT_S = 5.0
 SOCKETS_MAX = 50
 # who is where, and who tries to get in, is the business of admins
 FOR_ADMINS = {"logged_in", "logged_out", "login_failed", "claimed", "user_changed", "user_deleted"}
@@ -73,7 +74,7 @@ async def captures(socket: WebSocket) -> None:
 async def _stream(socket: WebSocket, shape: Callable[[Runtime, Event], str | None]) -> None:
     runtime = runtime_of(socket)
     await socket.accept()
-    if runtime.listeners >= SOCKETS_MAX:
+    if runtime.listeners >= SOCKETS_MAX and known(socket).role < Role.ADMIN:
         await socket.close(1013, f"All {SOCKETS_MAX} places for listeners are taken.")
         return
     runtime.listeners += 1
@@ -92,7 +93,8 @@ async def _stream(socket: WebSocket, shape: Callable[[Runtime, Event], str | Non
 async def _send(socket: WebSocket, subscription: AsyncIterator[Event], text_of: Callable[[Event], str | None]) -> None:
     async for event in subscription:
         if (text := text_of(event)) is not None:
-            await socket.send_text(text)
+            async with asyncio.timeout(SEND_TIMEOUT_S):
+                await socket.send_text(text)
 
 
 async def _until_gone(runtime: Runtime, socket: WebSocket, sending: asyncio.Task[None]) -> None:

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cupola.web.access.address import Addresses
 
+LENGTH_DIGITS = 10  # int() refuses thousands of them
 BODY_LIMIT = 64 * 1024
 SAFE = {"GET", "HEAD", "OPTIONS"}
 SECURITY_HEADERS = [
@@ -68,7 +69,7 @@ class Guard:
         if foreign or (unsafe and headers.get(b"sec-fetch-site", "none") not in ("none", "same-origin")):
             return 403, "Not from another site", "A page of another site may not control this camera."
         length = headers.get(b"content-length", "0")
-        if not length.isdecimal() or int(length) > BODY_LIMIT:
+        if not length.isdecimal() or len(length) > LENGTH_DIGITS or int(length) > BODY_LIMIT:
             return 413, "Too large", f"A request may have {BODY_LIMIT} bytes at most."
         return None
 

@@ -24,6 +24,7 @@ from websockets.exceptions import InvalidState
 
 HEADER_S, BODY_S = 10.0, 30.0
 OPEN_MAX = 200  # of one address
+HEAD_MAX = 320 * 1024  # bytes of a head or of trailers; one read has up to 256 KiB
 SILENT_OF_ONE_MAX, SILENT_MAX = 100, 256  # above what comes in one moment, before the first is read
 FRAME, WRITER = "cupola.frame", "cupola.writer"
 
@@ -55,6 +56,13 @@ class LiveSocket(WebSocketsSansIOProtocol):
                     self.handle_parser_exception()
                 return
         super().send_receive_event_to_app()
+
+    def handle_ping(self) -> None:
+        """A viewer who reads nothing gets no pongs either: they would pile up."""
+        if self.close_sent or not self.writable.is_set():
+            self.conn.data_to_send()
+            return
+        super().handle_ping()
 
     async def send(self, message: Any) -> None:
         frame = message.get(FRAME)
@@ -133,7 +141,8 @@ class LiveHttp(HttpToolsProtocol):
     doors: Doors
     _address: str | None = None
     _deadline: asyncio.TimerHandle | None = None
-    _in_request = False
+    _in_request = _head_done = False
+    _unsaid = 0  # bytes since a head or a piece of a body was complete
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
@@ -152,23 +161,38 @@ class LiveHttp(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._deadline is None and not self._in_request:
             self._within(HEADER_S)  # the next request on a connection that was kept
+        self._unsaid += len(data)
         super().data_received(data)
+        if self._unsaid > HEAD_MAX:
+            self.hang_up()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Trailers behind a body are nobody's headers: they would count like those a proxy has set."""
+        if not self._head_done:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        self._unsaid = 0
+        super().on_body(body)
 
     def handle_websocket_upgrade(self) -> None:
         self._within(None)
         transport, asked_by = self.transport, self._address
         super().handle_websocket_upgrade()
         protocol = transport.get_protocol()
+        if isinstance(protocol, LiveSocket) and not protocol.handshake_initiated:
+            transport.abort()  # it was refused without a word, and nothing else would end it
         if asked_by is not None and isinstance(protocol, LiveSocket):
             protocol.left = self._gone  # the place is given back when the socket ends
 
     def on_message_begin(self) -> None:
-        self._in_request = True
+        self._in_request, self._head_done = True, False
         super().on_message_begin()
 
     def on_message_complete(self) -> None:
-        self._in_request = False
-        self._within(None)
+        self._in_request, self._unsaid = False, 0
+        answered = self.cycle is not None and self.cycle.response_complete
+        self._within(HEADER_S if answered else None)  # answered before its end: uvicorn sets no deadline for the next one
         super().on_message_complete()
 
     def hang_up(self) -> None:
@@ -189,6 +213,7 @@ class LiveHttp(HttpToolsProtocol):
         self._deadline = None if seconds is None else self.loop.call_later(seconds, self.hang_up)
 
     def on_headers_complete(self) -> None:
+        self._head_done, self._unsaid = True, 0
         self.doors.asked(self)
         self._within(BODY_S)
         super().on_headers_complete()

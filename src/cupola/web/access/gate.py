@@ -10,11 +10,12 @@ import asyncio
 import contextlib
 import json
 import re
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
 from fastapi.routing import iter_route_contexts
+from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Mount, compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -31,6 +32,7 @@ COOKIE, SECURE_COOKIE = "cupola", "__Host-cupola"
 EPOCH_HEADER = b"x-control-epoch"
 MESSAGE_MAX = 4096
 CLOSE_S = 2.0
+LEASE_LOOK_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,9 @@ class Gate:
         if refusal is not None:
             await _refuse(scope, receive, send, refusal)
         elif rule is not None and rule.stream and who is not None:
-            await self._stream(scope, receive, send, runtime, who)
+            await self._stream(
+                scope, receive, send, runtime, who, (lambda: _judge_lease(runtime, who, values, headers) is None) if rule.lease else None
+            )
         else:
             await self._app(scope, receive, send)
 
@@ -116,8 +120,8 @@ class Gate:
                 return entry.key, found.groupdict(), True
         return None, {}, False
 
-    async def _stream(self, scope: Scope, receive: Receive, send: Send, runtime: Runtime, who: Who) -> None:
-        """Until it ends by itself, or the session or token does."""
+    async def _stream(self, scope: Scope, receive: Receive, send: Send, runtime: Runtime, who: Who, in_control: Callable[[], bool] | None) -> None:
+        """Until it ends by itself, or the session or token does, or the control of the camera that it needs."""
         started = finished = False
 
         async def noting(message: Message) -> None:
@@ -129,7 +133,7 @@ class Gate:
         listen = _checked(scope["path"], receive, send, who) if scope["type"] == "websocket" else receive
         with runtime.desk.streams.opened(who.id) as over:
             running = asyncio.create_task(self._run(scope, listen, noting))
-            watching = asyncio.create_task(over.wait())
+            watching = asyncio.create_task(_either(over.wait(), in_control))
             try:
                 await asyncio.wait({running, watching}, return_when=asyncio.FIRST_COMPLETED)
                 if running.done():
@@ -154,6 +158,17 @@ class Gate:
         await self._app(scope, receive, send)
 
 
+async def _either(over: Coroutine[Any, Any, object], in_control: Callable[[], bool] | None) -> None:
+    """Until the session or token is over, or control is lost."""
+    ended = asyncio.ensure_future(over)
+    try:
+        while in_control is None or in_control():
+            if (await asyncio.wait({ended}, timeout=None if in_control is None else LEASE_LOOK_S))[0]:
+                return
+    finally:
+        ended.cancel()
+
+
 def identify(runtime: Runtime, headers: dict[bytes, str], client: Client, secure: bool) -> Who | None:
     """Whoever proves to be somebody: by a token, else by the cookie of a session."""
     authorization = headers.get(b"authorization", "")
@@ -165,12 +180,8 @@ def identify(runtime: Runtime, headers: dict[bytes, str], client: Client, secure
 
 
 def cookie(headers: dict[bytes, str], secure: bool) -> str | None:
-    """The secret of the session in the request's cookie."""
-    try:
-        found = SimpleCookie(headers.get(b"cookie", "")).get(SECURE_COOKIE if secure else COOKIE)
-    except CookieError:
-        return None
-    return found.value if found is not None and found.value else None
+    """The secret of the session in the request's cookie, whatever cookies other programs on this host have set."""
+    return cookie_parser(headers.get(b"cookie", "")).get(SECURE_COOKIE if secure else COOKIE) or None
 
 
 def _judge(runtime: Runtime, rule: Rule | None, known: bool, who: Who | None, values: dict[str, str], headers: dict[bytes, str]) -> Refusal | None:

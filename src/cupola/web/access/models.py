@@ -61,7 +61,7 @@ class ClaimCode(_Answer):
 
 
 class LoginRequest(_Request):
-    user: Annotated[str, Field(max_length=64)]
+    user: Annotated[str, Field(max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$")]
     passphrase: Passphrase
     remember: bool = Field(default=False, description="Stay logged in for 30 days on this device.")
 
