@@ -64,9 +64,7 @@ class Addresses:
         peer = scope.get("client")
         address = _address(str(peer[0])) if peer else None
         forwarded = headers.get(b"x-forwarded-for")
-        server = scope.get("server")
-        own = server is not None and address is not None and address == _address(str(server[0]))  # as this machine reaches its own other address
-        local = address is not None and (address.is_loopback or own) and forwarded is None and b"forwarded" not in headers
+        local = address is not None and address.is_loopback and forwarded is None and b"forwarded" not in headers
         if address is not None and forwarded is not None and self._is_trusted(address):
             for hop in reversed(forwarded.split(",")):
                 found = _address(hop)
