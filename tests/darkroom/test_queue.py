@@ -6,9 +6,11 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from collections.abc import Generator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import simplejpeg
@@ -18,7 +20,7 @@ from tests.support import ext4
 from cupola.core.errors import NotAllowed, StorageFailed
 from cupola.darkroom.queue import DarkroomUnavailable
 from cupola.storage.files import relative_name
-from cupola.storage.rows import FileRow
+from cupola.storage.rows import FileRow, ImageRow
 
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGSTOP and SIGKILL")
 needs_disk = pytest.mark.skipif(ext4.missing_feature() is not None, reason=ext4.missing_feature() or "")
@@ -173,6 +175,21 @@ async def test_a_corrupt_original_is_given_up_with_words_and_the_others_are_deve
         assert (place.root / image.files[0].path).is_file(), "the original is left to its owner"
         assert row.failure is not None
         assert row.failure in place.said("ERROR")
+
+
+async def test_a_pause_that_ends_while_the_catalogue_is_read_is_not_missed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing else wakes the darkroom at the end of a night: the last image would wait for the next one."""
+    undeveloped = place.catalogue.undeveloped
+
+    def slow(*arguments: Any) -> list[ImageRow]:
+        time.sleep(0.15)  # in the catalogue's thread: a card that stalls
+        return undeveloped(*arguments)
+
+    monkeypatch.setattr(place.catalogue, "undeveloped", slow)
+    corrupt = place.add(1, b"no FITS")
+    async with running(place, pause_s=(0.1, 0.1)):
+        await until(lambda: place.row(corrupt).gave_up)
+    assert place.row(corrupt).attempts == 3
 
 
 async def test_a_missing_original_fails_like_a_corrupt_one(place: Place) -> None:

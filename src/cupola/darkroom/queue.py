@@ -66,9 +66,8 @@ class Pause:
     def reset(self) -> None:
         self.until = self.next_s = 0.0
 
-    @property
-    def over(self) -> bool:
-        return time.monotonic() >= self.until
+    def over(self, now: float) -> bool:
+        return now >= self.until
 
 
 class Darkroom:
@@ -138,13 +137,14 @@ class Darkroom:
         self._ended = asyncio.Event()
         try:
             while not self._stopping:
+                now = time.monotonic()  # one for the round: a pause that ended between two looks would be due in neither
                 try:
-                    if (file := self._thumbs.oldest()) is not None and self._broken.over:
+                    if (file := self._thumbs.oldest()) is not None and self._broken.over(now):
                         await self._make_thumb(file)
-                    elif (image := await self._next()) is not None:
+                    elif (image := await self._next(now)) is not None:
                         await self._develop(image)
                     else:
-                        await self._rest()
+                        await self._rest(now)
                 except (StorageFull, StorageFailed) as error:  # the catalogue cannot be read or written
                     self._wait_for_disk(str(error))
         finally:
@@ -167,14 +167,13 @@ class Darkroom:
             with suppress(TimeoutError):
                 await asyncio.wait_for(ended.wait(), 2.0)
 
-    async def _next(self) -> ImageRow | None:
-        """The oldest image that may be developed now."""
+    async def _next(self, now: float) -> ImageRow | None:
+        """The oldest image that may be developed at `now`."""
         if self._awake.is_set():
             self._awake.clear()
             self.pending = await self._catalogue.run(self._catalogue.undeveloped_count)
-        if not (self._broken.over and self._disk.over):
+        if not (self._broken.over(now) and self._disk.over(now)):
             return None
-        now = time.monotonic()
         self._later = {image: until for image, until in self._later.items() if until > now}
         found = await self._catalogue.run(self._catalogue.undeveloped, 1, list(self._later))
         if found:
@@ -183,11 +182,10 @@ class Darkroom:
             self.pending, self.problem = 0, None
         return None
 
-    async def _rest(self) -> None:
-        """Until `wake`, the end of a pause, or the moment an idle process is no longer worth its memory."""
-        now = time.monotonic()
+    async def _rest(self, now: float) -> None:
+        """Until `wake`, the end of a pause that ran at `now`, or the moment an idle process is no longer worth its memory."""
         due = [until for until in (self._broken.until, self._disk.until, *self._later.values()) if until > now]
-        seconds = min(due) - now if due else self._idle_s if self._worker.pid else None
+        seconds = max(0.0, min(due) - time.monotonic()) if due else self._idle_s if self._worker.pid else None
         try:
             await asyncio.wait_for(self._awake.wait(), seconds)
         except TimeoutError:
