@@ -14,10 +14,10 @@ import sqlite3
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, cast
 
 from cupola.core.clock import iso_utc, parse_utc, utc_now
 from cupola.core.errors import InvalidSetting, StorageFailed
@@ -27,16 +27,27 @@ from cupola.storage.schema import connect, open_writer, telling_sqlite
 P = ParamSpec("P")
 T = TypeVar("T")
 MAX_PAGE = 1000
-_COLUMNS = "camera, sequence, opened_at, ended_at, clock_synced, exposure_s, gain, f_number, temperature_c, width, height, session, day"
+_COLUMNS = (
+    "camera, sequence, opened_at, ended_at, clock_synced, exposure_s, gain, f_number, temperature_c, width, height, session, day, period, correction"
+)
 _FILES = "SELECT * FROM file WHERE image IN (SELECT value FROM json_each(?)) ORDER BY kind DESC"
 _WAITING = "NOT developed AND NOT gave_up AND EXISTS (SELECT 1 FROM file WHERE image = image.id AND kind IN ('raw', 'queue') AND NOT missing)"
 
 
-def _writes(method: "Callable[Concatenate[Catalogue, P], T]") -> "Callable[Concatenate[Catalogue, P], T]":
+class Writing(Protocol):
+    """The catalogue, and who keeps tables of their own in it (`Catalogue.writing` passed on)."""
+
+    def writing(self) -> AbstractContextManager[sqlite3.Connection]: ...
+
+
+W = TypeVar("W", bound=Writing)
+
+
+def writes(method: "Callable[Concatenate[W, P], T]") -> "Callable[Concatenate[W, P], T]":
     """One transaction on the writing connection; committed, and synced, when the method returns."""
 
     @functools.wraps(method)
-    def call(self: "Catalogue", *args: P.args, **kwargs: P.kwargs) -> T:
+    def call(self: W, *args: P.args, **kwargs: P.kwargs) -> T:
         with self.writing():
             return method(self, *args, **kwargs)
 
@@ -77,7 +88,7 @@ class Catalogue:
             self._writer.close()
 
     async def run(self, method: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call a method of this object in its thread (one for writes, one for reads), without holding up the loop.
+        """Call a method of this object, or of a `Writing`, in its thread (one for writes, one for reads), without holding up the loop.
 
         A cancelled caller does not stop a write that has begun.
         """
@@ -100,13 +111,14 @@ class Catalogue:
                     self._writer.execute("ROLLBACK")
                 raise
 
-    def _read(self, query: str, *values: object) -> list[sqlite3.Row]:
+    def read(self, query: str, *values: object) -> list[sqlite3.Row]:
+        """The rows of one query, as of now; for those who keep tables of their own here."""
         with self._read_lock, telling_sqlite(self.path):
             return self._reader.execute(query, values).fetchall()
 
     # Images
 
-    @_writes
+    @writes
     def add_image(self, new: NewImage) -> ImageRow:
         """Add an image with its files (at least one), all durable already.
 
@@ -123,10 +135,10 @@ class Catalogue:
         if not kept:
             raise ValueError("an image without a file")
         values = [new.camera, new.sequence, iso_utc(new.opened_at), iso_utc(new.ended_at) if new.ended_at else None, new.clock_synced]
-        values += [new.exposure_s, new.gain, new.f_number, new.temperature_c, new.width, new.height, new.session, new.day]
+        values += [new.exposure_s, new.gain, new.f_number, new.temperature_c, new.width, new.height, new.session, new.day, new.period, new.correction]
         try:
             added = self._writer.execute(
-                f"INSERT INTO image ({_COLUMNS}, acknowledged, developed) VALUES ({'?, ' * 13}?, ?)",
+                f"INSERT INTO image ({_COLUMNS}, acknowledged, developed) VALUES ({'?, ' * 15}?, ?)",
                 (*values, bool(kept & {"raw", "jpg"}), "jpg" in kept),
             )
             for file in new.files:
@@ -138,7 +150,7 @@ class Catalogue:
             ) from error
         return self._one(self._writer, cast("int", added.lastrowid))
 
-    @_writes
+    @writes
     def add_file(self, image_id: int, file: FileRow, *, width: int | None = None, height: int | None = None) -> ImageRow:
         """Add or replace an image's file of this kind, durable already.
 
@@ -161,7 +173,7 @@ class Catalogue:
             self._writer.execute("DELETE FROM file WHERE image = ? AND kind = 'queue'", (image_id,))
         return self._one(self._writer, image_id)
 
-    @_writes
+    @writes
     def extend(self, image_id: int, file: FileRow, *, width: int | None = None, height: int | None = None) -> tuple[ImageRow, ImageRow]:
         """`add_file`; the image as it was, and as it is. Of several who add the same file one sees the change, and may announce it."""
         was = self._one(self._writer, image_id)
@@ -174,13 +186,13 @@ class Catalogue:
             (image_id, file.kind, file.path, file.bytes, file.sha256, file.missing),
         )
 
-    @_writes
+    @writes
     def develop_failed(self, image_id: int, message: str, *, final: bool) -> ImageRow:
         """Note a failed try to develop; after a `final` one the image no longer waits for the darkroom."""
         self._writer.execute("UPDATE image SET failure = ?, gave_up = ?, attempts = attempts + 1 WHERE id = ?", (message, final, image_id))
         return self._one(self._writer, image_id)
 
-    @_writes
+    @writes
     def flag_missing(self, path: str, missing: bool = True) -> bool:
         """Note that a file is gone, or there again; False when nothing changed."""
         return self._writer.execute("UPDATE file SET missing = ? WHERE path = ? AND missing != ?", (missing, path, missing)).rowcount > 0
@@ -192,7 +204,7 @@ class Catalogue:
 
     def undeveloped_count(self, camera: str | None = None) -> int:
         """How many images wait for the darkroom, of one camera or all."""
-        return self._read(f"SELECT count(*) FROM image WHERE {_WAITING} AND camera = coalesce(?, camera)", camera)[0][0]
+        return self.read(f"SELECT count(*) FROM image WHERE {_WAITING} AND camera = coalesce(?, camera)", camera)[0][0]
 
     def image(self, image_id: int) -> ImageRow | None:
         """The image with this id, acknowledged or not."""
@@ -230,26 +242,26 @@ class Catalogue:
 
     def last_sequence(self, camera: str) -> int:
         """The highest image number of a camera, acknowledged or not; 0 when there is none."""
-        return self._read("SELECT coalesce(max(sequence), 0) FROM image WHERE camera = ?", camera)[0][0]
+        return self.read("SELECT coalesce(max(sequence), 0) FROM image WHERE camera = ?", camera)[0][0]
 
     def count_day(self, camera: str, day: str) -> int:
         """Acknowledged images of a camera and observing day (`2026-11-21`)."""
-        return self._read("SELECT count(*) FROM image WHERE camera = ? AND day = ? AND acknowledged", camera, day)[0][0]
+        return self.read("SELECT count(*) FROM image WHERE camera = ? AND day = ? AND acknowledged", camera, day)[0][0]
 
     def newest_days(self, camera: str) -> tuple[str, str] | None:
         """The days of a camera's newest image by time and by number; they differ when the clock was set back. None without images."""
         by = "(SELECT day FROM image WHERE camera = ?1 ORDER BY {} DESC LIMIT 1)"
-        row = self._read(f"SELECT {by.format('opened_at')}, {by.format('sequence')}", camera)[0]
+        row = self.read(f"SELECT {by.format('opened_at')}, {by.format('sequence')}", camera)[0]
         return (row[0], row[1]) if row[0] else None
 
     def known_files(self, camera: str, since_day: str = "") -> dict[str, FileRow]:
         """All files of a camera's images from a day on, by path."""
-        rows = self._read("SELECT file.* FROM file JOIN image ON image.id = image WHERE camera = ? AND day >= ?", camera, since_day)
+        rows = self.read("SELECT file.* FROM file JOIN image ON image.id = image WHERE camera = ? AND day >= ?", camera, since_day)
         return {row["path"]: _file(row) for row in rows}
 
     def known_paths(self, camera: str, day: str) -> set[str]:
         """The paths of the files of one camera and day."""
-        return {row["path"] for row in self._read("SELECT path FROM file JOIN image ON image.id = image WHERE camera = ? AND day = ?", camera, day)}
+        return {row["path"] for row in self.read("SELECT path FROM file JOIN image ON image.id = image WHERE camera = ? AND day = ?", camera, day)}
 
     def _one(self, connection: sqlite3.Connection, image_id: int) -> ImageRow:
         row = connection.execute("SELECT * FROM image WHERE id = ?", (image_id,)).fetchone()
@@ -272,7 +284,7 @@ class Catalogue:
 
     # Sessions
 
-    @_writes
+    @writes
     def open_session(self, camera: str, plan: Mapping[str, Any]) -> SessionRow:
         """Begin a series of stills; `plan` is kept as it is (JSON)."""
         added = self._writer.execute(
@@ -280,12 +292,12 @@ class Catalogue:
         )
         return _session(self._writer.execute(f"{_SESSIONS} WHERE id = ?", (added.lastrowid,)).fetchone())
 
-    @_writes
+    @writes
     def session_failed_once(self, session_id: int) -> None:
         """Count an exposure of the session that gave no image."""
         self._writer.execute("UPDATE session SET failed = failed + 1 WHERE id = ?", (session_id,))
 
-    @_writes
+    @writes
     def close_session(self, session_id: int, state: SessionState) -> SessionRow:
         """End a running session; one that has ended stays as it is. Raises StorageFailed for an unknown one."""
         self._writer.execute("UPDATE session SET state = ?, ended_at = ? WHERE id = ? AND state = 'running'", (state, iso_utc(utc_now()), session_id))
@@ -296,26 +308,26 @@ class Catalogue:
 
     def session(self, session_id: int) -> SessionRow | None:
         """The session with this id, its progress counted from its images."""
-        return next((_session(row) for row in self._read(f"{_SESSIONS} WHERE id = ?", session_id)), None)
+        return next((_session(row) for row in self.read(f"{_SESSIONS} WHERE id = ?", session_id)), None)
 
     def running_sessions(self) -> list[SessionRow]:
         """Sessions that nobody ended: after a start, those to go on with."""
-        return [_session(row) for row in self._read(f"{_SESSIONS} WHERE state = 'running' ORDER BY id")]
+        return [_session(row) for row in self.read(f"{_SESSIONS} WHERE state = 'running' ORDER BY id")]
 
     # Small things to remember
 
-    @_writes
+    @writes
     def put(self, key: str, value: object) -> None:
         """Remember a JSON value under a key."""
         self._writer.execute("INSERT INTO kv VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", (key, json.dumps(value)))
 
     def get(self, key: str) -> Any:
         """The value last put under a key, or None."""
-        return next((json.loads(row["value"]) for row in self._read("SELECT value FROM kv WHERE key = ?", key)), None)
+        return next((json.loads(row["value"]) for row in self.read("SELECT value FROM kv WHERE key = ?", key)), None)
 
     def integrity_check(self) -> list[str]:
         """What SQLite finds wrong in the whole file; empty when all is well. Reads everything: slow on a large one."""
-        found = [str(row[0]) for row in self._read("PRAGMA integrity_check")] + [str(tuple(row)) for row in self._read("PRAGMA foreign_key_check")]
+        found = [str(row[0]) for row in self.read("PRAGMA integrity_check")] + [str(tuple(row)) for row in self.read("PRAGMA foreign_key_check")]
         return [line for line in found if line != "ok"]
 
 

@@ -44,6 +44,8 @@ class NewImage:
     width: int | None = None
     height: int | None = None
     session: int | None = None
+    period: int | None = None
+    correction: float | None = None  # see ImageRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,8 @@ class ImageRow:
     """An image of the catalogue.
 
     `acknowledged`: its original, or its JPEG, is durable under storage.root; only such images are listed. One whose original
-    lies in the queue is not, until it is developed. `failure` is why the last try to develop it failed, `gave_up` that
+    lies in the queue is not, until it is developed. `period`: the night or day of the schedule it belongs to.
+    `correction`: stops by which developing brightens it, so that it is as bright as exposed on target. `failure` is why the last try to develop it failed, `gave_up` that
     there will be no other.
     """
 
@@ -74,6 +77,8 @@ class ImageRow:
     failure: str | None
     gave_up: bool
     attempts: int
+    period: int | None
+    correction: float | None
     files: tuple[FileRow, ...]
 
     def file(self, kind: FileKind) -> FileRow | None:

@@ -68,6 +68,49 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT, WITHOUT ROWID""",
         "CREATE TABLE kv (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
     ),
+    (
+        """CREATE TABLE period (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            camera TEXT NOT NULL,
+            kind TEXT NOT NULL CHECK (kind IN ('night', 'day')),
+            day TEXT NOT NULL,
+            starts_at TEXT NOT NULL,
+            ends_at TEXT NOT NULL,
+            interval_s REAL,
+            expected INTEGER,
+            state TEXT NOT NULL CHECK (state IN ('capturing', 'finishing', 'finished')),
+            session INTEGER REFERENCES session (id),
+            finished_at TEXT,
+            summary TEXT,
+            UNIQUE (camera, kind, day)
+        ) STRICT""",
+        "CREATE INDEX period_open ON period (camera) WHERE state != 'finished'",
+        "CREATE INDEX period_day ON period (camera, day)",
+        "ALTER TABLE image ADD COLUMN period INTEGER REFERENCES period (id)",
+        "ALTER TABLE image ADD COLUMN correction REAL",
+        "CREATE INDEX image_period ON image (period, sequence) WHERE period IS NOT NULL",
+        """CREATE TABLE measurement (
+            image INTEGER PRIMARY KEY REFERENCES image (id) ON DELETE CASCADE,
+            stars INTEGER,
+            hfr REAL,
+            sky REAL,
+            sharpness REAL,
+            streaks TEXT NOT NULL DEFAULT '[]'
+        ) STRICT""",
+        """CREATE TABLE product (
+            period INTEGER NOT NULL REFERENCES period (id) ON DELETE CASCADE,
+            kind TEXT NOT NULL CHECK (kind IN ('keogram', 'startrails', 'timelapse')),
+            state TEXT NOT NULL CHECK (state IN ('growing', 'finished', 'failed')),
+            path TEXT,
+            bytes INTEGER,
+            sha256 TEXT,
+            images INTEGER NOT NULL DEFAULT 0,
+            upto INTEGER NOT NULL DEFAULT 0,
+            message TEXT,
+            made_at TEXT,
+            PRIMARY KEY (period, kind)
+        ) STRICT, WITHOUT ROWID""",
+    ),
 )
 
 
