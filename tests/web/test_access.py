@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import stat
 import time
@@ -225,6 +226,23 @@ async def test_a_revoked_session_and_a_revoked_token_close_what_they_have_open_w
                     assert time.monotonic() - begun < 1
                 async with session.get("/api/cameras") as refused:
                     assert refused.status == 401
+
+
+async def test_who_is_logged_out_while_a_picture_is_awaited_does_not_get_it(claimed: RunningStation) -> None:
+    with _browser(claimed, "admin") as admin, _browser(claimed, "bert") as bert:
+        assert claimed.http.patch("/api/cameras/sky/settings", json={"mode": "live", "exposure_s": 20}).status_code == 202
+        claimed.until(lambda camera: camera["settings"]["live"]["applied"]["exposure_s"] == 20)
+        session_id = bert.get("/api/me").json()["session"]
+        try:
+            async with aiohttp.ClientSession(claimed.url, headers=_cookie(bert)) as session:
+                waits = asyncio.create_task(session.get("/api/cameras/sky/live.jpg", params={"max_age_s": "0"}))
+                await asyncio.to_thread(eventually, lambda: admin.get("/api/health").json()["viewers"] == 1)
+                begun = time.monotonic()
+                assert admin.delete(f"/api/sessions/{session_id}").status_code == 204
+                async with await waits as refused:
+                    assert refused.status == 401 and time.monotonic() - begun < 1
+        finally:
+            claimed.open()
 
 
 def test_a_login_makes_a_new_session_and_a_new_passphrase_ends_all(claimed: RunningStation) -> None:

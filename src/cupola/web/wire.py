@@ -29,6 +29,7 @@ OPEN_MAX = 200  # of one place
 SPARE = 16  # more of this machine itself
 HEAD_MAX = 320 * 1024  # bytes of a head or of trailers; one read has up to 256 KiB
 SILENT_OF_ONE_MAX, SILENT_MAX = 100, 256  # above what comes in one moment, before the first is read
+LINGER_S = 5.0  # for a viewer who took nothing to hear why it ended
 FRAME, WRITER = "cupola.frame", "cupola.writer"
 
 
@@ -69,6 +70,10 @@ class LiveSocket(WebSocketsSansIOProtocol):
 
     async def send(self, message: Any) -> None:
         frame = message.get(FRAME)
+        if message["type"] == "websocket.close" and not self.writable.is_set():
+            # Who takes nothing would keep this waiting, too. It goes behind what is on its way, for whoever wakes up in time.
+            self.writable.set()
+            self.loop.call_later(LINGER_S, self.transport.abort)
         if frame is None:
             await super().send(message)
             return
