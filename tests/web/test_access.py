@@ -192,10 +192,12 @@ async def test_control_is_renewed_by_socket_and_rights_are_checked_at_each_messa
                     ({"type": "reboot"}, 400),
                     ({"type": ["renew"]}, 400),
                 ):
-                    assert (await answer(socket, message))["status"] == status, message
+                    problem = await answer(socket, message)
+                    assert (problem["status"], problem.get("camera")) == (status, message.get("camera")), message
                 assert (await answer(socket, {"type": "release", "camera": "sky", "epoch": epoch}))["holder"] is None
             async with session.ws_connect("/ws/events", headers=_cookie(bert)) as socket:
-                assert (await answer(socket, {"type": "renew", "camera": "sky", "epoch": epoch}))["status"] == 403
+                problem = await answer(socket, {"type": "renew", "camera": "sky", "epoch": epoch})
+                assert (problem["status"], problem["camera"]) == (403, "sky")
 
 
 async def test_a_revoked_session_and_a_revoked_token_close_what_they_have_open_within_a_second(claimed: RunningStation) -> None:
@@ -252,7 +254,8 @@ def test_a_login_makes_a_new_session_and_a_new_passphrase_ends_all(claimed: Runn
         assert one.cookies["cupola"] != first
         assert httpx.get(f"{claimed.url}/api/cameras", cookies={"cupola": first}).status_code == 401
         assert one.post("/api/passwd", json={"old": "wrong, wrong, wrong", "new": PHRASES["anna"]}).status_code == 401
-        assert one.post("/api/passwd", json={"old": PHRASES["anna"], "new": PHRASES["anna"] + "!"}).status_code == 204
+        changed = one.post("/api/passwd", json={"old": PHRASES["anna"], "new": PHRASES["anna"] + "!"})
+        assert changed.status_code == 204 and f"max-age={30 * 86400}" in changed.headers["set-cookie"].lower(), "this device stays remembered"
         assert other.get("/api/cameras").status_code == 401
         assert one.get("/api/cameras").status_code == 200
     done = claimed.cupola("passwd", "anna", "--generate")

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -22,14 +21,14 @@ needs_lan = pytest.mark.skipif(not lan_addresses(), reason="this machine has no 
 
 
 @pytest.fixture
-def claimed(tmp_path: Path) -> Iterator[tuple[Path, int]]:
+def claimed(tmp_path: Path) -> tuple[Path, int]:
     """Folder and port of a station that has an owner and does not run."""
     port = free_port()
     (tmp_path / "home").mkdir()
     (tmp_path / "cupola.yaml").write_text(config(port))
     made = cupola(tmp_path, "claim", "--terminal", "--stdin", text=PASSPHRASE + "\n")
     assert made.returncode == 0, made.stderr
-    yield tmp_path, port
+    return tmp_path, port
 
 
 def _told(folder: Path) -> str:

@@ -209,6 +209,8 @@ class LiveHttp(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._in_request, self._head_done = True, False
+        if self._deadline is None:
+            self._within(HEADER_S)  # it began behind the end of another request, in the same packet
         super().on_message_begin()
 
     def on_message_complete(self) -> None:

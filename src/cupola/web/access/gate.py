@@ -11,7 +11,7 @@ import contextlib
 import json
 import re
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi.routing import iter_route_contexts
@@ -32,6 +32,7 @@ CLIENT, SECURE = "cupola.client", "cupola.secure"
 COOKIE, SECURE_COOKIE = "cupola", "__Host-cupola"
 EPOCH_HEADER = b"x-control-epoch"
 MESSAGE_MAX = 4096
+CAMERA_NAME_MAX = 40
 CLOSE_S = 2.0
 LEASE_LOOK_S = 1.0
 
@@ -272,7 +273,13 @@ def _judge_message(path: str, text: str | None, who: Who) -> Refusal | None:
     rule = RULES.get(f"MSG {path} {kind}")
     if rule is None:
         return Refusal(400, "Not understood", f"There is no message {kind[:40]!r} on this socket.")
-    return FORBIDDEN if who.role < rule.least else None
+    return replace(FORBIDDEN, more=camera_named(message)) if who.role < rule.least else None
+
+
+def camera_named(message: dict[str, Any]) -> dict[str, str]:
+    """What a problem says about which camera a message was for."""
+    camera = message.get("camera")
+    return {"camera": camera[:CAMERA_NAME_MAX]} if isinstance(camera, str) else {}
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, refusal: Refusal) -> None:
