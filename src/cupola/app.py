@@ -40,7 +40,7 @@ from cupola.web.access.store import Store
 from cupola.web.app import create_app
 from cupola.web.endpoint import Endpoint
 from cupola.web.runtime import Runtime
-from cupola.web.server import Server, is_loopback, listen, make_server
+from cupola.web.server import Server, is_loopback, listen, listen_locally, make_server
 from cupola.web.tls import certificate_for
 
 STORAGE_TICK_S = 30.0
@@ -56,7 +56,7 @@ class App:
     """
 
     def __init__(self, settings: Settings, sock: socket.socket, invite: Callable[[str], None]) -> None:
-        self.settings, self._sock, self._invite = settings, sock, invite
+        self.settings, self._invite = settings, invite
         root, state = settings.storage.root, settings.storage.state_folder
         make_folders(settings)
         self.station = Station(
@@ -94,7 +94,9 @@ class App:
             store, self.leases, self.bus.publish, session_minutes=settings.web.session_minutes, renewed=lambda code: self._invite_by(code)
         )
         certificate = certificate_for(settings.web.tls, state / "secrets", settings.web.hosts)
-        self.endpoint = Endpoint(sock, self.desk.owner_token, None if certificate is None else certificate.fingerprint)
+        local = listen_locally(sock)
+        self._sockets = [sock] if local is None else [sock, local]
+        self.endpoint = Endpoint(sock, local, self.desk.owner_token, None if certificate is None else certificate.fingerprint)
         addresses = Addresses(settings.web.hosts, settings.web.trusted_proxies)
         self.runtime = Runtime(
             settings,
@@ -150,7 +152,7 @@ class App:
             logs.write("ERROR", self.catalogue.problem, event="storage")
         await self._take_up()
         endpoint = self.endpoint
-        serving = asyncio.create_task(self.server.serve(sockets=[self._sock]), name="web")
+        serving = asyncio.create_task(self.server.serve(sockets=self._sockets), name="web")
         background = [
             asyncio.create_task(work, name=name)
             for name, work in (

@@ -126,7 +126,8 @@ class RunningStation:
     def open(self) -> None:
         """The camera is open and free with short exposures, whatever a test left behind."""
         self.http.post("/api/cameras/sky/stop")
-        assert self.http.post("/api/cameras/sky/connect").json()["state"] == "running"
+        opened = self.http.post("/api/cameras/sky/connect").json()
+        assert opened["state"] == "running", opened
         for mode in ("live", "still"):
             assert self.http.patch("/api/cameras/sky/settings", json={"mode": mode, "exposure_s": 0.05}).status_code == 202
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import stat
 import time
@@ -191,10 +192,12 @@ async def test_control_is_renewed_by_socket_and_rights_are_checked_at_each_messa
                     ({"type": "reboot"}, 400),
                     ({"type": ["renew"]}, 400),
                 ):
-                    assert (await answer(socket, message))["status"] == status, message
+                    problem = await answer(socket, message)
+                    assert (problem["status"], problem.get("camera")) == (status, message.get("camera")), message
                 assert (await answer(socket, {"type": "release", "camera": "sky", "epoch": epoch}))["holder"] is None
             async with session.ws_connect("/ws/events", headers=_cookie(bert)) as socket:
-                assert (await answer(socket, {"type": "renew", "camera": "sky", "epoch": epoch}))["status"] == 403
+                problem = await answer(socket, {"type": "renew", "camera": "sky", "epoch": epoch})
+                assert (problem["status"], problem["camera"]) == (403, "sky")
 
 
 async def test_a_revoked_session_and_a_revoked_token_close_what_they_have_open_within_a_second(claimed: RunningStation) -> None:
@@ -227,6 +230,23 @@ async def test_a_revoked_session_and_a_revoked_token_close_what_they_have_open_w
                     assert refused.status == 401
 
 
+async def test_who_is_logged_out_while_a_picture_is_awaited_does_not_get_it(claimed: RunningStation) -> None:
+    with _browser(claimed, "admin") as admin, _browser(claimed, "bert") as bert:
+        assert claimed.http.patch("/api/cameras/sky/settings", json={"mode": "live", "exposure_s": 20}).status_code == 202
+        claimed.until(lambda camera: camera["settings"]["live"]["applied"]["exposure_s"] == 20)
+        session_id = bert.get("/api/me").json()["session"]
+        try:
+            async with aiohttp.ClientSession(claimed.url, headers=_cookie(bert)) as session:
+                waits = asyncio.create_task(session.get("/api/cameras/sky/live.jpg", params={"max_age_s": "0"}))
+                await asyncio.to_thread(eventually, lambda: admin.get("/api/health").json()["viewers"] == 1)
+                begun = time.monotonic()
+                assert admin.delete(f"/api/sessions/{session_id}").status_code == 204
+                async with await waits as refused:
+                    assert refused.status == 401 and time.monotonic() - begun < 1
+        finally:
+            claimed.open()
+
+
 def test_a_login_makes_a_new_session_and_a_new_passphrase_ends_all(claimed: RunningStation) -> None:
     with _browser(claimed, "anna") as one, _browser(claimed, "anna") as other:
         first = one.cookies["cupola"]
@@ -234,7 +254,8 @@ def test_a_login_makes_a_new_session_and_a_new_passphrase_ends_all(claimed: Runn
         assert one.cookies["cupola"] != first
         assert httpx.get(f"{claimed.url}/api/cameras", cookies={"cupola": first}).status_code == 401
         assert one.post("/api/passwd", json={"old": "wrong, wrong, wrong", "new": PHRASES["anna"]}).status_code == 401
-        assert one.post("/api/passwd", json={"old": PHRASES["anna"], "new": PHRASES["anna"] + "!"}).status_code == 204
+        changed = one.post("/api/passwd", json={"old": PHRASES["anna"], "new": PHRASES["anna"] + "!"})
+        assert changed.status_code == 204 and f"max-age={30 * 86400}" in changed.headers["set-cookie"].lower(), "this device stays remembered"
         assert other.get("/api/cameras").status_code == 401
         assert one.get("/api/cameras").status_code == 200
     done = claimed.cupola("passwd", "anna", "--generate")

@@ -109,7 +109,9 @@ def _expired(target: Target) -> dict[str, str]:
 
 def _inserted(target: Target, age_s: float) -> dict[str, str]:
     store, secret = Store(target.station.images / ".cupola" / "access.sqlite", lambda: time.time() - age_s), new_secret()
-    store.add_session(secrets.token_hex(8), digest(secret), "admin", remembered=False, address="127.0.0.1", agent="")
+    admin = store.user("admin")
+    assert admin is not None
+    store.add_session(secrets.token_hex(8), digest(secret), admin.name, admin.hash, remembered=False, address="127.0.0.1", agent="")
     store.close()
     return {"Cookie": f"cupola={secret}"}
 

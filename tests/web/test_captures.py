@@ -113,3 +113,10 @@ def test_an_image_whose_file_is_gone_says_so(station: RunningStation) -> None:
     assert station.http.get(f"/api/captures/{image['id']}/thumb").status_code in (404, 503)
     station.snap()  # the next one is served again
     assert station.http.get("/api/cameras/sky/latest.jpg").status_code == 200
+
+
+def test_what_one_login_has_seen_is_kept_for_no_other(station: RunningStation, images: list[dict[str, Any]]) -> None:
+    number = images[0]["id"]
+    for path in (f"captures/{number}/image", f"captures/{number}/thumb", f"captures/{number}/raw", "cameras/sky/latest.jpg"):
+        answer = station.http.get(f"/api/{path}")
+        assert answer.status_code == 200 and answer.headers["vary"] == "Cookie, Authorization", path

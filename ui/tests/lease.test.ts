@@ -127,6 +127,7 @@ describe("control that this page has", () => {
     const [station, lease] = await holding();
     lease.heard(event("control_taken", "kim", "roof"));
     lease.heard(event("control_released", "kim"));
+    lease.answered({ ...refusal, camera: "roof" });
     expect([lease.phase, station.asked]).toEqual(["held", 0]);
   });
 

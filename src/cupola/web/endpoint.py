@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import socket
+import sys
 import tempfile
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -32,16 +33,22 @@ def runtime_folder() -> Path:
 
 
 class Endpoint:
-    """`url` is for people, `fingerprint` the SHA-256 (hex) of our certificate under TLS."""
+    """`url` is for people. The commands of this machine come by `local`, where that is another socket. `fingerprint`: the SHA-256 (hex) of
+    our certificate under TLS.
+    """
 
-    def __init__(self, sock: socket.socket, token: str, fingerprint: str | None = None) -> None:
-        host, self.port = sock.getsockname()[:2]
-        everywhere = ip_address(host).is_unspecified
+    def __init__(self, sock: socket.socket, local: socket.socket | None, token: str, fingerprint: str | None = None) -> None:
         self.scheme = "http" if fingerprint is None else "https"
         self._token, self._fingerprint = token, fingerprint
-        name = ("::1" if ":" in host else "127.0.0.1") if everywhere else host
-        self.url = f"{self.scheme}://[{name}]:{self.port}" if ":" in name else f"{self.scheme}://{name}:{self.port}"
+        self.port: int = sock.getsockname()[1]
+        self.url = self._url(sock)
+        self._for_commands = self.url if local is None else self._url(local)
         self._file = runtime_folder() / "server.json"
+
+    def _url(self, sock: socket.socket) -> str:
+        host, port = sock.getsockname()[:2]
+        name = ("::1" if ":" in host else "127.0.0.1") if ip_address(host.partition("%")[0]).is_unspecified else host
+        return f"{self.scheme}://[{name}]:{port}" if ":" in name else f"{self.scheme}://{name}:{port}"
 
     def announce(self) -> None:
         """Raises ConfigError when the folder is not only ours: the token would not be safe there."""
@@ -50,7 +57,7 @@ class Endpoint:
             raise ConfigError(
                 f"The folder {self._file.parent} belongs to somebody else or others may write to it. Set CUPOLA_RUNTIME_DIR to one of yours."
             )
-        text = json.dumps({"url": self.url, "pid": os.getpid(), "token": self._token, "fingerprint": self._fingerprint})
+        text = json.dumps({"url": self._for_commands, "pid": os.getpid(), "token": self._token, "fingerprint": self._fingerprint})
         new = self._file.with_suffix(f".{os.getpid()}.tmp")
         with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             file.write(text)
@@ -80,9 +87,27 @@ def announced() -> Announced | None:
         if not _is_ours(folder) and not (folder == SYSTEM_FOLDER and os.geteuid() == 0):
             return None
         found = json.loads((folder / "server.json").read_text())
+        if not _lives(int(found["pid"])):
+            return None  # it was killed, and could not withdraw
         return Announced(str(found["url"]), str(found["token"]), found["fingerprint"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _lives(pid: int) -> bool:
+    if pid <= 0:
+        return False
+    if sys.platform == "win32":
+        import psutil  # there, signal 0 would be Ctrl+C
+
+        return psutil.pid_exists(pid)
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass  # another user's, as the service's is for root in a container
+    return True
 
 
 def _is_ours(folder: Path) -> bool:

@@ -80,12 +80,18 @@ async def _stream(socket: WebSocket, shape: Callable[[Runtime, Event], str | Non
     runtime.listeners += 1
     try:
         with runtime.bus.subscribe() as subscription:
-            sending = asyncio.create_task(_send(socket, subscription, lambda event: shape(runtime, event)))
+            tasks = (
+                asyncio.create_task(_send(socket, subscription, lambda event: shape(runtime, event))),
+                asyncio.create_task(_listen(runtime, socket)),
+            )
             try:
-                await _until_gone(runtime, socket, sending)
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                sending.cancel()
-                await asyncio.gather(sending, return_exceptions=True)
+                for task in tasks:
+                    task.cancel()
+                ended = await asyncio.gather(*tasks, return_exceptions=True)
+            if any(isinstance(why, TimeoutError) for why in ended):
+                await socket.close(1013, f"too slow: nothing was taken for {SEND_TIMEOUT_S:.0f} s")
     finally:
         runtime.listeners -= 1
 
@@ -93,16 +99,15 @@ async def _stream(socket: WebSocket, shape: Callable[[Runtime, Event], str | Non
 async def _send(socket: WebSocket, subscription: AsyncIterator[Event], text_of: Callable[[Event], str | None]) -> None:
     async for event in subscription:
         if (text := text_of(event)) is not None:
-            async with asyncio.timeout(SEND_TIMEOUT_S):
-                await socket.send_text(text)
+            await _say(socket, text)
 
 
-async def _until_gone(runtime: Runtime, socket: WebSocket, sending: asyncio.Task[None]) -> None:
-    async def listen() -> None:
-        while (message := await socket.receive())["type"] != "websocket.disconnect":
-            await socket.send_json(answer_message(runtime, known(socket), message["text"]))
+async def _listen(runtime: Runtime, socket: WebSocket) -> None:
+    while (message := await socket.receive())["type"] != "websocket.disconnect":
+        await _say(socket, json.dumps(answer_message(runtime, known(socket), message["text"])))
 
-    listening = asyncio.create_task(listen())
-    await asyncio.wait({sending, listening}, return_when=asyncio.FIRST_COMPLETED)
-    listening.cancel()
-    await asyncio.gather(listening, return_exceptions=True)
+
+async def _say(socket: WebSocket, text: str) -> None:
+    """Raises TimeoutError when nothing is taken."""
+    async with asyncio.timeout(SEND_TIMEOUT_S):
+        await socket.send_text(text)

@@ -14,9 +14,10 @@ from starlette.exceptions import HTTPException
 from cupola.core.errors import CameraBusy, CameraLost, CameraNotFound, CameraUnresponsive, CupolaError, InvalidSetting, NotAllowed, StorageFull
 from cupola.darkroom.queue import DarkroomUnavailable
 from cupola.web.access.claim import WrongCode
-from cupola.web.access.desk import WrongLogin
+from cupola.web.access.desk import LoggedOut, WrongLogin
 from cupola.web.access.lease import NotInControl
 from cupola.web.access.models import problem_of
+from cupola.web.access.store import PassphraseChanged
 from cupola.web.access.throttle import TooManyTries
 from cupola.web.runtime import NotYours
 
@@ -29,6 +30,8 @@ STATUS: dict[type[CupolaError], tuple[int, str]] = {
     CameraUnresponsive: (503, "The camera does not answer"),
     DarkroomUnavailable: (503, "The darkroom does not work at the moment"),
     WrongLogin: (401, "Not logged in"),
+    LoggedOut: (401, "Not logged in"),
+    PassphraseChanged: (401, "Not logged in"),
     WrongCode: (403, "Wrong code"),
     NotYours: (403, "Not allowed"),
     NotInControl: (409, "Not in control"),

@@ -20,6 +20,8 @@ from cupola.web.wire import Doors, LiveHttp, LiveSocket
 
 MESSAGE_LIMIT = 64 * 1024
 STALLED_MS = 10_000
+PLACES_MIN, PLACES_MAX = 32, 2000
+RESERVED = 224  # descriptors that are not connections: cameras, files that are read or written, sockets that listen
 SEND_BUFFER = 512 * 1024  # a frame goes out in one system call; a slow viewer's lag stays within two of them
 
 
@@ -75,6 +77,20 @@ def listen(host: str, port: int) -> socket.socket:
     return sock
 
 
+def listen_locally(sock: socket.socket) -> socket.socket | None:
+    """A socket on loopback beside one on an address of a network, for the owner's commands: who comes by that address may be anybody, this
+    machine included. None where `sock` is reached by loopback already. On the same port if that is free there.
+    """
+    host, port = sock.getsockname()[:2]
+    address = ip_address(host.partition("%")[0])
+    if address.is_loopback or address.is_unspecified:
+        return None
+    for loopback, wanted in (("127.0.0.1", port), ("127.0.0.1", 0), ("::1", 0)):
+        with contextlib.suppress(ConfigError):
+            return listen(loopback, wanted)
+    return None
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine itself can reach what listens there."""
     try:
@@ -102,5 +118,15 @@ def make_server(app: FastAPI, certificate: Certificate | None, proxied: Callable
         ssl_keyfile=None if certificate is None else str(certificate.key),
     )
     server = Server(config)
-    server.doors = Doors(proxied)
+    server.doors = Doors(proxied, _places())
     return server
+
+
+def _places() -> int:
+    """How many connections this process can take and still open cameras, files and its catalogue."""
+    try:
+        from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
+    except ImportError:  # Windows
+        return PLACES_MAX
+    soft = getrlimit(RLIMIT_NOFILE)[0]
+    return PLACES_MAX if soft == RLIM_INFINITY else max(PLACES_MIN, min(PLACES_MAX, soft - RESERVED))

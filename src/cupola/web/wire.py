@@ -5,7 +5,7 @@ Here `core.hub` has done so once for all, and these subclasses of its protocols 
 Handshakes, closing, flow control and everything that is not a picture stay uvicorn's.
 
 uvicorn would also wait for ever for the end of a request's head or body. `LiveHttp` gives both a deadline, and `Doors`
-limits how many connections one address has, and how many that have not asked anything yet, so that those who say nothing do
+limits how many connections there are, how many one place has, and how many that have not asked anything yet, so that those who say nothing do
 not take the places of those who do.
 """
 
@@ -22,10 +22,14 @@ from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import InvalidState
 
+from cupola.web.access.place import is_this_machine, place_of
+
 HEADER_S, BODY_S = 10.0, 30.0
-OPEN_MAX = 200  # of one address
+OPEN_MAX = 200  # of one place
+SPARE = 16  # more of this machine itself
 HEAD_MAX = 320 * 1024  # bytes of a head or of trailers; one read has up to 256 KiB
 SILENT_OF_ONE_MAX, SILENT_MAX = 100, 256  # above what comes in one moment, before the first is read
+LINGER_S = 5.0  # for a viewer who took nothing to hear why it ended
 FRAME, WRITER = "cupola.frame", "cupola.writer"
 
 
@@ -66,6 +70,10 @@ class LiveSocket(WebSocketsSansIOProtocol):
 
     async def send(self, message: Any) -> None:
         frame = message.get(FRAME)
+        if message["type"] == "websocket.close" and not self.writable.is_set():
+            # Who takes nothing would keep this waiting, too. It goes behind what is on its way, for whoever wakes up in time.
+            self.writable.set()
+            self.loop.call_later(LINGER_S, self.transport.abort)
         if frame is None:
             await super().send(message)
             return
@@ -105,24 +113,37 @@ class Connection(Protocol):
 
 
 class Doors:
-    """Counts connections by address. `many` says which addresses stand for many people: reverse proxies."""
+    """Counts connections: all together, and by place (an address, or an IPv6 network). `many` says which addresses stand for many people:
+    reverse proxies. `most`: so many are let in; a few more from this machine itself, so that its owner's commands still get through.
+    """
 
-    def __init__(self, many: Callable[[str], bool]) -> None:
-        self._many = many
+    def __init__(self, many: Callable[[str], bool], most: int) -> None:
+        self._many, self._most = many, most
         self._open: Counter[str] = Counter()
         self._silent: dict[Connection, str] = {}  # the oldest first
 
     def enter(self, connection: Connection, address: str) -> bool:
         """Whether it may stay. The oldest one that has not asked anything yet makes place for a new one."""
-        if self._open[address] >= OPEN_MAX and not self._many(address):
+        place, alone = place_of(address), not self._many(address)
+        most = self._most + (SPARE if alone and is_this_machine(address) else 0)
+        if alone and self._open[place] >= OPEN_MAX:
             return False
-        self._open[address] += 1
-        self._silent[connection] = address
-        own = [other for other, its in self._silent.items() if its == address]
-        if len(own) > SILENT_OF_ONE_MAX and not self._many(address):
-            own[0].hang_up()
+        if self._open.total() >= most and not self._make_place(next(iter(self._silent), None)):
+            return False
+        self._open[place] += 1
+        self._silent[connection] = place
+        own = [other for other, its in self._silent.items() if its == place]
+        if len(own) > SILENT_OF_ONE_MAX and alone:
+            self._make_place(own[0])
         elif len(self._silent) > SILENT_MAX:
-            next(iter(self._silent)).hang_up()
+            self._make_place(next(iter(self._silent)))
+        return True
+
+    def _make_place(self, silent: Connection | None) -> bool:
+        if silent is None:
+            return False
+        del self._silent[silent]  # it leaves a moment later: until then nobody counts on its place again
+        silent.hang_up()
         return True
 
     def asked(self, connection: Connection) -> None:
@@ -130,9 +151,10 @@ class Doors:
 
     def leave(self, connection: Connection, address: str) -> None:
         self._silent.pop(connection, None)
-        self._open[address] -= 1
-        if self._open[address] <= 0:
-            del self._open[address]
+        place = place_of(address)
+        self._open[place] -= 1
+        if self._open[place] <= 0:
+            del self._open[place]
 
 
 class LiveHttp(HttpToolsProtocol):
@@ -187,6 +209,8 @@ class LiveHttp(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._in_request, self._head_done = True, False
+        if self._deadline is None:
+            self._within(HEADER_S)  # it began behind the end of another request, in the same packet
         super().on_message_begin()
 
     def on_message_complete(self) -> None:

@@ -22,7 +22,7 @@ export type StationEvent = Base &
   );
 
 /** What the station answers to a message of this page. */
-export type Answer = ({ type: "control" } & Control) | { type: "problem"; status: number; title: string; detail: string };
+export type Answer = ({ type: "control" } & Control) | { type: "problem"; status: number; title: string; detail: string; camera?: string };
 
 interface Ears {
   heard(event: StationEvent): void;

@@ -73,8 +73,9 @@ export class Lease {
 
   answered(answer: Answer): void {
     if (this.#phase !== "held") return;
-    if (answer.type === "problem") void this.settle();
-    else if (answer.camera === this.camera && answer.epoch === this.#epoch) this.#set("held", this.#epoch);
+    if (answer.type === "problem") {
+      if (answer.camera === undefined || answer.camera === this.camera) void this.settle();
+    } else if (answer.camera === this.camera && answer.epoch === this.#epoch) this.#set("held", this.#epoch);
   }
 
   heard(event: StationEvent): void {

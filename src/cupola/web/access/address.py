@@ -9,23 +9,16 @@ import functools
 import re
 import socket
 from collections.abc import Collection
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from urllib.parse import urlsplit
 
 from starlette.types import Scope
 
 from cupola.web.access.desk import Client
+from cupola.web.access.place import parsed
 
 Network = IPv4Network | IPv6Network
 HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(?::[0-9]{0,5})?")  # what browsers and proxies could read differently is not taken
-
-
-def _address(text: str) -> IPv4Address | IPv6Address | None:
-    try:
-        found = ip_address(text.strip().partition("%")[0].strip("[]"))
-    except ValueError:
-        return None
-    return found.ipv4_mapped or found if isinstance(found, IPv6Address) else found
 
 
 @functools.cache
@@ -53,21 +46,21 @@ class Addresses:
             raise ValueError("no port")
         if name in self._hosts:
             return True
-        found = _address(name)
+        found = parsed(name)
         if found is None:
             return False
         server = scope.get("server")
-        return found.is_loopback or (server is not None and found == _address(str(server[0])))
+        return found.is_loopback or (server is not None and found == parsed(str(server[0])))
 
     def client(self, scope: Scope, headers: dict[bytes, str]) -> Client:
         """The nearest address that is no trusted proxy."""
         peer = scope.get("client")
-        address = _address(str(peer[0])) if peer else None
+        address = parsed(str(peer[0])) if peer else None
         forwarded = headers.get(b"x-forwarded-for")
         local = address is not None and address.is_loopback and forwarded is None and b"forwarded" not in headers
         if address is not None and forwarded is not None and self._is_trusted(address):
             for hop in reversed(forwarded.split(",")):
-                found = _address(hop)
+                found = parsed(hop)
                 if found is None:
                     break
                 address = found
@@ -80,12 +73,12 @@ class Addresses:
         if scope["scheme"] in ("https", "wss"):
             return True
         peer = scope.get("client")
-        address = _address(str(peer[0])) if peer else None
+        address = parsed(str(peer[0])) if peer else None
         return address is not None and self._is_trusted(address) and headers.get(b"x-forwarded-proto", "").lower() == "https"
 
     def proxied(self, address: str) -> bool:
         """Whether connections from there are those of many people."""
-        found = _address(address)
+        found = parsed(address)
         return found is not None and self._is_trusted(found)
 
     def _is_trusted(self, address: IPv4Address | IPv6Address) -> bool:

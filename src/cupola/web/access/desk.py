@@ -15,7 +15,8 @@ from cupola.core.errors import CupolaError, NotAllowed
 from cupola.core.events import SessionEvent
 from cupola.web.access.claim import Claim
 from cupola.web.access.lease import Leases
-from cupola.web.access.passwords import Passwords, check_passphrase, digest, generated_passphrase, new_secret
+from cupola.web.access.passwords import Passwords, TooBusy, check_passphrase, digest, generated_passphrase, new_secret
+from cupola.web.access.place import place_of
 from cupola.web.access.store import Session, Store, Token, User
 from cupola.web.access.streams import Streams
 from cupola.web.access.throttle import Throttle
@@ -30,6 +31,10 @@ class WrongLogin(CupolaError):
     """User or passphrase are wrong; which of them is not told."""
 
 
+class LoggedOut(CupolaError):
+    """Whoever asked lost the right to it while it was prepared."""
+
+
 @dataclass(frozen=True, slots=True)
 class Client:
     """Where a request comes from. `local`: from this machine, by no proxy."""
@@ -37,6 +42,11 @@ class Client:
     address: str
     local: bool
     agent: str = ""
+
+    @property
+    def place(self) -> str:
+        """What tries are counted by."""
+        return place_of(self.address)
 
 
 class Desk:
@@ -94,58 +104,64 @@ class Desk:
 
     # In and out
 
-    async def make_first_admin(self, name: str, passphrase: str | None, code: str | None, client: Client) -> str | None:
-        """Claim the station, by the code or (`code` None) by the owner's shell; the passphrase, if it was made here.
+    async def make_first_admin(self, name: str, passphrase: str | None, code: str | None, client: Client) -> tuple[User, str | None]:
+        """Claim the station, by the code or (`code` None) by the owner's shell; the admin, and the passphrase if it was made here.
 
         Raises WrongCode, NotAllowed when it is claimed, InvalidSetting, TooManyTries.
         """
         if self.claimed:
             raise NotAllowed("This station is claimed already. Log in, or set a new passphrase with: cupola passwd")
         if code is not None:
-            self._claims.take(client.address)
+            self._claims.take(client.place)
             self.claim.check(code)
-        generated = None if passphrase is not None else generated_passphrase()
-        chosen = passphrase if passphrase is not None else generated or ""
-        check_passphrase(chosen)
-        hashed = await self._passwords.hash(chosen)
+        generated, hashed = await self._hashed(passphrase)
         if code is not None:
             self.claim.check(code)  # it may have changed while the hash was made
         await self.store.run(self.store.add_user, name, "admin", hashed, first=True)
         self.claimed = True
         self.claim.use_up()
         self._tell("claimed", "", name, client.address)
-        return generated
+        return User(name, "admin", hashed, self.store.clock(), None), generated
 
     async def login(self, name: str, passphrase: str, client: Client) -> User:
         """Raises WrongLogin, TooManyTries, TooBusy.
 
-        Five tries a minute from one address. Tries at one account from addresses it was never used from share five, too, so
-        that guessing from many places is slow and yet nobody can lock a person out of the places they know.
+        Five tries a minute from one place (an address, or an IPv6 network). Tries at one account from places it was never used from
+        share five, too, so that guessing from many places is slow and yet nobody can lock a person out of the places they know.
         """
-        keys = [f"address {client.address}"]
-        if not self.store.knows_address(name, client.address):
+        keys = [f"address {client.place}"]
+        if not self.store.knows_place(name, client.address):
             keys.append(f"user {name}")
         self._logins.take(*keys)
         user = self.store.user(name)
-        if not await self._passwords.verify(user.hash if user else None, passphrase) or user is None:
+        try:
+            right = await self._passwords.verify(user.hash if user else None, passphrase, client.place)
+        except TooBusy:
+            self._logins.forgive(*keys)  # nothing was tried
+            raise
+        if not right or user is None:
             self._tell("login_failed", "", name, client.address)
             raise WrongLogin("User or passphrase are wrong. If it is forgotten: cupola passwd, on the machine itself.")
         self._logins.forgive(*keys)
         return user
 
-    async def open_session(self, user: str, client: Client, *, remember: bool, instead_of: Who | None = None) -> tuple[Who, str]:
-        """A new session and its secret. The one this browser had before ends."""
+    async def open_session(self, user: User, client: Client, *, remember: bool, instead_of: Who | None = None) -> tuple[Who, str]:
+        """A new session and its secret, of the person as they proved to be. The one this browser had before ends. Raises PassphraseChanged."""
+        session_id, secret = secrets.token_hex(8), new_secret()
+        role = await self.store.run(
+            self.store.add_session,
+            session_id,
+            digest(secret),
+            user.name,
+            user.hash,
+            remembered=remember,
+            address=client.address,
+            agent=client.agent[:AGENT_MAX],
+        )
         if instead_of is not None and instead_of.kind == "session":
             await self.end_sessions([instead_of.id], "logged in anew")
-        session_id, secret = secrets.token_hex(8), new_secret()
-        await self.store.run(
-            self.store.add_session, session_id, digest(secret), user, remembered=remember, address=client.address, agent=client.agent[:AGENT_MAX]
-        )
-        row = self.store.user(user)
-        if row is None:
-            raise WrongLogin("This user was removed at this moment.")
-        self._tell("logged_in", session_id, user, client.address)
-        return Who("session", session_id, user, ROLES[row.role]), secret
+        self._tell("logged_in", session_id, user.name, client.address)
+        return Who("session", session_id, user.name, ROLES[role]), secret
 
     async def end_sessions(self, session_ids: list[str], why: str) -> None:
         """They are over for every open socket at once."""
@@ -158,23 +174,45 @@ class Desk:
 
     # People
 
-    async def add_user(self, name: str, role: RoleName, passphrase: str | None) -> str | None:
-        """The passphrase, if it was made here. Raises NotAllowed when the name is taken, InvalidSetting."""
+    async def add_user(self, name: str, role: RoleName, passphrase: str | None, by: Who) -> str | None:
+        """The passphrase, if it was made here. Raises NotAllowed when the name is taken, InvalidSetting, LoggedOut."""
         generated, hashed = await self._hashed(passphrase)
+        self._still(by)
         await self.store.run(self.store.add_user, name, role, hashed)
         return generated
 
-    async def change_user(self, name: str, *, role: RoleName | None = None, passphrase: str | None = None, generate: bool = False) -> str | None:
-        """All sessions of the person end. Returns the passphrase if it was made here. Raises NotAllowed, InvalidSetting."""
+    async def change_user(
+        self, name: str, by: Who, *, role: RoleName | None = None, passphrase: str | None = None, generate: bool = False
+    ) -> str | None:
+        """All sessions of the person end. Returns the passphrase if it was made here. Raises NotAllowed, InvalidSetting, LoggedOut."""
         generated, hashed = await self._hashed(passphrase) if passphrase is not None or generate else (None, None)
-        for session_id in await self.store.run(self.store.change_user, name, role=role, hashed=hashed):
-            self._cut(session_id)
-        self._tell("user_changed", "", name, "")
+        self._still(by)
+        await self._change(name, role=role, hashed=hashed)
         return generated
 
-    async def verify(self, name: str, passphrase: str, client: Client) -> None:
-        """Raises WrongLogin, TooManyTries."""
-        await self.login(name, passphrase, client)
+    async def change_own(self, who: Who, old: str, new: str, client: Client) -> tuple[str, bool]:
+        """Another passphrase. All sessions of the person end; the secret of a new one for this browser, and whether it is remembered as before.
+
+        Raises InvalidSetting, WrongLogin, TooManyTries, TooBusy, LoggedOut, PassphraseChanged.
+        """
+        check_passphrase(new, "new")
+        remember = any(session.remembered for session in self.store.sessions() if session.id == who.id)
+        user = await self.login(who.user, old, client)
+        hashed = await self._passwords.hash(new)
+        self._still(who)
+        await self._change(who.user, hashed=hashed, instead_of=user.hash)
+        _, secret = await self.open_session(replace(user, hash=hashed), client, remember=remember)
+        return secret, remember
+
+    async def _change(self, name: str, *, role: RoleName | None = None, hashed: str | None = None, instead_of: str | None = None) -> None:
+        for session_id in await self.store.run(self.store.change_user, name, role=role, hashed=hashed, instead_of=instead_of):
+            self._cut(session_id)
+        self._tell("user_changed", "", name, "")
+
+    def _still(self, who: Who) -> None:
+        """Hashing takes a while, in which whoever asked for it may have been logged out or lost their role. Raises LoggedOut."""
+        if self.streams.ended(who.id):
+            raise LoggedOut("You are logged out. Nothing was changed.")
 
     async def delete_user(self, name: str) -> None:
         for session_id in await self.store.run(self.store.delete_user, name):

@@ -11,7 +11,7 @@ import contextlib
 import json
 import re
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi.routing import iter_route_contexts
@@ -25,12 +25,14 @@ from cupola.web.access.lease import NotInControl
 from cupola.web.access.models import problem_of
 from cupola.web.access.rights import PAGE, RULES, Rule
 from cupola.web.access.who import WHO, Role, Who
+from cupola.web.guard import SAFE
 from cupola.web.runtime import Runtime
 
 CLIENT, SECURE = "cupola.client", "cupola.secure"
 COOKIE, SECURE_COOKIE = "cupola", "__Host-cupola"
 EPOCH_HEADER = b"x-control-epoch"
 MESSAGE_MAX = 4096
+CAMERA_NAME_MAX = 40
 CLOSE_S = 2.0
 LEASE_LOOK_S = 1.0
 
@@ -95,13 +97,23 @@ class Gate:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         client = scope[CLIENT] = runtime.addresses.client(scope, headers)
         secure = scope[SECURE] = runtime.addresses.secure(scope, headers)
-        who = identify(runtime, headers, client, secure)
-        if not runtime.desk.claimed and not client.local:
-            who = None  # before the claim, to others than this machine, everybody is a stranger
-        scope[WHO] = who
         key, values, known = self._find(scope)
         rule = RULES.get(key) if key else None
-        refusal = _judge(runtime, rule, known, who, values, headers)
+
+        def judged() -> tuple[Who | None, Refusal | None]:
+            who = identify(runtime, headers, client, secure)
+            if not runtime.desk.claimed and not client.local:
+                who = None  # before the claim, to others than this machine, everybody is a stranger
+            scope[WHO] = who
+            return who, _judge(runtime, rule, known, who, values, headers)
+
+        who, refusal = judged()
+        if refusal is None and scope["type"] == "http" and scope["method"] not in SAFE:
+            whole = await _whole(receive)
+            if whole is None:
+                return  # what was not said to its end is not done
+            receive = whole
+            who, refusal = judged()  # the body may have taken its time; from here on nothing waits for the client any more
         if refusal is not None:
             await _refuse(scope, receive, send, refusal)
         elif rule is not None and rule.stream and who is not None:
@@ -167,6 +179,28 @@ async def _either(over: Coroutine[Any, Any, object], in_control: Callable[[], bo
                 return
     finally:
         ended.cancel()
+
+
+async def _whole(receive: Receive) -> Receive | None:
+    """Reads the body to its end; what hands it on in one piece. None when the client has gone before. Its size is `web.guard`'s business."""
+    body = bytearray()
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    handed = False
+
+    async def hand_on() -> Message:
+        nonlocal handed
+        if handed:
+            return await receive()
+        handed = True
+        return {"type": "http.request", "body": bytes(body), "more_body": False}
+
+    return hand_on
 
 
 def identify(runtime: Runtime, headers: dict[bytes, str], client: Client, secure: bool) -> Who | None:
@@ -239,7 +273,13 @@ def _judge_message(path: str, text: str | None, who: Who) -> Refusal | None:
     rule = RULES.get(f"MSG {path} {kind}")
     if rule is None:
         return Refusal(400, "Not understood", f"There is no message {kind[:40]!r} on this socket.")
-    return FORBIDDEN if who.role < rule.least else None
+    return replace(FORBIDDEN, more=camera_named(message)) if who.role < rule.least else None
+
+
+def camera_named(message: dict[str, Any]) -> dict[str, str]:
+    """What a problem says about which camera a message was for."""
+    camera = message.get("camera")
+    return {"camera": camera[:CAMERA_NAME_MAX]} if isinstance(camera, str) else {}
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, refusal: Refusal) -> None:

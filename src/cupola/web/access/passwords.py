@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import secrets
 import unicodedata
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -21,7 +22,8 @@ from cupola.core.errors import CupolaError, InvalidSetting
 
 T = TypeVar("T")
 SHORTEST, LONGEST = 12, 200
-WAITING_MAX = 8
+WAITING_MAX = 8  # passphrases of strangers, checked or waiting to be
+WAITING_OF_ONE_MAX = 2  # of these from one place
 ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"  # nothing that looks like something else
 _HASHER = PasswordHasher(time_cost=3, memory_cost=19_456, parallelism=1)
 
@@ -78,33 +80,36 @@ def _normal(text: str) -> str:
 
 
 class Passwords:
-    """Hashes and verifies beside the event loop, one at a time. Raises TooBusy when too many wait."""
+    """Hashes and verifies beside the event loop, one at a time. Strangers wait in a queue in which one place has few places."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, "argon2")
-        self._waiting = 0
+        self._waiting: Counter[str] = Counter()
         self._nobody: str | None = None
 
     async def hash(self, text: str) -> str:
+        """For somebody who has proved who they are: always taken."""
         return await self._run(hash_passphrase, text)
 
-    async def verify(self, stored: str | None, text: str) -> bool:
-        """Takes as long for a user that does not exist (`stored` is None)."""
-        if stored is None:
-            if self._nobody is None:
-                self._nobody = await self._run(hash_passphrase, new_secret())
-            await self._run(_verify, self._nobody, text)
-            return False
-        return await self._run(_verify, stored, text)
+    async def verify(self, stored: str | None, text: str, place: str) -> bool:
+        """Takes as long for a user that does not exist (`stored` is None). `place`: where it is asked from. Raises TooBusy."""
+        if self._waiting.total() >= WAITING_MAX or self._waiting[place] >= WAITING_OF_ONE_MAX:
+            raise TooBusy("Many people log in at this moment. Try again in a few seconds.")
+        self._waiting[place] += 1
+        try:
+            if stored is None:
+                if self._nobody is None:
+                    self._nobody = await self._run(hash_passphrase, new_secret())
+                await self._run(_verify, self._nobody, text)
+                return False
+            return await self._run(_verify, stored, text)
+        finally:
+            self._waiting[place] -= 1
+            if not self._waiting[place]:
+                del self._waiting[place]
 
     async def _run(self, work: Callable[..., T], *values: str) -> T:
-        if self._waiting >= WAITING_MAX:
-            raise TooBusy("Many people log in at this moment. Try again in a few seconds.")
-        self._waiting += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work, *values)
-        finally:
-            self._waiting -= 1
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *values)
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)

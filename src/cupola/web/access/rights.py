@@ -17,7 +17,7 @@ PAGE = "PAGE"
 @dataclass(frozen=True, slots=True)
 class Rule:
     """`lease`: control of the camera is needed too. `unclaimed`: answers before the station is claimed, too. `owner`: only to the
-    owner's shell. `stream`: open for long, ends with its session. `public`: to anybody if the camera's configuration says so.
+    owner's shell. `stream`: open, or waiting, for long; ends with its session. `public`: to anybody if the camera's configuration says so.
     """
 
     least: Role
@@ -74,7 +74,7 @@ RULES: dict[str, Rule] = {
     f"POST {_CAM}/snap": Rule(MASTER, lease=True),
     f"PATCH {_CAM}/settings": Rule(MASTER, lease=True),
     f"GET {_CAM}/focus": Rule(MASTER, lease=True, stream=True),
-    f"GET {_CAM}/live.jpg": Rule(OBSERVER),
+    f"GET {_CAM}/live.jpg": Rule(OBSERVER, stream=True),
     f"GET {_CAM}/live.mjpg": Rule(OBSERVER, stream=True),
     f"GET {_CAM}/latest.jpg": Rule(OBSERVER, public=True),
     # images

@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from cupola.core.errors import ConfigError, NotAllowed, StorageFailed
+from cupola.core.errors import ConfigError, CupolaError, NotAllowed, StorageFailed
 from cupola.storage.schema import connect
+from cupola.web.access.place import place_of
 from cupola.web.access.who import RoleName, Scope
 
 P = ParamSpec("P")
@@ -63,6 +64,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE kv (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID",
     ),
 )
+
+
+class PassphraseChanged(CupolaError):
+    """It was right when it was looked at, and is another one by now, or the person is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +172,13 @@ class Store:
                 raise NotAllowed(f"There is a user {name} already.")
             writer.execute("INSERT INTO user (name, role, hash, created_at) VALUES (?, ?, ?, ?)", (name, role, hashed, self.clock()))
 
-    def change_user(self, name: str, *, role: RoleName | None = None, hashed: str | None = None) -> list[str]:
-        """The ids of the sessions that end with it. Raises NotAllowed when no admin would be left."""
+    def change_user(self, name: str, *, role: RoleName | None = None, hashed: str | None = None, instead_of: str | None = None) -> list[str]:
+        """The ids of the sessions that end with it. Raises NotAllowed when no admin would be left; with `instead_of`, PassphraseChanged
+        when that is not the hash that is stored.
+        """
         with self._writing() as writer:
+            if instead_of is not None:
+                _role_behind(writer, name, instead_of)
             if role not in (None, "admin"):
                 _keep_an_admin(writer, name)
             writer.execute("UPDATE user SET role = coalesce(?, role), hash = coalesce(?, hash) WHERE name = ?", (role, hashed, name))
@@ -185,18 +194,23 @@ class Store:
 
     # Sessions
 
-    def add_session(self, session_id: str, hashed: bytes, user: str, *, remembered: bool, address: str, agent: str) -> None:
-        """The address is known to belong to this person from now on."""
+    def add_session(self, session_id: str, hashed: bytes, user: str, proven: str, *, remembered: bool, address: str, agent: str) -> RoleName:
+        """The person's role. `proven`: the hash of the passphrase that was looked at. The place is known to be this person's from now on.
+
+        Raises PassphraseChanged when another hash is stored by now.
+        """
         now = self.clock()
         with self._writing() as writer:
+            role = _role_behind(writer, user, proven)
             values = (session_id, hashed, user, now, now, remembered, address, agent)
             writer.execute("INSERT INTO session VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
             writer.execute("UPDATE user SET seen_at = ? WHERE name = ?", (now, user))
-            writer.execute("INSERT OR REPLACE INTO address VALUES (?, ?, ?)", (user, address, now))
+            writer.execute("INSERT OR REPLACE INTO address VALUES (?, ?, ?)", (user, place_of(address), now))
             writer.execute(
                 "DELETE FROM address WHERE user = ?1 AND address NOT IN (SELECT address FROM address WHERE user = ?1 ORDER BY seen_at DESC LIMIT ?2)",
                 (user, ADDRESSES_KEPT),
             )
+            return role
 
     def session(self, hashed: bytes) -> Session | None:
         rows = self._read(f"{_SESSION} WHERE s.hash = ?", hashed)
@@ -205,8 +219,9 @@ class Store:
     def sessions(self) -> list[Session]:
         return [_session(row) for row in self._read(f"{_SESSION} ORDER BY s.seen_at DESC")]
 
-    def knows_address(self, user: str, address: str) -> bool:
-        return bool(self._read("SELECT 1 FROM address WHERE user = ? AND address = ?", user, address))
+    def knows_place(self, user: str, address: str) -> bool:
+        """Whether this person has logged in from this address, or its IPv6 network, before."""
+        return bool(self._read("SELECT 1 FROM address WHERE user = ? AND address = ?", user, place_of(address)))
 
     def touch(self, sessions: dict[str, float], tokens: dict[int, float]) -> None:
         """When each was last used."""
@@ -267,6 +282,13 @@ def _prepared(path: Path) -> sqlite3.Connection:
 
 def _ended(writer: sqlite3.Connection, where: str, value: str) -> list[str]:
     return [row["id"] for row in writer.execute(f"DELETE FROM session WHERE {where} RETURNING id", (value,)).fetchall()]
+
+
+def _role_behind(writer: sqlite3.Connection, user: str, proven: str) -> RoleName:
+    row = writer.execute("SELECT role FROM user WHERE name = ? AND hash = ?", (user, proven)).fetchone()
+    if row is None:
+        raise PassphraseChanged("The passphrase was changed at this moment. Log in with the new one.")
+    return row["role"]
 
 
 def _keep_an_admin(writer: sqlite3.Connection, name: str) -> None:

@@ -15,7 +15,9 @@ from cupola.web.views import capture
 
 router = APIRouter(tags=["captures"])
 Id = Annotated[int, Path(ge=1, le=2**53)]
-CACHE = {"Cache-Control": "private, max-age=31536000, immutable"}
+# Kept by a browser for as long as it sends the same login: what one person has seen there is not the next one's.
+VARY = {"Vary": "Cookie, Authorization"}
+CACHE = {"Cache-Control": "private, max-age=31536000, immutable", **VARY}
 
 
 @router.get("/api/captures")

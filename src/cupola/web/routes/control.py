@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from pydantic import ValidationError
 
 from cupola.web.access import models
+from cupola.web.access.gate import camera_named
 from cupola.web.access.lease import NotInControl
 from cupola.web.access.who import Role, Who, known
 from cupola.web.runtime import NoSuchThing, NotYours, Runtime, runtime_of
@@ -72,7 +74,7 @@ def _at(request: Request, cam: str) -> tuple[Runtime, Who]:
 
 
 def answer_message(runtime: Runtime, who: Who, text: str) -> dict[str, Any]:
-    """What /ws/events says to `renew` and `release`; the gate has looked at the rights."""
+    """What /ws/events says to `renew` and `release`; the gate has looked at the rights. A problem names the camera that was named."""
     try:
         said = models.ControlMessage.model_validate_json(text)
         runtime.camera(said.camera)
@@ -80,12 +82,13 @@ def answer_message(runtime: Runtime, who: Who, text: str) -> dict[str, Any]:
             runtime.leases.renew(said.camera, who, said.epoch)
         else:
             runtime.leases.release(said.camera, who, said.epoch)
+        return {"type": "control", **models.control(runtime.leases, said.camera, who).model_dump(mode="json")}
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        return {"type": "problem", "status": 400, "title": "A value cannot be used", "detail": f"{where}: {first['msg']}."}
+        problem = {"status": 400, "title": "A value cannot be used", "detail": f"{where}: {first['msg']}."}
     except NoSuchThing as error:
-        return {"type": "problem", "status": 404, "title": "Not found", "detail": str(error)}
+        problem = {"status": 404, "title": "Not found", "detail": str(error)}
     except NotInControl as error:
-        return {"type": "problem", "status": 409, "title": "Not in control", "detail": str(error), **models.problem_of(error)}
-    return {"type": "control", **models.control(runtime.leases, said.camera, who).model_dump(mode="json")}
+        problem = {"status": 409, "title": "Not in control", "detail": str(error), **models.problem_of(error)}
+    return {"type": "problem", **problem, **camera_named(json.loads(text))}

@@ -12,7 +12,6 @@ from cupola.web.access import models
 from cupola.web.access.claim import LAN_S, link
 from cupola.web.access.desk import REMEMBERED_S, Client
 from cupola.web.access.gate import CLIENT, COOKIE, SECURE, SECURE_COOKIE
-from cupola.web.access.passwords import check_passphrase
 from cupola.web.access.who import Role, Who, known, who_of
 from cupola.web.runtime import NoSuchThing, NotYours, Runtime, runtime_of
 
@@ -63,9 +62,9 @@ async def claim(request: Request, response: Response, wanted: models.ClaimReques
     owner = who is not None and who.kind == "owner"
     if wanted.code is None and not owner:
         raise InvalidSetting("code", "code: give the code that Cupola printed when it started.")
-    generated = await desk.make_first_admin(wanted.user, wanted.passphrase, None if owner else wanted.code, client)
+    admin, generated = await desk.make_first_admin(wanted.user, wanted.passphrase, None if owner else wanted.code, client)
     if not owner:
-        who, secret = await desk.open_session(wanted.user, client, remember=False)
+        who, secret = await desk.open_session(admin, client, remember=False)
         _set_cookie(request, response, secret, remember=False)
     return models.Claimed(**_me(request, who).model_dump(), generated=generated)
 
@@ -96,7 +95,7 @@ def _code(runtime: Runtime, urls: list[str], expires_in_s: float | None) -> mode
 async def login(request: Request, response: Response, wanted: models.LoginRequest) -> models.Me:
     desk, client = runtime_of(request).desk, _client(request)
     user = await desk.login(wanted.user, wanted.passphrase, client)
-    who, secret = await desk.open_session(user.name, client, remember=wanted.remember, instead_of=who_of(request))
+    who, secret = await desk.open_session(user, client, remember=wanted.remember, instead_of=who_of(request))
     _set_cookie(request, response, secret, remember=wanted.remember)
     return _me(request, who)
 
@@ -116,11 +115,8 @@ async def passwd(request: Request, response: Response, wanted: models.PasswdRequ
     desk, who, client = runtime_of(request).desk, known(request), _client(request)
     if who.kind != "session":
         raise NotYours("Only somebody who is logged in has a passphrase of their own.")
-    check_passphrase(wanted.new, "new")
-    await desk.login(who.user, wanted.old, client)
-    await desk.change_user(who.user, passphrase=wanted.new)
-    _, secret = await desk.open_session(who.user, client, remember=False)
-    _set_cookie(request, response, secret, remember=False)
+    secret, remember = await desk.change_own(who, wanted.old, wanted.new, client)
+    _set_cookie(request, response, secret, remember=remember)
 
 
 def _user(runtime: Runtime, name: str) -> models.User:
@@ -138,7 +134,7 @@ async def users(request: Request) -> models.UserList:
 @router.post("/api/users", status_code=201)
 async def add_user(request: Request, wanted: models.NewUser) -> models.UserWithPassphrase:
     runtime = runtime_of(request)
-    generated = await runtime.desk.add_user(wanted.name, wanted.role, wanted.passphrase)
+    generated = await runtime.desk.add_user(wanted.name, wanted.role, wanted.passphrase, known(request))
     return models.UserWithPassphrase(**_user(runtime, wanted.name).model_dump(), generated=generated)
 
 
@@ -147,7 +143,7 @@ async def change_user(request: Request, name: str, wanted: models.UserChange) ->
     """Another role or passphrase; all sessions of this person end."""
     runtime = runtime_of(request)
     _user(runtime, name)
-    generated = await runtime.desk.change_user(name, role=wanted.role, passphrase=wanted.passphrase, generate=wanted.generate)
+    generated = await runtime.desk.change_user(name, known(request), role=wanted.role, passphrase=wanted.passphrase, generate=wanted.generate)
     return models.UserWithPassphrase(**_user(runtime, name).model_dump(), generated=generated)
 
 
