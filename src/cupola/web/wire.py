@@ -109,6 +109,7 @@ class Doors:
 
     def __init__(self, many: Callable[[str], bool]) -> None:
         self._many = many
+        self._inside: dict[Connection, str] = {}
         self._open: Counter[str] = Counter()
         self._silent: dict[Connection, str] = {}  # the oldest first
 
@@ -116,30 +117,38 @@ class Doors:
         """Whether it may stay. The oldest one that has not asked anything yet makes place for a new one."""
         if self._open[address] >= OPEN_MAX and not self._many(address):
             return False
+        self._inside[connection] = self._silent[connection] = address
         self._open[address] += 1
-        self._silent[connection] = address
         own = [other for other, its in self._silent.items() if its == address]
         if len(own) > SILENT_OF_ONE_MAX and not self._many(address):
-            own[0].hang_up()
+            self._turn_out(own[0])
         elif len(self._silent) > SILENT_MAX:
-            next(iter(self._silent)).hang_up()
+            self._turn_out(next(iter(self._silent)))
         return True
 
     def asked(self, connection: Connection) -> None:
         self._silent.pop(connection, None)
 
-    def leave(self, connection: Connection, address: str) -> None:
+    def leave(self, connection: Connection) -> None:
+        """It is gone, or was never let in: harmless."""
         self._silent.pop(connection, None)
+        address = self._inside.pop(connection, None)
+        if address is None:
+            return
         self._open[address] -= 1
         if self._open[address] <= 0:
             del self._open[address]
+
+    def _turn_out(self, connection: Connection) -> None:
+        """Its place is free at once: it notices only when the loop comes to it, and a whole burst enters before that."""
+        self.leave(connection)
+        connection.hang_up()
 
 
 class LiveHttp(HttpToolsProtocol):
     """Lets the handler of a request write ready-made chunks behind the head of its answer; hangs up on requests that do not end."""
 
     doors: Doors
-    _address: str | None = None
     _deadline: asyncio.TimerHandle | None = None
     _in_request = _head_done = False
     _unsaid = 0  # bytes since a head or a piece of a body was complete
@@ -148,14 +157,13 @@ class LiveHttp(HttpToolsProtocol):
         super().connection_made(transport)  # type: ignore[arg-type]
         address = self.client[0] if self.client else ""
         if self.doors.enter(self, address):
-            self._address = address
             self._within(HEADER_S)
         else:
             self.hang_up()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._within(None)
-        self._gone()
+        self.doors.leave(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -177,13 +185,13 @@ class LiveHttp(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         self._within(None)
-        transport, asked_by = self.transport, self._address
+        transport = self.transport
         super().handle_websocket_upgrade()
         protocol = transport.get_protocol()
         if isinstance(protocol, LiveSocket) and not protocol.handshake_initiated:
             transport.abort()  # it was refused without a word, and nothing else would end it
-        if asked_by is not None and isinstance(protocol, LiveSocket):
-            protocol.left = self._gone  # the place is given back when the socket ends
+        if isinstance(protocol, LiveSocket):
+            protocol.left = lambda: self.doors.leave(self)  # the place is given back when the socket ends
 
     def on_message_begin(self) -> None:
         self._in_request, self._head_done = True, False
@@ -200,11 +208,6 @@ class LiveHttp(HttpToolsProtocol):
         self._within(None)
         if self.transport is not None:
             self.transport.abort()
-
-    def _gone(self) -> None:
-        if self._address is not None:
-            self.doors.leave(self, self._address)
-            self._address = None
 
     def _within(self, seconds: float | None) -> None:
         """What is under way has to be complete in this time; None: it is."""
