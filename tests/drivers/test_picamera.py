@@ -131,6 +131,28 @@ def test_an_exposure_asked_for_late_is_not_one_from_before(camera: PiCamera) -> 
     assert camera.expose(Stop()).monotonic_ns > asked_ns - 0.5e9
 
 
+def test_a_long_exposure_begun_long_ago_is_broken_off_for_one_that_is_asked_for(camera: PiCamera, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A snap or an interval, when the sensor has gone on by itself: the end of that exposure and then a whole one would miss the deadline."""
+    monkeypatch.setattr("cupola.drivers.picamera._WAITS_S", 0.5)
+    camera.open()
+    camera.apply(Controls(exposure_s=3.0))
+    in_a_row = [_number(camera.expose(Stop())) for _ in range(2)]
+    assert in_a_row == [0, 1], "nothing is broken off while one follows the other"
+    threading.Event().wait(1.3)  # the next exposure is under way
+    asked_ns = time.monotonic_ns()
+    picture = camera.expose(Stop())
+    assert _number(picture) == 0, "the first one of a new start"
+    assert picture.monotonic_ns > asked_ns and picture.applied.exposure_s == pytest.approx(3.0, abs=0.001)
+    threading.Event().wait(2.6)  # under way too, but soon over
+    assert _number(camera.expose(Stop())) == 2
+
+
+def _number(picture: Frame | Packet) -> int | None:
+    """Which picture it is since the program's start."""
+    assert isinstance(picture, Packet)
+    return read_barcode(simplejpeg.decode_jpeg(picture.data))
+
+
 def test_pictures_with_other_settings_are_skipped(a_pi: pytest.MonkeyPatch, camera: PiCamera) -> None:
     camera.open()
     a_pi.setenv("RPICAM_FAULT", "late=3")

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import urllib.request
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -306,6 +307,27 @@ def test_a_killed_rtsp_camera_is_lost_and_found_again() -> None:
         for _ in stream:
             pass
     camera.close()
+
+
+@pytest.mark.parametrize("first", ["/cam", "/mjpeg"])
+def test_closing_one_source_leaves_the_other_connections_to_its_camera_alone(first: str) -> None:
+    """The live view goes on while the stream for stills of the same camera is opened again, and the other way round."""
+    with rtsp_camera() as said:
+        stays, ends = video(said[first]), video(said["/mjpeg" if first == "/cam" else "/cam"])
+        stays.open()
+        with contextlib.closing(stays.stream(Stop())) as stream:
+            next(stream)
+            for _ in range(2):
+                ends.open()
+                ends.close()
+                assert len(list(islice(stream, 40))) == 40  # more than were on their way
+        later = video(said[first])
+        later.open()  # opened after it: what is closed first is not the newest
+        stays.close()
+        with contextlib.closing(later.stream(Stop())) as stream:
+            assert len(list(islice(stream, 40))) == 40
+        later.close()
+        assert not [one for one in threading.enumerate() if one.name.startswith("feed ")]
 
 
 def test_a_consumer_that_sleeps_loses_pictures_counted_and_sees_new_ones() -> None:

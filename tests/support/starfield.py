@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -12,9 +11,8 @@ import av
 import numpy as np
 import simplejpeg
 
-from cupola.core.clock import utc_now
-from cupola.core.errors import CaptureCancelled
-from cupola.core.frame import CameraInfo, Capability, ControlRange, Controls, Frame, Packet, PixelFormat, PixelKind, Station, Stop
+from cupola.core.frame import CameraInfo, Capability, ControlRange, Controls, Frame, Packet, Station, Stop
+from tests.support.testcard import TestCard
 
 SIZE = 640
 PLACES = [(column, row) for row in (200, 320, 440) for column in (200, 320, 440)]
@@ -29,13 +27,13 @@ def sky(deviation: float, seed: int) -> np.ndarray:
     return light.clip(0, 255).astype(np.uint8)
 
 
-class Starfield:
+class Starfield(TestCard):
     """Options: widths (standard deviation of the stars in picture 1, 2, …; the last one stays), form (raw, jpeg, h264), video (false: stills only)."""
 
     def __init__(self, options: Mapping[str, Any], station: Station) -> None:
+        super().__init__({**options, "width": SIZE, "height": SIZE}, station)
         self._widths, self._form, self._video = options["widths"], options.get("form", "raw"), options.get("video", True)
         self._controls = Controls(exposure_s=0.05)
-        self._seq = 0
 
     def open(self) -> CameraInfo:
         self._skies = [sky(width, number) for number, width in enumerate(self._widths)]
@@ -48,36 +46,17 @@ class Starfield:
         native = {"raw": set[Capability](), "jpeg": {Capability.NATIVE_JPEG}, "h264": {Capability.NATIVE_H264}}[self._form]
         ways = {Capability.VIDEO, Capability.CONTINUOUS} if self._form != "raw" else {Capability.STILLS, *([Capability.VIDEO] if self._video else [])}
         controls = {"exposure_s": ControlRange(0.01, 10, 0.05)} if self._form == "raw" else {}
-        return CameraInfo("starfield", "Stars", SIZE, SIZE, PixelFormat(PixelKind.MONO), frozenset(ways | native), controls=controls, noisy=False)
-
-    def apply(self, wanted: Controls) -> Controls:
-        self._controls = wanted.over(self._controls)
-        return self._controls
+        return replace(super().open(), model="Stars", capabilities=frozenset(ways | native), controls=controls, noisy=False)
 
     def expose(self, stop: Stop) -> Frame | Packet:
-        self._seq += 1
-        opened, begun = utc_now(), time.monotonic_ns()
-        if stop.wait(self._controls.exposure_s or 0.05):
-            raise CaptureCancelled("cancelled")
+        frame = super().expose(stop)
+        assert isinstance(frame, Frame)
         data = self._skies[min(self._seq, len(self._skies)) - 1]
         data.flags.writeable = False
         if self._form == "raw":
-            return Frame(self._seq, opened, utc_now(), begun, data, PixelFormat(PixelKind.MONO), self._controls)
-        packet = Packet(self._seq, opened, utc_now(), begun, "jpeg", b"", SIZE, SIZE)
+            return replace(frame, data=data)
+        packet = Packet(frame.seq, frame.opened_at, frame.ended_at, frame.monotonic_ns, "jpeg", b"", SIZE, SIZE)
         if self._form == "jpeg":
             return replace(packet, data=simplejpeg.encode_jpeg(data[..., np.newaxis], quality=95, colorspace="GRAY"))
         (encoded,) = self._encoder.encode(av.VideoFrame.from_ndarray(data, format="gray").reformat(format="yuv420p"))
         return replace(packet, codec="h264", data=bytes(encoded), keyframe=encoded.is_keyframe)
-
-    def stream(self, stop: Stop) -> Generator[Frame | Packet, None, None]:
-        while not stop.is_set():
-            try:
-                yield self.expose(stop)
-            except CaptureCancelled:
-                return
-
-    def interrupt(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass

@@ -148,16 +148,13 @@ class RunningStation:
 
 
 @contextmanager
-def station_at(folder: Path, *arguments: str) -> Iterator[Path]:
-    """`cupola run` with the configuration there is in `folder`, from its announcement on; what it prints is in the file."""
-    printed, announced = folder / "output", folder / "runtime" / "server.json"
-    with printed.open("wb") as output:
+def served(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """`cupola run` in `folder`, from its start until it has ended; what it prints is in the file `output`."""
+    with (folder / "output").open("wb") as output:
         command = [sys.executable, "-m", "cupola", "run", *arguments]
         process = subprocess.Popen(command, cwd=folder, env=environment(folder), stdout=output, stderr=subprocess.STDOUT)
     try:
-        eventually(lambda: announced.is_file() or process.poll() is not None, 40)
-        assert process.poll() is None, printed.read_text()
-        yield printed
+        yield process
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -167,31 +164,34 @@ def station_at(folder: Path, *arguments: str) -> Iterator[Path]:
 
 
 @contextmanager
+def station_at(folder: Path, *arguments: str) -> Iterator[Path]:
+    """As `served`, from its announcement on, with the configuration there is in `folder`; the file of what it prints."""
+    printed, announced = folder / "output", folder / "runtime" / "server.json"
+    with served(folder, *arguments) as process:
+        eventually(lambda: announced.is_file() or process.poll() is not None, 40)
+        assert process.poll() is None, printed.read_text()
+        yield printed
+
+
+@contextmanager
 def running_station(folder: Path, *, max_viewers: int = 5, sky: str = SKY) -> Iterator[RunningStation]:
     """`sky`: options of the simulated camera."""
     port = free_port()
     (folder / "home").mkdir()
     (folder / "cupola.yaml").write_text(config(port, max_viewers=max_viewers, sky=sky))
-    with (folder / "output").open("wb") as output:
-        command = [sys.executable, "-m", "cupola", "run", "--config", "cupola.yaml"]
-        process = subprocess.Popen(command, cwd=folder, env=environment(folder), stdout=output, stderr=subprocess.STDOUT)
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as http:
-            station = RunningStation(folder, port, process, http)
+    with (
+        served(folder, "--config", "cupola.yaml") as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as http,
+    ):
+        station = RunningStation(folder, port, process, http)
 
-            def answers() -> bool:
-                assert process.poll() is None, (folder / "output").read_text()
-                try:
-                    http.headers.update(as_owner(folder))
-                    return http.get("/api/health").json()["cameras"]["sky"] == "running"
-                except (FileNotFoundError, httpx.TransportError):
-                    return False
+        def answers() -> bool:
+            assert process.poll() is None, (folder / "output").read_text()
+            try:
+                http.headers.update(as_owner(folder))
+                return http.get("/api/health").json()["cameras"]["sky"] == "running"
+            except (FileNotFoundError, httpx.TransportError):
+                return False
 
-            eventually(answers, 40)
-            yield station
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(20)
-        finally:
-            process.kill()
+        eventually(answers, 40)
+        yield station

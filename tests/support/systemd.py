@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ class Systemd:
     def run(self, *command: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
         """A command as root beside it."""
         inside = ["nsenter", "--target", str(self.pid), "--mount", "--pid", "--uts", "--ipc", "--cgroup"]
-        own = {"PATH": os.environ["PATH"], "HOME": "/root", "COLUMNS": "200", "SYSTEMD_UNIT_PATH": "/etc/systemd/system:/srv/units"}
+        own = {"PATH": os.environ["PATH"], "HOME": pwd.getpwuid(0).pw_dir, "COLUMNS": "200", "SYSTEMD_UNIT_PATH": "/etc/systemd/system:/srv/units"}
         return subprocess.run([*inside, *command], input=text, env=own, capture_output=True, text=True, timeout=300)
 
     def cupola(self, *arguments: str) -> subprocess.CompletedProcess[str]:

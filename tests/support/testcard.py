@@ -55,7 +55,7 @@ class TestCard:
         self._controls = wanted.over(self._controls)
         return self._controls
 
-    def expose(self, stop: Stop) -> Frame:
+    def expose(self, stop: Stop) -> Frame | Packet:
         self._seq += 1
         opened, begun, half = utc_now(), time.monotonic_ns(), (self._controls.exposure_s or 0.0) / 2
         if stop.wait(half):

@@ -10,7 +10,8 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 
 _TICK_S = 0.1
 
@@ -70,6 +71,8 @@ def connect(host: str, port: int, timeout_s: float, abort: Abort) -> socket.sock
                 raise OSError(code, os.strerror(code))
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.settimeout(timeout_s)
+            with _guard:
+                _connected.add(sock)
             return sock
         except OSError as reason:
             sock.close()
@@ -85,23 +88,91 @@ def shut_down(sock: socket.socket) -> None:
         sock.shutdown(socket.SHUT_RDWR)
 
 
-def shut_down_connections_to(host: str, port: int) -> None:
-    """Wake a library that blocks on connections of its own to this address.
+_guard = threading.Lock()  # of the three below, shared by all as the descriptors are
+_connected: weakref.WeakSet[socket.socket] = weakref.WeakSet()  # by `connect`
+_sources: weakref.WeakSet["Connections"] = weakref.WeakSet()
+_turns: dict[tuple[str, int], threading.Lock] = {}
 
-    FFmpeg hands out neither its sockets nor a way to end a call before its timeout. Where /proc tells
-    no open files (macOS, Windows) this does nothing and the timeout has to do.
+
+class Connections:
+    """What a library connects by itself to one address for one source, so that a call of it that blocks can be ended.
+
+    FFmpeg hands out neither its sockets nor a way to end a call before its timeout. A camera may have a second source with the
+    same address, whose connections must stay: sources of one address are opened one after the other, and what appears meanwhile
+    belongs to the one being opened. What appears later (HLS connects again and again) is nobody else's. Where /proc tells
+    no open files (macOS, Windows) nothing can be cut and the timeout has to do.
     """
-    try:
-        wanted = {info[4][0] for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
-        descriptors = os.listdir("/proc/self/fd")
-    except OSError:
-        return
-    for name in descriptors:
+
+    def __init__(self, host: str, port: int) -> None:
+        self._address = host, port
+        self._before: set[int] = set()
+        self._own: set[int] | None = None
+
+    @contextlib.contextmanager
+    def opening(self, abort: Abort) -> Iterator[None]:
+        """While the library connects. Raises ConnectionAbortedError when given up before its turn."""
+        with _guard:
+            turn = _turns.setdefault(self._address, threading.Lock())
+        while not turn.acquire(timeout=_TICK_S):
+            if abort.is_set():
+                raise ConnectionAbortedError("the connection was given up")
         try:
-            if not os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
-                continue
-            with socket.socket(fileno=os.dup(int(name))) as sock:
-                if sock.family in (socket.AF_INET, socket.AF_INET6) and sock.getpeername()[:2] in {(one, port) for one in wanted}:
-                    sock.shutdown(socket.SHUT_RDWR)
+            self._before = set(self._there())
+            with _guard:
+                _sources.add(self)
+            abort.add(self.cut)
+            yield
+        finally:
+            self._own = self.made()
+            turn.release()
+
+    def cut(self) -> None:
+        """Wake whoever blocks on one of them, from any thread."""
+        with _guard:
+            others, ours = [other for other in _sources if other is not self], list(_connected)
+        not_mine = self._before.union(*(other.made() for other in others))
+        not_mine |= {_inode(sock) for sock in ours}
+        for inode, sock in self._sockets():
+            with sock:
+                if inode not in not_mine:
+                    shut_down(sock)
+
+    def made(self) -> set[int]:
+        """Inodes of what the library connected while it opened the source, so far."""
+        return self._own if self._own is not None else set(self._there()) - self._before
+
+    def _there(self) -> Iterator[int]:
+        for inode, sock in self._sockets():
+            sock.close()
+            yield inode
+
+    def _sockets(self) -> Iterator[tuple[int, socket.socket]]:
+        """Inode and a duplicate, to be closed, of each socket of this process that is connected to the address."""
+        host, port = self._address
+        try:
+            wanted = {(info[4][0], port) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
+            descriptors = os.listdir("/proc/self/fd")
         except OSError:
-            continue
+            return
+        for name in descriptors:
+            try:
+                if not os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
+                    continue
+                sock = socket.socket(fileno=os.dup(int(name)))
+            except OSError:
+                continue
+            try:
+                theirs = sock.family in (socket.AF_INET, socket.AF_INET6) and sock.getpeername()[:2] in wanted
+            except OSError:
+                theirs = False
+            if theirs:
+                yield _inode(sock), sock
+            else:
+                sock.close()
+
+
+def _inode(sock: socket.socket) -> int:
+    try:
+        return os.fstat(sock.fileno()).st_ino
+    except OSError:
+        return 0  # it is closed

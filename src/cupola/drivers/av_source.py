@@ -9,6 +9,7 @@ import select
 import stat
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
@@ -22,7 +23,7 @@ from av.container import InputContainer
 from cupola.core.clock import clock_synced, monotonic_ns, utc_now
 from cupola.core.errors import CameraBusy, CameraLost, CameraNotFound, CameraUnresponsive, CaptureCancelled, CupolaError
 from cupola.core.frame import Codec, Packet
-from cupola.drivers.abort import Abort, connect, shut_down_connections_to, without_password
+from cupola.drivers.abort import Abort, Connections, connect, without_password
 from cupola.drivers.annexb import ParameterSets
 from cupola.drivers.decode import Decoder, Pixels
 from cupola.drivers.feed import Pending, Picture
@@ -110,9 +111,10 @@ class AvSource:
     def _open(self, options: Mapping[str, Any]) -> InputContainer:
         chosen: dict[str, str] = {}
         file_format = None
+        connecting: AbstractContextManager[None] = nullcontext()
         if self.kind == "network":
             chosen = {**LOW_LATENCY, **({"rtsp_transport": str(options.get("transport") or "tcp")} if self.address.startswith("rtsp") else {})}
-            self._reach()
+            connecting = self._reach()
         elif not os.path.exists(self.address.removeprefix("file://")):
             advice = "Is the camera plugged in? `cupola cameras` lists what is." if self.kind == "device" else "Check the path."
             raise CameraNotFound(f"There is no {self.address}. {advice}")
@@ -121,20 +123,22 @@ class AvSource:
             chosen = _device_options(options)
         started_s = time.monotonic()
         try:
-            return av.open(self.address, format=file_format, options=chosen, timeout=(self._timeout_s, self._timeout_s))
+            with connecting:
+                started_s = time.monotonic()
+                return av.open(self.address, format=file_format, options=chosen, timeout=(self._timeout_s, self._timeout_s))
         except (OSError, av.error.FFmpegError, ValueError) as problem:
             late = time.monotonic() - started_s >= self._timeout_s  # FFmpeg calls that many things
             raise self._open_problem(TimeoutError() if late else problem, options) from problem
 
-    def _reach(self) -> None:
-        """Connect once by ourselves: FFmpeg can neither be interrupted while connecting nor say well why it failed."""
+    def _reach(self) -> AbstractContextManager[None]:
+        """Connect once by ourselves: FFmpeg can neither be interrupted while connecting nor say well why it failed. Returns what to open it in."""
         parts = urlsplit(self.address)
         try:
             port = parts.port or _PORTS.get(parts.scheme)
         except ValueError:
             raise CameraNotFound(f"{self.shown} has no valid port. Check the address.") from None
         if parts.scheme not in _PORTS or not parts.hostname or port is None:
-            return
+            return nullcontext()
         host = parts.hostname
         try:
             connect(host, port, self._timeout_s, self._abort).close()
@@ -142,7 +146,8 @@ class AvSource:
             if self._abort.is_set():
                 raise CaptureCancelled(f"opening {self.shown} was cancelled") from None
             raise CameraNotFound(f"{self.shown} {unreachable(problem, host, self._timeout_s)}") from problem
-        self._abort.add(lambda: shut_down_connections_to(host, port))
+        self._connections = Connections(host, port)
+        return self._connections.opening(self._abort)
 
     def _open_problem(self, problem: Exception, options: Mapping[str, Any]) -> CupolaError:
         if self._abort.is_set():

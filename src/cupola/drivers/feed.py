@@ -131,6 +131,12 @@ class Feed:
         raise CaptureCancelled(f"waiting for a picture of {self.name} was cancelled")
 
     @property
+    def newest_kept(self) -> Picture | Pending | None:
+        """The last picture there is, whoever takes it."""
+        with self._changed:
+            return self._kept[-1] if self._kept else None
+
+    @property
     def ended(self) -> bool:
         return self._ended is not None
 

@@ -31,6 +31,8 @@ _START_S = 8.0  # a session's first picture comes this much after its exposure, 
 _SURE_UNTIL_S = 1.0  # `apply` waits for a picture with an exposure up to this, to tell what the sensor made of it
 _MOST_SKIPPED = 6  # pictures without the wanted settings; after that the sensor cannot do better
 _AHEAD_S = 1.0
+_WAITS_S = _START_S / 2  # for the end of an exposure begun before it was asked for; with more to go a new start is as quick, and surer
+_ENDS_S = 3.0  # the session before a new start, at most
 _SLACK_NS = 10_000_000  # exposures that touch, told in whole lines
 
 
@@ -53,6 +55,7 @@ class PiCamera:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._info: CameraInfo | None = None
         self._skipped = 0
+        self._started_ns = 0  # when the stream was started
         self._closed_ns = 0  # when the shutter of the picture last delivered closed
         self._numbers = itertools.count()
 
@@ -96,12 +99,17 @@ class PiCamera:
         """The first picture with the settings last applied whose shutter opened after this call.
 
         The sensor opens its shutter again by itself: in a series of exposures of 1 s and more, one that opened just
-        before the call and after the last picture's end counts, so that no exposure is thrown away.
+        before the call and after the last picture's end counts, so that no exposure is thrown away. One that was begun
+        long before and has long to go is broken off by starting anew: waiting for its end would take up to twice the exposure.
         Raises CaptureCancelled, CameraLost, CameraUnresponsive.
         """
         asked_ns = time.monotonic_ns()
         exposure_s = self._wanted.exposure_s or 0.0
         ahead_s = min(_AHEAD_S, exposure_s / 2) if exposure_s >= 1 else 0.0
+        if exposure_s > _SURE_UNTIL_S:
+            under_way_s = self._under_way_s()
+            if under_way_s > ahead_s and exposure_s - under_way_s > _WAITS_S:
+                self._restart()
         earliest_ns = max(asked_ns - round(ahead_s * 1e9), min(asked_ns, self._closed_ns - _SLACK_NS))
         decoder = None
         with closing(self._running().pictures(stop)) as pictures:
@@ -180,9 +188,15 @@ class PiCamera:
         start, controls = self._start, self._wanted
         if start is None:
             raise CameraLost("The Pi camera is not open. Connect it first.")
-        self._skipped = 0
+        self._skipped, self._started_ns = 0, time.monotonic_ns()
         patience_s = self._timeout_s + 3 * (controls.exposure_s or 0.0)
         self._feed = Feed(lambda abort: start(controls, abort), f"Pi camera {self._options['index']}", patience_s)
+
+    def _under_way_s(self) -> float:
+        """How long ago the exposure under way was begun, taken or not: its shutter opens when that of the one before closes."""
+        newest = self._running().newest_kept
+        closed_ns = newest.monotonic_ns + round((newest.ended_at - newest.opened_at).total_seconds() * 1e9) if newest is not None else 0
+        return (time.monotonic_ns() - max(self._started_ns, self._closed_ns, closed_ns)) / 1e9
 
     def _started(self) -> Picture:
         """Start the stream with what is wanted and wait for the first picture that has it."""
@@ -232,7 +246,7 @@ class PiCamera:
             capabilities=frozenset(capabilities),
             controls=controls,
             readout_s=1 / float(self._options["fps"]),
-            frame_timeout_s=_START_S,
+            frame_timeout_s=_ENDS_S + _START_S,
         )
 
     def _opened(self) -> CameraInfo:

@@ -14,7 +14,7 @@ import contextlib
 import errno
 import socket
 import ssl
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from cupola.web.wire import Doors
@@ -49,7 +49,7 @@ class Front:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                     await asyncio.sleep(NO_DESCRIPTORS_S)  # until somebody has left
                 continue  # the others are about one connection that is gone already
-            task = loop.create_task(_Arrival(self._doors, str(address[0])).run(self._receive(sock)))
+            task = loop.create_task(_Arrival(self._doors, str(address[0])).run(sock, self._receive))
             self._arriving.add(task)
             task.add_done_callback(self._arriving.discard)
 
@@ -79,16 +79,16 @@ class _Arrival:
         self._doors, self._address = doors, address
         self._task: asyncio.Task[Any] | None = None
 
-    async def run(self, receive: Coroutine[Any, Any, None]) -> None:
+    async def run(self, sock: socket.socket, receive: Callable[[socket.socket], Awaitable[None]]) -> None:
         self._task = asyncio.current_task()
         if not self._doors.enter(self, self._address):
-            receive.close()
+            sock.close()  # at once: who is refused would wait for an answer as long as anything here still knows the socket
             return
         try:
             with contextlib.suppress(asyncio.CancelledError):
-                await receive
+                await receive(sock)
         finally:
-            self._doors.leave(self, self._address)
+            self._doors.leave(self)
 
     def hang_up(self) -> None:
         if self._task is not None:

@@ -119,6 +119,7 @@ class Doors:
 
     def __init__(self, many: Callable[[str], bool], most: int) -> None:
         self._many, self._most = many, most
+        self._inside: dict[Connection, str] = {}  # and their places
         self._open: Counter[str] = Counter()
         self._silent: dict[Connection, str] = {}  # the oldest first
 
@@ -128,40 +129,42 @@ class Doors:
         most = self._most + (SPARE if alone and is_this_machine(address) else 0)
         if alone and self._open[place] >= OPEN_MAX:
             return False
-        if self._open.total() >= most and not self._make_place(next(iter(self._silent), None)):
-            return False
+        if self._open.total() >= most:
+            if not self._silent:
+                return False
+            self._turn_out(next(iter(self._silent)))
+        self._inside[connection] = self._silent[connection] = place
         self._open[place] += 1
-        self._silent[connection] = place
         own = [other for other, its in self._silent.items() if its == place]
         if len(own) > SILENT_OF_ONE_MAX and alone:
-            self._make_place(own[0])
+            self._turn_out(own[0])
         elif len(self._silent) > SILENT_MAX:
-            self._make_place(next(iter(self._silent)))
-        return True
-
-    def _make_place(self, silent: Connection | None) -> bool:
-        if silent is None:
-            return False
-        del self._silent[silent]  # it leaves a moment later: until then nobody counts on its place again
-        silent.hang_up()
+            self._turn_out(next(iter(self._silent)))
         return True
 
     def asked(self, connection: Connection) -> None:
         self._silent.pop(connection, None)
 
-    def leave(self, connection: Connection, address: str) -> None:
+    def leave(self, connection: Connection) -> None:
+        """It is gone, or was never let in: harmless."""
         self._silent.pop(connection, None)
-        place = place_of(address)
+        place = self._inside.pop(connection, None)
+        if place is None:
+            return
         self._open[place] -= 1
         if self._open[place] <= 0:
             del self._open[place]
+
+    def _turn_out(self, connection: Connection) -> None:
+        """Its place is free at once: it notices only when the loop comes to it, and a whole burst enters before that."""
+        self.leave(connection)
+        connection.hang_up()
 
 
 class LiveHttp(HttpToolsProtocol):
     """Lets the handler of a request write ready-made chunks behind the head of its answer; hangs up on requests that do not end."""
 
     doors: Doors
-    _address: str | None = None
     _deadline: asyncio.TimerHandle | None = None
     _in_request = _head_done = False
     _unsaid = 0  # bytes since a head or a piece of a body was complete
@@ -170,14 +173,13 @@ class LiveHttp(HttpToolsProtocol):
         super().connection_made(transport)  # type: ignore[arg-type]
         address = self.client[0] if self.client else ""
         if self.doors.enter(self, address):
-            self._address = address
             self._within(HEADER_S)
         else:
             self.hang_up()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._within(None)
-        self._gone()
+        self.doors.leave(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -199,13 +201,13 @@ class LiveHttp(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         self._within(None)
-        transport, asked_by = self.transport, self._address
+        transport = self.transport
         super().handle_websocket_upgrade()
         protocol = transport.get_protocol()
         if isinstance(protocol, LiveSocket) and not protocol.handshake_initiated:
             transport.abort()  # it was refused without a word, and nothing else would end it
-        if asked_by is not None and isinstance(protocol, LiveSocket):
-            protocol.left = self._gone  # the place is given back when the socket ends
+        if isinstance(protocol, LiveSocket):
+            protocol.left = lambda: self.doors.leave(self)  # the place is given back when the socket ends
 
     def on_message_begin(self) -> None:
         self._in_request, self._head_done = True, False
@@ -224,11 +226,6 @@ class LiveHttp(HttpToolsProtocol):
         self._within(None)
         if self.transport is not None:
             self.transport.abort()
-
-    def _gone(self) -> None:
-        if self._address is not None:
-            self.doors.leave(self, self._address)
-            self._address = None
 
     def _within(self, seconds: float | None) -> None:
         """What is under way has to be complete in this time; None: it is."""
