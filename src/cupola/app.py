@@ -21,6 +21,7 @@ from cupola.camera.spec import CameraSpec
 from cupola.camera.supervisor import CameraSupervisor
 from cupola.capture.archive import Archive
 from cupola.capture.session import Request, Sessions
+from cupola.clips.clips import Clips, PreRoll
 from cupola.config.drivers import DRIVERS
 from cupola.config.model import Camera, Settings
 from cupola.core.bus import Bus
@@ -88,6 +89,7 @@ class App:
             for camera in settings.cameras
         }
         self.sessions.changed = lambda name: self.cameras[name].plan_changed()
+        self.clips = self._clips()
         store = Store(state / "access.sqlite")
         self.leases = Leases(self.cameras, self.bus.publish, store.count_start())
         self.desk = Desk(
@@ -110,6 +112,7 @@ class App:
             self.leases,
             addresses,
             self.endpoint.url,
+            self.clips,
         )
         self.server: Server = make_server(create_app(self.runtime, tls=certificate is not None), certificate, addresses.proxied)
         lan = self.runtime.lan
@@ -139,6 +142,24 @@ class App:
             python=self.settings.driver_interpreter(camera),
         )
 
+    def _clips(self) -> Clips:
+        storage = self.settings.storage
+        clips = Clips(
+            self.catalogue,
+            self.bus,
+            storage.root,
+            storage.state_folder,
+            timezone=self.settings.station.timezone,
+            log=logs.write,
+            at_once=self.settings.clips.at_once,
+            min_free_percent=storage.min_free_percent,
+        )
+        for camera in self.settings.cameras:
+            if (kept := camera.preroll) is not None:
+                preroll = PreRoll(kept.seconds, kept.max_mb * 1_000_000, kept.before_s, kept.after_s, kept.longest_s)
+                clips.watch(camera.name, self.cameras[camera.name].hub, preroll)
+        return clips
+
     def stop(self) -> None:
         """Begin the orderly end; `run` returns within ten seconds."""
         self._stopping.set()
@@ -151,6 +172,7 @@ class App:
         if self.catalogue.problem:
             logs.write("ERROR", self.catalogue.problem, event="storage")
         await self._take_up()
+        await self.clips.recover()
         endpoint = self.endpoint
         serving = asyncio.create_task(self.server.serve(sockets=self._sockets), name="web")
         background = [
@@ -190,6 +212,7 @@ class App:
         for camera in self.cameras.values():
             camera.end()
         await asyncio.gather(*supervising, return_exceptions=True)
+        await self.clips.close()
         await self.darkroom.stop(DARKROOM_S)
         await asyncio.gather(developing, return_exceptions=True)
         self.server.should_exit = True

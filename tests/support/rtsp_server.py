@@ -21,6 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", default="640x360")
     parser.add_argument("--fps", type=int, default=25)
+    parser.add_argument("--file", help="an MP4 with H.264, served at /file from its beginning to everybody who comes")
     parser.add_argument("--user")
     parser.add_argument("--password", default="")
     args = parser.parse_args()

@@ -2,7 +2,8 @@
 
 An encoded picture is passed through untouched when a viewer takes its codec. When the worker is slower
 than the camera it takes the newest picture; of a stream whose pictures build on each other it never
-drops single ones, but skips to the next keyframe.
+drops single ones, but skips to the next keyframe. For a pre-roll (`whole`) every picture waits for its turn; one that
+has to be left out all the same is counted in the packet after it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from cupola.process.wire import Head, Payload
 if TYPE_CHECKING:
     from cupola.camera.focus import FocusView
 
-BACKLOG = 120  # packets of an inter-coded stream
+BACKLOG = 120  # packets of an inter-coded stream, or encoded pictures that are all wanted
+BACKLOG_RAW = 4  # pictures that are all wanted and still have to be encoded
 STILL_WIDTH = 1920  # a still of 24 megapixels is shown at this width, unless the configuration says less
 
 
@@ -46,7 +48,8 @@ class LiveWorker(threading.Thread):
         self._codecs: frozenset[Codec] = frozenset()
         self._focus: FocusView | None = None
         self._waiting: deque[tuple[Frame | Packet, Mode]] = deque()
-        self._skip_to_keyframe = False
+        self._skip_to_keyframe = self._whole = False
+        self._left_out = 0  # pictures since the last one that was taken, while all are wanted
         self._next_due = 0.0
         self._closed = False
         self.dropped = 0
@@ -54,9 +57,10 @@ class LiveWorker(threading.Thread):
         self._renderer = None
         self._decoder = None
 
-    def set_codecs(self, codecs: frozenset[Codec]) -> None:
+    def set_codecs(self, codecs: frozenset[Codec], *, whole: bool = False) -> None:
+        """What viewers take; `whole`: somebody needs every picture."""
         with self._changed:
-            self._codecs = codecs
+            self._codecs, self._whole, self._left_out = codecs, whole, 0
             if not codecs and self._focus is None:
                 self._waiting.clear()
                 self._skip_to_keyframe = True
@@ -74,20 +78,32 @@ class LiveWorker(threading.Thread):
                 return
             if inter:
                 if len(self._waiting) >= BACKLOG:
-                    self.dropped += len(self._waiting)
-                    self._waiting.clear()
+                    self._leave_out(len(self._waiting))
                     self._skip_to_keyframe = True
                 if self._skip_to_keyframe and isinstance(picture, Packet) and not picture.keyframe:
-                    self.dropped += 1
+                    self._leave_out(1)
                     return
                 self._skip_to_keyframe = False
+            elif self._whole:
+                if isinstance(picture, Frame) and not self._due():
+                    return
+                if len(self._waiting) >= (BACKLOG_RAW if isinstance(picture, Frame) else BACKLOG):
+                    self._leave_out(1)
             else:
                 if not self._due():
                     return
-                self.dropped += len(self._waiting)
-                self._waiting.clear()
+                self._leave_out(len(self._waiting))
+            if self._whole and self._left_out:
+                picture, self._left_out = replace(picture, dropped_before=picture.dropped_before + self._left_out), 0
             self._waiting.append((picture, mode))
             self._changed.notify()
+
+    def _leave_out(self, count: int) -> None:
+        """The oldest that wait, or the one at hand where none does; lock held."""
+        self.dropped += count
+        self._left_out += count
+        for _ in range(min(count, len(self._waiting))):
+            self._waiting.popleft()
 
     def _due(self) -> bool:
         """Hold the rate to `live.fps_max`, evenly; lock held."""
@@ -175,6 +191,7 @@ class LiveWorker(threading.Thread):
             data=data,
             width=width,
             height=height,
+            dropped_before=frame.dropped_before,
         )
 
     def _decode(self, packet: Packet) -> Frame | None:

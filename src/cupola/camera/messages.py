@@ -78,7 +78,8 @@ def failure_facts(error: Exception) -> Head:
 
 
 def packet_head(packet: Packet, mode: Mode) -> Head:
-    return {"type": "packet", "mode": mode, **facts_of(packet), "codec": packet.codec, "keyframe": packet.keyframe, "pts_s": packet.pts_s}
+    facts = {**facts_of(packet), "dropped_before": packet.dropped_before}
+    return {"type": "packet", "mode": mode, **facts, "codec": packet.codec, "keyframe": packet.keyframe, "pts_s": packet.pts_s}
 
 
 def packet_from(head: Mapping[str, Any], data: bytes | bytearray) -> Packet:
@@ -95,6 +96,7 @@ def packet_from(head: Mapping[str, Any], data: bytes | bytearray) -> Packet:
         codec=head["codec"],
         keyframe=head["keyframe"],
         pts_s=head["pts_s"],
+        dropped_before=head["dropped_before"],
         data=cast(bytes, data),  # a bytearray that nobody changes any more: not copied
     )
 

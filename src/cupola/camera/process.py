@@ -140,7 +140,7 @@ class CameraProcess:
             self._want(head)
         elif kind == "live":
             self._codecs = frozenset(head["codecs"])
-            self._live.set_codecs(self._codecs)
+            self._live.set_codecs(self._codecs, whole=head["whole"])
             self._watch()
         elif kind == "focus":
             self._focus(head["region"])

@@ -349,6 +349,7 @@ class CameraSupervisor:
             self._send({"type": "close"})
             return
         self.info, self.serial = info, info.serial
+        self.hub.opened(info.capabilities)
         self.usb_port = self.spec.recovery.usb_port or info.usb_port
         self._expires = time.monotonic() + IDLE_BUDGET_S  # the long budget for opening ends here
         self.seen.restarted()
@@ -381,7 +382,7 @@ class CameraSupervisor:
                 self._captures.task_done()
 
     def _demand_changed(self, codecs: frozenset[Codec]) -> None:
-        self._send({"type": "live", "codecs": sorted(codecs)})
+        self._send({"type": "live", "codecs": sorted(codecs), "whole": self.hub.whole})
 
     def _send(self, head: Head) -> None:
         if self._child is not None:

@@ -22,6 +22,7 @@ COMMANDS = {  # in the order of help: name → module:function
     "start": "cupola.cli.control:start",
     "stop": "cupola.cli.control:stop",
     "snap": "cupola.cli.control:snap",
+    "trigger": "cupola.cli.trigger:trigger",
     "focus": "cupola.cli.focus:focus",
     "token": "cupola.cli.token:token",
     "service": "cupola.cli.service:service",

@@ -24,6 +24,7 @@ from pydantic_core import PydanticCustomError
 
 from cupola.config.base import Block, ConfigPath, Float, Int, group, key
 from cupola.config.drivers import DRIVERS, DriverOptions
+from cupola.config.preroll import ClipLimits, PreRoll
 from cupola.config.problems import nearest, suggestion
 
 _DEVICE_NAMES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))})
@@ -177,6 +178,7 @@ class _CameraBase(Block):
     live: Live = group(dict, "Live view", "The live view: its frame rate, quality and first settings.")
     exposure: Exposure = group(dict, "Exposure", "The settings stills begin with.")
     capture: Capture = group(dict, "Capture", "Series of stills.")
+    preroll: PreRoll | None = key(None, "Pre-roll", "Keep the last seconds of the live view, for clips; null: no clips of this camera.")
     recovery: Recovery = group(dict, "Recovery", "What is done when the camera fails, rung by rung: interrupt, reopen, restart, USB reset, back off.")
     public_latest: bool = key(
         False, "Public newest still", "Anybody who reaches the server may see the newest still, at latest.jpg, without a login."
@@ -281,6 +283,7 @@ class Settings(Block):
     station: Station = group(dict, "Station", "Where the cameras stand.")
     storage: Storage = group(dict, "Storage", "Where images go, and how full the disk may get.")
     cameras: list[Camera] = Field(default_factory=list[Camera], title="Cameras", description="One entry a camera.", max_length=64)
+    clips: ClipLimits = group(dict, "Clips", "Clips of the cameras that keep a pre-roll.")
     web: Web = group(dict, "Web", "The web page and the API.")
     logging: Logging = group(dict, "Logging", "Log files.")
     _source: Path | None = PrivateAttr(default=None)

@@ -115,6 +115,36 @@ class StorageFull(_Event):
     message: str
 
 
+class TriggerReceived(_Event):
+    kind: Literal["trigger_received"] = "trigger_received"
+    label: str
+    source: str = Field(description="api, mqtt, poll, motion, event")
+
+
+class ClipStarted(_Event):
+    kind: Literal["clip_started"] = "clip_started"
+    id: int
+    label: str
+
+
+class ClipSaved(_Event):
+    """Announced only after the file is durable and its row committed."""
+
+    kind: Literal["clip_saved"] = "clip_saved"
+    id: int
+    label: str
+    path: str
+    duration_s: float
+    frames: int
+
+
+class ClipFailed(_Event):
+    kind: Literal["clip_failed"] = "clip_failed"
+    id: int
+    label: str
+    message: str
+
+
 class SessionEvent(_Event):
     """A viewer came, went or was turned away; somebody logged in or out; control of a camera went to somebody."""
 
@@ -146,6 +176,10 @@ Event = Annotated[
     | SettingsApplied
     | StorageLow
     | StorageFull
+    | TriggerReceived
+    | ClipStarted
+    | ClipSaved
+    | ClipFailed
     | SessionEvent
     | CameraChanged,
     Field(discriminator="kind"),

@@ -2,7 +2,8 @@
 
 A JPEG viewer has a box for one packet: the newest. An H.264 or H.265 viewer has a short queue, because
 pictures build on each other; when it overflows, the viewer skips to the next keyframe. What a viewer
-is sent is built once a packet, not once a viewer. Sockets belong to `web.live`.
+is sent is built once a packet, not once a viewer. Sockets belong to `web.live`. A tap (a pre-roll) gets every
+packet in the camera's own codec, and makes the camera process leave none out.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 from cupola.core.clock import iso_utc, monotonic_ns
-from cupola.core.frame import Codec, Packet
+from cupola.core.frame import Capability, Codec, Packet
 
 _BOUNDARY = b"\r\n--frame\r\n"
 FIRST_CHUNK = b"9\r\n--frame\r\n\r\n"  # what a multipart/x-mixed-replace answer begins with
@@ -146,6 +147,8 @@ class FrameHub:
     def __init__(self, on_demand: Callable[[frozenset[Codec]], None]) -> None:
         self._on_demand = on_demand
         self._viewers: set[Viewer] = set()
+        self._taps: list[Callable[[Packet], None]] = []
+        self._native: Codec = "jpeg"
         self._demand: frozenset[Codec] = frozenset()
         self._seq = 0
         self.newest: LivePacket | None = None
@@ -158,6 +161,21 @@ class FrameHub:
     def demand(self) -> frozenset[Codec]:
         return self._demand
 
+    @property
+    def whole(self) -> bool:
+        """Whether somebody needs every packet, not just the newest."""
+        return bool(self._taps)
+
+    def tap(self, take: Callable[[Packet], None]) -> None:
+        """Have `take` called with every packet of the camera's own codec, from now on. It must not block."""
+        self._taps.append(take)
+        self._changed()
+
+    def opened(self, capabilities: frozenset[Capability]) -> None:
+        """The camera is open, and this is what it can do."""
+        self._native = native_of(capabilities)
+        self._changed()
+
     def publish(self, packet: Packet) -> None:
         """Hand a packet to everyone who takes its codec. Never blocks."""
         self._seq += 1
@@ -165,6 +183,9 @@ class FrameHub:
         for viewer in self._viewers:
             if viewer.codec == packet.codec:
                 viewer.offer(live)
+        if packet.codec == self._native:
+            for take in self._taps:
+                take(packet)
 
     def tell(self, text: str) -> None:
         """A text message to every viewer."""
@@ -186,10 +207,18 @@ class FrameHub:
         self._changed()
 
     def _changed(self) -> None:
-        demand: frozenset[Codec] = frozenset(viewer.codec for viewer in self._viewers)
+        wanted: set[Codec] = {viewer.codec for viewer in self._viewers}
+        if self._taps:
+            wanted.add(self._native)
+        demand = frozenset(wanted)
         if demand != self._demand:
             self._demand = demand
             self._on_demand(demand)
+
+
+def native_of(capabilities: frozenset[Capability]) -> Codec:
+    """The codec a camera's packets come in: its own, else the JPEG they are encoded to."""
+    return "h264" if Capability.NATIVE_H264 in capabilities else "h265" if Capability.NATIVE_H265 in capabilities else "jpeg"
 
 
 def choose_codec(accepted: Iterable[str], native: Codec) -> Codec | None:

@@ -110,6 +110,30 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             made_at TEXT,
             PRIMARY KEY (period, kind)
         ) STRICT, WITHOUT ROWID""",
+        """CREATE TABLE clip (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            camera TEXT NOT NULL,
+            label TEXT NOT NULL,
+            state TEXT NOT NULL CHECK (state IN ('recording', 'saved', 'failed')),
+            triggered_at TEXT NOT NULL,
+            triggers TEXT NOT NULL,
+            before_s REAL NOT NULL,
+            after_s REAL NOT NULL,
+            before_got_s REAL,
+            after_got_s REAL,
+            frames INTEGER,
+            duration_s REAL,
+            missing TEXT NOT NULL DEFAULT '[]',
+            codec TEXT,
+            width INTEGER,
+            height INTEGER,
+            path TEXT UNIQUE,
+            bytes INTEGER,
+            sha256 TEXT,
+            message TEXT
+        ) STRICT""",
+        "CREATE INDEX clip_newest ON clip (triggered_at, id)",
+        "CREATE INDEX clip_recording ON clip (id) WHERE state = 'recording'",
     ),
 )
 

@@ -21,8 +21,8 @@ from cupola.camera.supervisor import CameraSupervisor
 from cupola.core.clock import iso_utc, utc_now
 from cupola.core.errors import CameraUnresponsive, NotAllowed
 from cupola.core.events import SessionEvent
-from cupola.core.frame import Capability, Codec
-from cupola.core.hub import FIRST_CHUNK, LivePacket, Viewer, choose_codec
+from cupola.core.frame import Codec
+from cupola.core.hub import FIRST_CHUNK, LivePacket, Viewer, choose_codec, native_of
 from cupola.web.access.who import Role, Who, known
 from cupola.web.runtime import NoSuchThing, Runtime, runtime_of
 from cupola.web.views import live_state
@@ -69,8 +69,7 @@ def is_full(runtime: Runtime, who: Who) -> bool:
 
 
 def native_codec(camera: CameraSupervisor) -> Codec:
-    capabilities = camera.info.capabilities if camera.info is not None else frozenset[Capability]()
-    return "h264" if Capability.NATIVE_H264 in capabilities else "h265" if Capability.NATIVE_H265 in capabilities else "jpeg"
+    return native_of(camera.info.capabilities if camera.info is not None else frozenset())
 
 
 @router.websocket("/ws/live/{cam}")

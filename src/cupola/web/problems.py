@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from cupola.clips.clips import NoPreRoll
 from cupola.core.errors import CameraBusy, CameraLost, CameraNotFound, CameraUnresponsive, CupolaError, InvalidSetting, NotAllowed, StorageFull
 from cupola.darkroom.queue import DarkroomUnavailable
 from cupola.web.access.claim import WrongCode
@@ -28,6 +29,7 @@ STATUS: dict[type[CupolaError], tuple[int, str]] = {
     CameraNotFound: (503, "The camera cannot be reached"),
     CameraLost: (503, "The camera was lost"),
     CameraUnresponsive: (503, "The camera does not answer"),
+    NoPreRoll: (409, "This camera keeps no pre-roll"),
     DarkroomUnavailable: (503, "The darkroom does not work at the moment"),
     WrongLogin: (401, "Not logged in"),
     LoggedOut: (401, "Not logged in"),

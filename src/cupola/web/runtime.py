@@ -11,6 +11,7 @@ from fastapi import Request, WebSocket
 
 from cupola.camera.supervisor import CameraSupervisor
 from cupola.capture.session import Sessions
+from cupola.clips.clips import Clips
 from cupola.config.model import Settings
 from cupola.core.bus import Bus
 from cupola.core.errors import CupolaError
@@ -47,6 +48,7 @@ class Runtime:
     leases: Leases
     addresses: Addresses
     url: str
+    clips: Clips
     lan: LanWindow = field(default_factory=LanWindow)
     started: float = field(default_factory=time.monotonic)
     viewers: int = 0

@@ -77,6 +77,13 @@ RULES: dict[str, Rule] = {
     f"GET {_CAM}/live.jpg": Rule(OBSERVER, stream=True),
     f"GET {_CAM}/live.mjpg": Rule(OBSERVER, stream=True),
     f"GET {_CAM}/latest.jpg": Rule(OBSERVER, public=True),
+    # clips: a machine that reports a fault waits for nobody's lease
+    "POST /trigger": Rule(MASTER),
+    f"POST {_CAM}/trigger": Rule(MASTER),
+    "GET /api/clips": Rule(OBSERVER),
+    "GET /api/clips/{number}": Rule(OBSERVER),
+    "GET /api/clips/{number}/video": Rule(OBSERVER),
+    "DELETE /api/clips/{number}": Rule(ADMIN),
     # images
     "GET /api/captures": Rule(OBSERVER),
     f"GET {_CAPTURE}": Rule(OBSERVER),

@@ -1,0 +1,206 @@
+"""From a clip's journal to an MP4 that every browser plays, and the record of what is in it.
+
+H.264 and H.265 are copied as they are; JPEGs become H.264. Times are those of the frames: of the source's clock where it has one and
+it keeps step with ours, else of the shutter. The index lies in front; the file has its name only when it is durable.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import statistics
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+
+from cupola.clips import journal
+from cupola.core.clock import iso_utc, parse_utc
+from cupola.process.wire import Head
+from cupola.storage.files import TMP, ensure_folder, sha256_of, sync_folder, telling
+
+TICKS = 90_000  # a second, the usual clock of video
+STEP_S = 1.0  # a source's clock that is off by more than this between two packets was set anew
+GAP = 2.5  # times the usual distance of frames, and
+GAP_S = 0.3  # at least this: something is missing
+CRF, PRESET = "21", "superfast"
+KEYFRAME_S = 2.0
+PROGRESS = 30
+
+
+class NothingToShow(ValueError):
+    """A journal without a picture."""
+
+
+def make(book: Path, target: Path, progress: Callable[[int], None]) -> Head:
+    """Write `target`; the record: frames, duration_s, before_got_s, after_got_s, missing, codec, width, height, bytes, sha256.
+
+    Raises NothingToShow, StorageFull, StorageFailed; av.error.FFmpegError for packets that no container takes.
+    """
+    clip, heads = _heads(book)
+    if not heads:
+        raise NothingToShow("No picture came while the clip was recorded.")
+    stamps, codec = _stamps(heads), str(heads[0]["codec"])
+    ensure_folder(target.parent)
+    tmp = target.with_name(target.name + TMP)
+    with telling(target, "write"):
+        try:
+            with av.open(str(tmp), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+                unreadable = (_transcode if codec == "jpeg" else _copy)(container, book, heads, stamps, progress)
+            descriptor = os.open(tmp, os.O_RDWR)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            digest, size = sha256_of(tmp), tmp.stat().st_size
+            os.replace(tmp, target)
+            sync_folder(target.parent)
+        finally:
+            tmp.unlink(missing_ok=True)
+    usual_s = _usual_s(heads)
+    return {
+        "codec": "h264" if codec == "jpeg" else codec,
+        "width": heads[0]["width"] & ~1 if codec == "jpeg" else heads[0]["width"],
+        "height": heads[0]["height"] & ~1 if codec == "jpeg" else heads[0]["height"],
+        "frames": len(heads) - len(unreadable),
+        "duration_s": round((max(stamps) - min(stamps)) / TICKS + usual_s, 3),
+        "before_got_s": round((clip["trigger_ns"] - heads[0]["monotonic_ns"]) / 1e9, 3),
+        "after_got_s": round((heads[-1]["monotonic_ns"] - clip["trigger_ns"]) / 1e9, 3),
+        "missing": [
+            *_missing(clip, heads, usual_s),
+            *({"at": heads[n]["opened_at"], "seconds": usual_s, "frames": 1, "why": "unreadable"} for n in unreadable),
+        ],
+        "bytes": size,
+        "sha256": digest,
+    }
+
+
+def _heads(book: Path) -> tuple[Head, list[Head]]:
+    """The clip's facts, and its packets' without their data. What cannot be shown before the first keyframe is left out."""
+    clip: Head = {}
+    heads: list[Head] = []
+    for head, _ in journal.read(book):
+        if head["type"] == "clip":
+            clip = head
+        elif heads or head["keyframe"]:
+            heads.append(head)
+    return clip, heads
+
+
+def _packets(book: Path, heads: list[Head]) -> Iterator[bytes]:
+    first = heads[0]["n"]
+    for head, data in journal.read(book):
+        if head["type"] != "clip" and head["n"] >= first:
+            yield data
+
+
+def _stamps(heads: list[Head]) -> list[int]:
+    """When each packet is shown, in ticks from the first one."""
+    stamps: list[int] = [0]
+    base = 0.0
+    start = before = heads[0]
+    for head in heads[1:]:
+        ours = (head["monotonic_ns"] - before["monotonic_ns"]) / 1e9
+        theirs = math.nan if None in (head["pts_s"], before["pts_s"]) else head["pts_s"] - before["pts_s"]
+        if abs(theirs - ours) < STEP_S:
+            at = base + (head["pts_s"] - start["pts_s"])
+        else:  # no clock of its own, or one that was set anew
+            at = base = stamps[-1] / TICKS + max(ours, 0.001)
+            start = head
+        stamps.append(round(at * TICKS))
+        before = head
+    return stamps
+
+
+def _usual_s(heads: list[Head]) -> float:
+    steps = [(b["monotonic_ns"] - a["monotonic_ns"]) / 1e9 for a, b in pairwise(heads)]
+    return round(statistics.median(steps), 6) if steps else 0.04
+
+
+def _missing(clip: Head, heads: list[Head], usual_s: float) -> list[Head]:
+    """Each gap: when it began, its seconds, how many frames if that is known, why."""
+    gaps: list[Head] = []
+    opened_ns = clip["trigger_ns"] - clip["before_s"] * 1e9
+    short_s = (heads[0]["monotonic_ns"] - opened_ns) / 1e9
+    if short_s > max(GAP * usual_s, GAP_S):
+        at = parse_utc(heads[0]["opened_at"]) - timedelta(seconds=short_s)
+        gaps.append({"at": iso_utc(at), "seconds": round(short_s, 3), "frames": None, "why": "before the pre-roll begins"})
+    for a, b in pairwise(heads):
+        step_s, left_out = (b["monotonic_ns"] - a["monotonic_ns"]) / 1e9, b["dropped_before"]
+        if left_out or step_s > max(GAP * usual_s, GAP_S):
+            gaps.append(
+                {
+                    "at": a["opened_at"],
+                    "seconds": round(step_s - usual_s, 3),
+                    "frames": left_out or None,
+                    "why": "left out" if left_out else "nothing came",
+                }
+            )
+    return gaps
+
+
+def _copy(container: Any, book: Path, heads: list[Head], stamps: list[int], progress: Callable[[int], None]) -> list[int]:
+    """Packets as they came. Annex B becomes what MP4 wants in the muxer; pictures shown out of order get decoding times before them."""
+    name = {"h264": "h264", "h265": "hevc"}[heads[0]["codec"]]
+    packets = _packets(book, heads)
+    beginning = next(packets)
+    with av.open(io.BytesIO(beginning), format=name) as probe:
+        stream = container.add_stream_from_template(probe.streams.video[0])
+        if name == "hevc":
+            stream.codec_context.codec_tag = "hvc1"  # what Safari wants to see; the parameter sets lie in the index
+    stream.time_base = Fraction(1, TICKS)
+    in_order = sorted(stamps)
+    delay = max(0, *(shown - stamp for shown, stamp in zip(in_order, stamps, strict=True)))
+    decoded = -delay - 1
+    for number, (head, stamp, data) in enumerate(zip(heads, stamps, _chain(beginning, packets), strict=False)):
+        decoded = max(decoded + 1, in_order[number] - delay)
+        packet = av.Packet(data)
+        packet.stream, packet.time_base = stream, stream.time_base
+        packet.pts, packet.dts, packet.is_keyframe = max(stamp, decoded), decoded, head["keyframe"]
+        container.mux(packet)
+        if number % 200 == 199:
+            progress(number)
+    return []
+
+
+def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from rest
+
+
+def _transcode(container: Any, book: Path, heads: list[Head], stamps: list[int], progress: Callable[[int], None]) -> list[int]:
+    """JPEGs to H.264; the numbers of those that are none."""
+    seconds = max((stamps[-1] - stamps[0]) / TICKS, 0.04)
+    rate = Fraction(max(1.0, min((len(stamps) - 1) / seconds, 240.0))).limit_denominator(1000)
+    stream = container.add_stream("libx264", rate=rate)
+    context = stream.codec_context
+    context.width, context.height, context.pix_fmt = heads[0]["width"] & ~1, heads[0]["height"] & ~1, "yuvj420p"
+    context.time_base, context.gop_size, context.thread_count = Fraction(1, TICKS), max(1, round(KEYFRAME_S * rate)), 1
+    context.options = {"preset": PRESET, "crf": CRF, "bf": "0"}
+    decoder = av.CodecContext.create("mjpeg", "r")
+    unreadable: list[int] = []
+    last = -1
+    for number, (stamp, data) in enumerate(zip(stamps, _packets(book, heads), strict=False)):
+        try:
+            pictures = decoder.decode(av.Packet(data))
+        except av.error.FFmpegError:
+            pictures = []
+        if not pictures:
+            unreadable.append(number)
+            continue
+        picture = pictures[0].reformat(context.width, context.height, "yuvj420p")
+        last = max(last + 1, stamp)
+        picture.pts, picture.time_base = last, context.time_base
+        container.mux(stream.encode(picture))
+        if number % PROGRESS == PROGRESS - 1:
+            progress(number)
+    if len(unreadable) == len(stamps):
+        raise NothingToShow("None of the clip's pictures can be decoded.")
+    container.mux(stream.encode(None))
+    return unreadable

@@ -1,0 +1,112 @@
+"""The process of one clip: writes its packets down as they come, and makes the MP4 of them at the end.
+
+A process of its own, because FFmpeg reads here what cameras sent, and because a disk that stalls must not stall the server. It
+begins with the standard library alone; PyAV is loaded while packets still come.
+
+From the server:
+
+    start    journal, target (absolute paths), clip (facts of the first trigger)  →  ready: `upto`, the last packet an earlier life wrote
+    packet   n, facts of the packet; the payload is its data                      →  written: n
+    finish                                                                        →  progress (frames) now and then, then saved or failed
+    close                                                                         →  the process ends
+
+`saved` is what `mp4.make` answers and the file's bytes and sha256; `failed` has kind and message. When the server is gone the
+process ends; the journal is for the next server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+from cupola.clips import journal
+from cupola.core.errors import CupolaError
+from cupola.process.wire import Link, WireError
+
+NICENESS = 10
+SYNC_S = 1.0
+
+
+def serve(link: Link) -> int:
+    """One clip, until the server says so or is gone."""
+    try:
+        if (first := link.receive()) is None:
+            return 0
+        head = first[0]
+        book, target = Path(head["journal"]), Path(head["target"])
+        threading.Thread(target=_warm, daemon=True).start()
+        _write(link, book, head["clip"])
+        _finish(link, book, target)
+        while (message := link.receive()) is not None and message[0]["type"] != "close":
+            pass
+    except (OSError, WireError):
+        pass  # the server is gone
+    except CupolaError as error:
+        with contextlib.suppress(OSError):
+            link.send({"type": "failed", "kind": error.kind, "message": str(error)})
+            link.receive()
+    return 0
+
+
+def _write(link: Link, book: Path, clip: dict[str, object]) -> None:
+    """Append what comes, until `finish`. Raises OSError when the server goes away before that."""
+    upto = -1
+    if book.exists():
+        for head, _ in journal.read(book):
+            upto = max(upto, head.get("n", -1))
+    with journal.Journal(book) as pages:
+        if upto < 0:
+            pages.append({"type": "clip", "n": -1, **clip}, b"")
+        link.send({"type": "ready", "upto": upto})
+        synced = time.monotonic()
+        while (message := link.receive()) is not None:
+            head, data = message
+            if head["type"] == "finish":
+                pages.sync()
+                return
+            if head["type"] == "close":
+                break
+            pages.append(head, data)
+            link.send({"type": "written", "n": head["n"]})
+            if time.monotonic() - synced > SYNC_S:
+                pages.sync()
+                synced = time.monotonic()
+        pages.sync()
+    raise ConnectionAbortedError("the server is gone")
+
+
+def _finish(link: Link, book: Path, target: Path) -> None:
+    from cupola.clips import mp4
+
+    try:
+        made = mp4.make(book, target, lambda frames: link.send({"type": "progress", "frames": frames}))
+    except mp4.NothingToShow as error:
+        link.send({"type": "failed", "kind": "clip_empty", "message": str(error)})
+    except Exception as error:
+        if isinstance(error, CupolaError):
+            raise
+        link.send({"type": "failed", "kind": "error", "message": f"The clip could not be made: {type(error).__name__}: {error}"})
+    else:
+        link.send({"type": "saved", **made})
+
+
+def _warm() -> None:
+    """Load what `finish` will need, so that it need not wait for it."""
+    with contextlib.suppress(ImportError):
+        import cupola.clips.mp4  # noqa: F401
+
+
+def main(argv: list[str]) -> int:
+    faulthandler.enable()
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
+    return serve(Link.from_argv(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

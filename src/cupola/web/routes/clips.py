@@ -1,0 +1,162 @@
+"""Triggers, and the clips that came of them."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import FileResponse, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from cupola.clips.clips import Clips, NoPreRoll, Trigger
+from cupola.core.errors import CupolaError, InvalidSetting
+from cupola.storage.clips import ClipRow
+from cupola.storage.files import inside
+from cupola.web.runtime import NoSuchThing, Runtime, runtime_of
+
+router = APIRouter(tags=["clips"])
+Id = Annotated[int, Path(ge=1, le=2**53)]
+Span = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
+PAYLOAD_MAX = 4096  # characters
+
+
+class TriggerRequest(BaseModel):
+    """Everything may be left out: the camera's configuration says what is usual."""
+
+    model_config = ConfigDict(extra="forbid")
+    label: str = Field(
+        default="trigger",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$",
+        description="Part of the file's name; clips of the same label extend each other.",
+    )
+    before_s: Span | None = None
+    after_s: Span | None = None
+    payload: Any = Field(default=None, description="Kept with the clip: anything JSON, at most 4096 characters.")
+
+
+class Clip(BaseModel):
+    """A clip; seconds count from its first trigger."""
+
+    model_config = ConfigDict(from_attributes=True)
+    id: int
+    camera: str
+    label: str
+    state: Literal["recording", "saved", "failed"]
+    triggered_at: datetime
+    triggers: list[dict[str, Any]] = Field(description="Each trigger: at, source, payload.")
+    before_s: float
+    after_s: float
+    before_got_s: float | None = Field(
+        description="More than asked where the picture before is no keyframe, less where the pre-roll did not reach back."
+    )
+    after_got_s: float | None
+    frames: int | None
+    duration_s: float | None
+    missing: list[dict[str, Any]] = Field(description="Gaps: at, seconds, frames (null: nobody knows), why.")
+    codec: str | None
+    width: int | None
+    height: int | None
+    bytes: int | None
+    sha256: str | None
+    message: str | None
+
+
+class ClipPage(BaseModel):
+    items: list[Clip]
+    next: str | None
+
+
+class Triggered(BaseModel):
+    """What became of one trigger for all cameras with a pre-roll."""
+
+    items: list[Clip]
+    failed: dict[str, str] = Field(description="Cameras of which no clip is made, and why.")
+
+
+def _trigger(wanted: TriggerRequest | None) -> Trigger:
+    wanted = wanted or TriggerRequest()
+    if wanted.payload is not None and len(json.dumps(wanted.payload)) > PAYLOAD_MAX:
+        raise InvalidSetting(
+            "payload", f"payload is longer than {PAYLOAD_MAX} characters: send what identifies the fault, and keep the rest where it is."
+        )
+    return Trigger(wanted.label, wanted.before_s, wanted.after_s, "api", wanted.payload)
+
+
+@router.post("/api/cameras/{cam}/trigger", status_code=202)
+async def trigger(request: Request, cam: str, wanted: TriggerRequest | None = None) -> Clip:
+    """Keep the seconds before, and some after. Answers at once; the clip is saved when its end has come."""
+    runtime = runtime_of(request)
+    runtime.camera(cam)
+    return Clip.model_validate(await runtime.clips.trigger(cam, _trigger(wanted)))
+
+
+@router.post("/trigger", status_code=202)
+async def trigger_all(request: Request, wanted: TriggerRequest | None = None) -> Triggered:
+    """A clip of every camera that keeps a pre-roll."""
+    clips = runtime_of(request).clips
+    if not clips.cameras:
+        raise NoPreRoll("No camera keeps a pre-roll, so there is nothing to make a clip of. Give one a preroll in the configuration.")
+    return await _all(clips, _trigger(wanted))
+
+
+async def _all(clips: Clips, wanted: Trigger) -> Triggered:
+    items: list[Clip] = []
+    failed: dict[str, str] = {}
+    for camera in clips.cameras:
+        try:
+            items.append(Clip.model_validate(await clips.trigger(camera, wanted)))
+        except CupolaError as error:
+            if len(clips.cameras) == 1:
+                raise
+            failed[camera] = str(error)
+    return Triggered(items=items, failed=failed)
+
+
+@router.get("/api/clips")
+async def clips(
+    request: Request,
+    camera: Annotated[str | None, Query(max_length=40)] = None,
+    after: Annotated[int | None, Query(ge=1, le=2**53)] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+) -> ClipPage:
+    """Newest first. `next` of one page is `after` of the following."""
+    runtime = runtime_of(request)
+    if camera is not None:
+        runtime.camera(camera)
+    rows = await runtime.catalogue.run(runtime.clips.rows.newest, camera, after, limit + 1)
+    return ClipPage(items=[Clip.model_validate(row) for row in rows[:limit]], next=str(rows[limit - 1].id) if len(rows) > limit else None)
+
+
+async def _row(runtime: Runtime, number: int) -> ClipRow:
+    row = await runtime.catalogue.run(runtime.clips.rows.one, number)
+    if row is None:
+        raise NoSuchThing(f"There is no clip {number}.")
+    return row
+
+
+@router.get("/api/clips/{number}")
+async def one(request: Request, number: Id) -> Clip:
+    return Clip.model_validate(await _row(runtime_of(request), number))
+
+
+@router.get("/api/clips/{number}/video", response_class=FileResponse)
+async def video(request: Request, number: Id) -> Response:
+    """The MP4; a part of it where the browser asks for one."""
+    runtime = runtime_of(request)
+    row = await _row(runtime, number)
+    if row.path is None:
+        raise NoSuchThing(f"Clip {number} has no file. It {'is being recorded' if row.state == 'recording' else f'failed: {row.message}'}.")
+    path = inside(runtime.settings.storage.root, row.path)
+    if not path.is_file():
+        raise NoSuchThing(f"The file {row.path} of clip {number} is gone from the disk.")
+    headers = {"Cache-Control": "private, max-age=31536000, immutable", "ETag": f'"{row.sha256}"'}
+    return FileResponse(path, media_type="video/mp4", filename=path.name, content_disposition_type="inline", headers=headers)
+
+
+@router.delete("/api/clips/{number}", status_code=204)
+async def delete(request: Request, number: Id) -> None:
+    """Delete a clip and its file."""
+    runtime = runtime_of(request)
+    await runtime.clips.delete(await _row(runtime, number))
