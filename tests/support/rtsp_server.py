@@ -1,7 +1,7 @@
 """An RTSP camera on 127.0.0.1 made with GStreamer: H.264 at /cam, MJPEG at /mjpeg; a keyframe each second.
 
 Needs Debian's python3-gi, gir1.2-gst-rtsp-server-1.0 and gstreamer1.0-plugins-base, -good and -ugly, and Debian's python3.
-Run:   /usr/bin/python3 rtsp_server.py [--size 640x360] [--fps 25] [--user NAME --password WORD]
+Run:   /usr/bin/python3 rtsp_server.py [--size 640x360] [--fps 25] [--file F.mp4] [--user NAME --password WORD]
 Prints one line of JSON with its addresses when it is ready; ends when its standard input does, or on SIGTERM.
 """
 
@@ -33,6 +33,8 @@ def main() -> None:
         f"key-int-max={args.fps} ! rtph264pay name=pay0 pt=96 )",
         "/mjpeg": f"( videotestsrc is-live=true ! video/x-raw,format=I420,{size} ! jpegenc ! rtpjpegpay name=pay0 pt=26 )",
     }
+    if args.file:
+        launches["/file"] = f'( filesrc location="{args.file}" ! qtdemux ! h264parse ! rtph264pay name=pay0 pt=96 config-interval=-1 )'
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
     server.set_service("0")

@@ -204,7 +204,7 @@ class Clips:
                 self._log(
                     "WARNING", f"Clip {row.id} was being recorded when Cupola ended: it is made of what was written.", event="clip", camera=row.camera
                 )
-                self._spawn(row, Recorder.recovered(row.camera, row.label, self._log))
+                self._spawn(row, Recorder.recovered(row.camera, row.label, row.after_s, self._log))
             else:
                 await self._failed(row, "Cupola ended before any of it was written.")
         for path in journals.values():

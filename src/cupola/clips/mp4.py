@@ -38,8 +38,8 @@ class NothingToShow(ValueError):
     """A journal without a picture."""
 
 
-def make(book: Path, target: Path, progress: Callable[[int], None]) -> Head:
-    """Write `target`; the record: frames, duration_s, before_got_s, after_got_s, missing, codec, width, height, bytes, sha256.
+def make(book: Path, target: Path, after_s: float, progress: Callable[[int], None]) -> Head:
+    """Write `target`, which was to go on for `after_s` from the first trigger; the record: frames, duration_s, before_got_s, after_got_s, missing, codec, width, height, bytes, sha256.
 
     Raises NothingToShow, StorageFull, StorageFailed; av.error.FFmpegError for packets that no container takes.
     """
@@ -73,7 +73,7 @@ def make(book: Path, target: Path, progress: Callable[[int], None]) -> Head:
         "before_got_s": round((clip["trigger_ns"] - heads[0]["monotonic_ns"]) / 1e9, 3),
         "after_got_s": round((heads[-1]["monotonic_ns"] - clip["trigger_ns"]) / 1e9, 3),
         "missing": [
-            *_missing(clip, heads, usual_s),
+            *_missing(clip, heads, usual_s, after_s),
             *({"at": heads[n]["opened_at"], "seconds": usual_s, "frames": 1, "why": "unreadable"} for n in unreadable),
         ],
         "bytes": size,
@@ -123,17 +123,18 @@ def _usual_s(heads: list[Head]) -> float:
     return round(statistics.median(steps), 6) if steps else 0.04
 
 
-def _missing(clip: Head, heads: list[Head], usual_s: float) -> list[Head]:
+def _missing(clip: Head, heads: list[Head], usual_s: float, after_s: float) -> list[Head]:
     """Each gap: when it began, its seconds, how many frames if that is known, why."""
     gaps: list[Head] = []
+    noticed_s = max(GAP * usual_s, GAP_S)
     opened_ns = clip["trigger_ns"] - clip["before_s"] * 1e9
     short_s = (heads[0]["monotonic_ns"] - opened_ns) / 1e9
-    if short_s > max(GAP * usual_s, GAP_S):
+    if short_s > noticed_s:
         at = parse_utc(heads[0]["opened_at"]) - timedelta(seconds=short_s)
         gaps.append({"at": iso_utc(at), "seconds": round(short_s, 3), "frames": None, "why": "before the pre-roll begins"})
     for a, b in pairwise(heads):
         step_s, left_out = (b["monotonic_ns"] - a["monotonic_ns"]) / 1e9, b["dropped_before"]
-        if left_out or step_s > max(GAP * usual_s, GAP_S):
+        if left_out or step_s > noticed_s:
             gaps.append(
                 {
                     "at": a["opened_at"],
@@ -142,6 +143,9 @@ def _missing(clip: Head, heads: list[Head], usual_s: float) -> list[Head]:
                     "why": "left out" if left_out else "nothing came",
                 }
             )
+    short_s = after_s - (heads[-1]["monotonic_ns"] - clip["trigger_ns"]) / 1e9
+    if short_s > noticed_s:
+        gaps.append({"at": heads[-1]["ended_at"], "seconds": round(short_s, 3), "frames": None, "why": "the recording ended early"})
     return gaps
 
 

@@ -7,7 +7,7 @@ From the server:
 
     start    journal, target (absolute paths), clip (facts of the first trigger)  →  ready: `upto`, the last packet an earlier life wrote
     packet   n, facts of the packet; the payload is its data                      →  written: n
-    finish                                                                        →  progress (frames) now and then, then saved or failed
+    finish   after_s                                                              →  progress (frames) now and then, then saved or failed
     close                                                                         →  the process ends
 
 `saved` is what `mp4.make` answers and the file's bytes and sha256; `failed` has kind and message. When the server is gone the
@@ -40,8 +40,8 @@ def serve(link: Link) -> int:
         head = first[0]
         book, target = Path(head["journal"]), Path(head["target"])
         threading.Thread(target=_warm, daemon=True).start()
-        _write(link, book, head["clip"])
-        _finish(link, book, target)
+        after_s = _write(link, book, head["clip"])
+        _finish(link, book, target, after_s)
         while (message := link.receive()) is not None and message[0]["type"] != "close":
             pass
     except (OSError, WireError):
@@ -53,8 +53,8 @@ def serve(link: Link) -> int:
     return 0
 
 
-def _write(link: Link, book: Path, clip: dict[str, object]) -> None:
-    """Append what comes, until `finish`. Raises OSError when the server goes away before that."""
+def _write(link: Link, book: Path, clip: dict[str, object]) -> float:
+    """Append what comes, until `finish`, which says how long after the first trigger the clip was to go on. Raises OSError when the server goes away before that."""
     upto = -1
     if book.exists():
         for head, _ in journal.read(book):
@@ -68,7 +68,7 @@ def _write(link: Link, book: Path, clip: dict[str, object]) -> None:
             head, data = message
             if head["type"] == "finish":
                 pages.sync()
-                return
+                return head["after_s"]
             if head["type"] == "close":
                 break
             pages.append(head, data)
@@ -80,11 +80,11 @@ def _write(link: Link, book: Path, clip: dict[str, object]) -> None:
     raise ConnectionAbortedError("the server is gone")
 
 
-def _finish(link: Link, book: Path, target: Path) -> None:
+def _finish(link: Link, book: Path, target: Path, after_s: float) -> None:
     from cupola.clips import mp4
 
     try:
-        made = mp4.make(book, target, lambda frames: link.send({"type": "progress", "frames": frames}))
+        made = mp4.make(book, target, after_s, lambda frames: link.send({"type": "progress", "frames": frames}))
     except mp4.NothingToShow as error:
         link.send({"type": "failed", "kind": "clip_empty", "message": str(error)})
     except Exception as error:

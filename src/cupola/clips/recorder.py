@@ -134,7 +134,7 @@ class Recorder:
                 self._send_on(child)
                 if self._whole.is_set() and not self._waiting and self._sent == self._count - 1 and not finishing:
                     finishing = True
-                    child.send({"type": "finish"})
+                    child.send({"type": "finish", "after_s": (self.end_ns - self.trigger_ns) / 1e9})
                 await self._news(lost)
                 if self._answer is None and lost.done():
                     raise ChildProcessError(f"it died (exit code {await child.wait()})")
@@ -178,8 +178,8 @@ class Recorder:
         self._log("ERROR", f"clip: {line}", event="clip", camera=self.camera)
 
     @classmethod
-    def recovered(cls, camera: str, label: str, log: Log) -> Recorder:
+    def recovered(cls, camera: str, label: str, after_s: float, log: Log) -> Recorder:
         """Of a clip that an earlier server began: nothing more will come, its journal is finished."""
-        recorder = cls(camera, label, 0, 0.0, 0.0, 0.0, [], log)
+        recorder = cls(camera, label, 0, 0.0, after_s, after_s, [], log)
         recorder._whole.set()
         return recorder

@@ -114,6 +114,15 @@ class Recovery(_Answer):
     usb_port: str | None = Field(description="The port a USB reset would switch, when it is known.")
 
 
+class PreRoll(_Answer):
+    """The last packets of the live view, kept for clips."""
+
+    seconds: float = Field(description="What it reaches back now.")
+    packets: int
+    bytes: int
+    cut_short: bool = Field(description="preroll.max_mb did not suffice for preroll.seconds.")
+
+
 class CameraStatus(_Answer):
     name: str
     driver: str
@@ -125,6 +134,7 @@ class CameraStatus(_Answer):
     session: Session | None
     control: Held
     live: Live
+    preroll: PreRoll | None = Field(description="null: none is kept.")
     undeveloped: int = Field(description="Originals that wait for the darkroom.")
     temperature_c: float | None
     last_image: "Capture | None"

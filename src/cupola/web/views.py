@@ -169,6 +169,7 @@ async def camera_status(runtime: Runtime, camera: CameraSupervisor) -> models.Ca
             width=newest_live.width if newest_live else None,
             height=newest_live.height if newest_live else None,
             dropped=camera.beat.get("dropped", 0),
+            preroll=None if (ring := runtime.clips.rings.get(camera.name)) is None else models.PreRoll.model_validate(ring),
             encoded=camera.beat.get("encoded", 0),
         ),
         undeveloped=undeveloped,

@@ -1,0 +1,121 @@
+"""A station with a pre-roll on a camera whose frames carry their numbers, and what is found in its clips."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import httpx
+import psutil
+from tests.support.mjpeg_source import draw_barcode, picture, read_barcode
+from tests.support.station import as_owner, eventually, free_port, station_at
+
+FPS = 25
+CONFIG = """
+cameras:
+  - name: gate
+    driver: video
+    video: {{source: "{source}"}}
+    preroll: {{seconds: 12, before_s: 3, after_s: 2, longest_s: 30}}
+storage: {{root: images, min_free_percent: 0, reserve_mb: 1}}
+clips: {{at_once: 32}}
+logging: {{folder: logs}}
+web: {{port: {port}}}
+"""
+
+
+@dataclass
+class Cutting:
+    folder: Path
+    http: httpx.Client
+
+    @property
+    def server(self) -> psutil.Process:
+        """The station's own process."""
+        return next(process for process in psutil.Process().children() if "--config" in process.cmdline())
+
+    def child(self, module: str) -> psutil.Process | None:
+        """The server's child that runs `module`."""
+        return next((child for child in self.server.children() if module in child.cmdline()), None)
+
+    def ring(self) -> dict[str, Any]:
+        return self.http.get("/api/cameras/gate").json()["preroll"]
+
+    def until_ring_holds(self, seconds: float) -> None:
+        eventually(lambda: self.ring()["seconds"] >= seconds, 40)
+
+    def trigger(self, **wanted: Any) -> dict[str, Any]:
+        answer = self.http.post("/api/cameras/gate/trigger", json=wanted)
+        assert answer.status_code == 202, answer.text
+        return answer.json()
+
+    def clip(self, number: int) -> dict[str, Any]:
+        return self.http.get(f"/api/clips/{number}").json()
+
+    def finished(self, number: int, seconds: float = 90) -> dict[str, Any]:
+        return eventually(lambda: (clip := self.clip(number))["state"] != "recording" and clip, seconds)
+
+    def frames(self, number: int) -> list[int | None]:
+        """The numbers in the clip's pictures."""
+        path = self.folder / "clip.mp4"
+        path.write_bytes(self.http.get(f"/api/clips/{number}/video").raise_for_status().content)
+        return numbers(path)
+
+
+def numbers(path: Path) -> list[int | None]:
+    with av.open(str(path)) as container:
+        return [read_barcode(frame.to_ndarray(format="gray")) for frame in container.decode(video=0)]
+
+
+@contextmanager
+def cutting(folder: Path, source: str) -> Iterator[Cutting]:
+    """A station of its own in `folder`; again in the same folder, the same station."""
+    (folder / "home").mkdir(exist_ok=True)
+    (folder / "runtime" / "server.json").unlink(missing_ok=True)
+    port = free_port()
+    (folder / "cupola.yaml").write_text(CONFIG.format(source=source, port=port))
+    with (
+        station_at(folder, "--config", "cupola.yaml"),
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=as_owner(folder), trust_env=False, timeout=30) as http,
+    ):
+        eventually(lambda: _up(http), 40)
+        yield Cutting(folder, http)
+
+
+def _up(http: httpx.Client) -> bool:
+    try:
+        return http.get("/api/cameras/gate").json()["state"] == "running"
+    except httpx.TransportError:
+        return False
+
+
+def film(path: Path, seconds: int) -> Path:
+    """H.264 at 25 frames a second, numbered, a keyframe each second."""
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("libx264", rate=FPS)
+        stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"
+        stream.options = {"preset": "ultrafast", "tune": "zerolatency", "g": str(FPS), "keyint_min": str(FPS), "sc_threshold": "0", "crf": "24"}
+        image = picture(640, 360, 0).copy()
+        for number in range(seconds * FPS):
+            draw_barcode(image, number)
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, FPS)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def gaps(found: list[int | None]) -> list[tuple[int | None, int | None]]:
+    """Neighbours whose numbers do not follow each other."""
+    return [(a, b) for a, b in zip(found, found[1:], strict=False) if a is None or b is None or b != a + 1]
+
+
+def wait_until(moment: float) -> None:
+    """For a moment of the monotonic clock that the camera's own frames are timed by."""
+    time.sleep(max(0.0, moment - time.monotonic()))
