@@ -20,6 +20,8 @@ from cupola.camera.recovery import Policy
 from cupola.camera.spec import CameraSpec
 from cupola.camera.supervisor import CameraSupervisor
 from cupola.capture.archive import Archive
+from cupola.capture.nights import Scheduler
+from cupola.capture.schedule import Timetable
 from cupola.capture.session import Request, Sessions
 from cupola.config.drivers import DRIVERS
 from cupola.config.model import Camera, Settings
@@ -87,7 +89,18 @@ class App:
             )
             for camera in settings.cameras
         }
-        self.sessions.changed = lambda name: self.cameras[name].plan_changed()
+        self.scheduler = Scheduler(
+            {camera.name: Timetable(camera, self.station) for camera in settings.cameras},
+            self.sessions,
+            self.catalogue,
+            self.bus,
+            root,
+            logs.write,
+            connect=lambda name: self.cameras[name].connect(),
+            wanted=lambda name: self.cameras[name].settings.still.requested,
+            left_s=self._exposure_left_s,
+        )
+        self.sessions.changed = lambda name, finish: self.cameras[name].plan_changed(finish=finish)
         store = Store(state / "access.sqlite")
         self.leases = Leases(self.cameras, self.bus.publish, store.count_start())
         self.desk = Desk(
@@ -100,6 +113,7 @@ class App:
             settings,
             self.cameras,
             self.sessions,
+            self.scheduler,
             self.catalogue,
             self.darkroom,
             self.bus,
@@ -137,6 +151,12 @@ class App:
             python=self.settings.driver_interpreter(camera),
         )
 
+    def _exposure_left_s(self, camera: str) -> float:
+        """Of the still under way, as the camera process told last."""
+        beat = self.cameras[camera].beat
+        exposes = beat.get("phase") == "exposing" and beat.get("mode") == "still"
+        return max(0.0, float(beat["exposure_s"] or 0.0) - float(beat["age_s"])) if exposes else 0.0
+
     def stop(self) -> None:
         """Begin the orderly end; `run` returns within ten seconds."""
         self._stopping.set()
@@ -161,6 +181,7 @@ class App:
                 ("leases", self._watch_leases()),
                 ("logins", self._tidy_logins()),
                 ("autostart", self._autostart()),
+                ("schedule", self.scheduler.run()),
                 ("service manager", self.manager.keep(lambda: self.server.started, self.cameras.values(), logs.write)),
             )
         ]
@@ -224,7 +245,8 @@ class App:
                 logs.write("ERROR", str(error), event="storage")
 
     async def _take_up(self) -> None:
-        """Series of stills that were running when the server ended go on."""
+        """Nights and series of stills that were running when the server ended go on."""
+        await self.scheduler.resume()
         for session in await self.sessions.resume(set(self.cameras)):
             self.cameras[session.camera].connect()
             logs.write("INFO", f"The series of stills {session.id} goes on ({session.done} taken).", event="session_event", camera=session.camera)
