@@ -20,6 +20,8 @@ from cupola.camera.recovery import Policy
 from cupola.camera.spec import CameraSpec
 from cupola.camera.supervisor import CameraSupervisor
 from cupola.capture.archive import Archive
+from cupola.capture.nights import Scheduler
+from cupola.capture.schedule import Timetable
 from cupola.capture.session import Request, Sessions
 from cupola.clips.clips import Clips, PreRoll
 from cupola.config.drivers import DRIVERS
@@ -88,8 +90,19 @@ class App:
             )
             for camera in settings.cameras
         }
-        self.sessions.changed = lambda name: self.cameras[name].plan_changed()
         self.clips = self._clips()
+        self.scheduler = Scheduler(
+            {camera.name: Timetable(camera, self.station) for camera in settings.cameras},
+            self.sessions,
+            self.catalogue,
+            self.bus,
+            root,
+            logs.write,
+            connect=lambda name: self.cameras[name].connect(),
+            wanted=lambda name: self.cameras[name].settings.still.requested,
+            left_s=self._exposure_left_s,
+        )
+        self.sessions.changed = lambda name, finish: self.cameras[name].plan_changed(finish=finish)
         store = Store(state / "access.sqlite")
         self.leases = Leases(self.cameras, self.bus.publish, store.count_start())
         self.desk = Desk(
@@ -104,6 +117,7 @@ class App:
             settings,
             self.cameras,
             self.sessions,
+            self.scheduler,
             self.catalogue,
             self.darkroom,
             self.bus,
@@ -159,6 +173,11 @@ class App:
                 preroll = PreRoll(kept.seconds, kept.max_mb * 1_000_000, kept.before_s, kept.after_s, kept.longest_s)
                 clips.watch(camera.name, self.cameras[camera.name].hub, preroll)
         return clips
+    def _exposure_left_s(self, camera: str) -> float:
+        """Of the still under way, as the camera process told last."""
+        beat = self.cameras[camera].beat
+        exposes = beat.get("phase") == "exposing" and beat.get("mode") == "still"
+        return max(0.0, float(beat["exposure_s"] or 0.0) - float(beat["age_s"])) if exposes else 0.0
 
     def stop(self) -> None:
         """Begin the orderly end; `run` returns within ten seconds."""
@@ -185,6 +204,7 @@ class App:
                 ("leases", self._watch_leases()),
                 ("logins", self._tidy_logins()),
                 ("autostart", self._autostart()),
+                ("schedule", self.scheduler.run()),
                 ("service manager", self.manager.keep(lambda: self.server.started, self.cameras.values(), logs.write)),
             )
         ]
@@ -249,7 +269,8 @@ class App:
                 logs.write("ERROR", str(error), event="storage")
 
     async def _take_up(self) -> None:
-        """Series of stills that were running when the server ended go on."""
+        """Nights and series of stills that were running when the server ended go on."""
+        await self.scheduler.resume()
         for session in await self.sessions.resume(set(self.cameras)):
             self.cameras[session.camera].connect()
             logs.write("INFO", f"The series of stills {session.id} goes on ({session.done} taken).", event="session_event", camera=session.camera)

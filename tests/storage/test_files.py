@@ -199,9 +199,9 @@ def test_other_names_are_no_stems(text: str) -> None:
 def test_one_night_lies_in_one_folder_and_noon_begins_the_next(tmp_path: Path) -> None:
     station = Station(longitude=11.0, timezone="Europe/Berlin")
     evening, morning, next_day = (datetime(2026, 11, *at, tzinfo=UTC) for at in ((21, 18), (22, 10), (22, 12)))
-    assert files.day_folder(tmp_path, "north", evening, station) == tmp_path / "north/2026/11/21"
-    assert files.day_folder(tmp_path, "north", morning, station) == tmp_path / "north/2026/11/21"
-    assert files.day_folder(tmp_path, "north", next_day, station) == tmp_path / "north/2026/11/22"
+    assert [files.day_of(at, station) for at in (evening, morning, next_day)] == ["2026-11-21", "2026-11-21", "2026-11-22"]
+    assert files.folder_of(tmp_path, "north", "2026-11-21") == tmp_path / "north/2026/11/21"
+    assert files.jpg_path(tmp_path, "north", next_day, 7, station, "2026-11-21").parent == tmp_path / "north/2026/11/21/jpg"
     assert files.raw_path(tmp_path, "north", evening, 7, station) == tmp_path / "north/2026/11/21/raw/20261121T180000Z_000007.fits.fz"
 
 

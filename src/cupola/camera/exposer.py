@@ -18,7 +18,7 @@ from dataclasses import replace
 from cupola.camera.deadline import Deadline
 from cupola.camera.frozen import FrozenWatch
 from cupola.camera.messages import MODES, Mode, Plan, failure_facts
-from cupola.camera.orders import Order, Sinks, Snap, Still
+from cupola.camera.orders import Order, Sinks, Snap, still_of
 from cupola.camera.series import Series
 from cupola.core.errors import CameraFrozen, CameraLost, CaptureCancelled, ExposureFailed
 from cupola.core.frame import Camera, CameraInfo, Capability, Controls, Frame, Generation, KeepsStills, Packet, Stop
@@ -85,11 +85,11 @@ class Exposer(threading.Thread):
                 self._cancel()
             self._changed.notify_all()
 
-    def set_plan(self, plan: Plan | None) -> None:
+    def set_plan(self, plan: Plan | None, *, finish: bool = False) -> None:
+        """Another series or none; the exposure under way of the one before is cancelled, unless it shall `finish`."""
         with self._changed:
-            replaced = self._series.plan
-            self._series.set(plan, time.monotonic())
-            if replaced is not None and self._order is not None and self._order.plan is not None:
+            ended = self._series.set(plan, time.monotonic())
+            if ended and not finish and self._order is not None and self._order.plan is not None:
                 self._cancel()
             self._changed.notify_all()
 
@@ -369,7 +369,7 @@ class Exposer(threading.Thread):
                 self._series.taken()
                 self._series.opened(plan, now, 0.0)
         self._tell_applied("still", generation, snap is None)
-        still = Still(replace(picture, generation=generation), plan.session if plan else None, snap.token if snap else None)
+        still = still_of(replace(picture, generation=generation), plan, snap.token if snap else None)
         self._sinks.still(still)
 
     def _deliver(self, picture: Frame | Packet, order: Order) -> None:
@@ -384,7 +384,7 @@ class Exposer(threading.Thread):
             if order.plan is not None:
                 with self._changed:
                     self._series.taken()
-            self._sinks.still(Still(picture, order.session, order.token))
+            self._sinks.still(still_of(picture, order.plan, order.token))
         if isinstance(picture, Packet) and picture.native is not None:
             picture = replace(picture, native=None)  # viewers get the JPEG, and tens of megabytes are let go
         if not self._capable(Capability.VIDEO):

@@ -4,7 +4,7 @@ To the camera process:
   configure  driver, options, station, camera, storage, still, live, recovery, next_sequence    first, once
   settings   mode, generation, controls            new wanted settings of mode "live" or "still"
   live       codecs                                what viewers want; empty: nobody watches
-  plan       session, remaining, interval_s, delay_s, first_in_s; or null     a series of stills
+  plan       session, remaining, interval_s, delay_s, first_in_s, day, period; or null     a series of stills; finish: the exposure under way is let end
   focus      region: x, y, size; or null           measure how sharp the stars there are; null: nobody looks
   snap       token, exposure_s                     one still beside any plan
   close      -                                     finish writing, let the device go, exit
@@ -15,7 +15,7 @@ From the camera process:
   applied    mode, generation, applied             what the hardware took
   packet     facts of the frame + payload          one live picture
   focus      facts of the frame, region, sharpness + payload      the region as a JPEG, and how sharp its stars are
-  captured   facts of the frame, file, native, sequence, session, token     durable on disk, not yet in the catalogue
+  captured   facts of the frame, file, native, sequence, session, token, day, period     durable on disk, not yet in the catalogue
   failed     kind, message, session, token         an exposure or its storing failed
   recovery   rung, attempt, ok, kind, message      the camera failed and is helped: ok null at the start, then whether it came back
   lost       kind, message                         the device is gone; the process exits after this
@@ -45,7 +45,8 @@ class Plan:
     """A series of stills as the camera process runs it.
 
     `interval_s` from opening to opening, or `delay_s` from shutter close to next opening.
-    `remaining` images are still to be stored; None: until told otherwise.
+    `remaining` images are still to be stored; None: until told otherwise. `day` (`2026-11-21`) and `period`: the date whose
+    folder the images go into, and the number of the night or day they belong to; None: the observing day of each, and none.
     """
 
     session: int
@@ -53,6 +54,8 @@ class Plan:
     interval_s: float | None = None
     delay_s: float = 0.0
     first_in_s: float = 0.0
+    day: str | None = None
+    period: int | None = None
 
 
 def facts_of(picture: Frame | Packet) -> Head:

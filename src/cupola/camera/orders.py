@@ -46,6 +46,13 @@ class Still:
     picture: Frame | Packet
     session: int | None
     token: int | None
+    day: str | None = None  # as of Plan
+    period: int | None = None
+
+
+def still_of(picture: Frame | Packet, plan: Plan | None, token: int | None) -> Still:
+    """A picture taken for a plan or a snap, with all that the storer and the catalogue have to know."""
+    return Still(picture, None, token) if plan is None else Still(picture, plan.session, token, plan.day, plan.period)
 
 
 class Sinks:

@@ -147,7 +147,7 @@ class CameraProcess:
         elif kind == "plan":
             if head["plan"]:
                 self._storer.expect_stills()
-            self._exposers[-1].set_plan(Plan(**head["plan"]) if head["plan"] else None)
+            self._exposers[-1].set_plan(Plan(**head["plan"]) if head["plan"] else None, finish=head["finish"])
         elif kind == "snap":
             self._storer.expect_stills()
             self._exposers[-1].snap(Snap(head["token"], head["exposure_s"]))

@@ -20,9 +20,15 @@ class Series:
         self._next_opening = 0.0
         self._in_flight = 0  # taken, and not yet known to be on disk
 
-    def set(self, plan: Plan | None, now: float) -> None:
+    def set(self, plan: Plan | None, now: float) -> bool:
+        """Another series or none; whether one ended by that. One that runs already goes on, for another night or day."""
+        if plan is not None and self.plan is not None and plan.session == self.plan.session:
+            self.plan = replace(self.plan, day=plan.day, period=plan.period)
+            return False
+        ended = self.plan is not None
         self.plan, self._in_flight = plan, 0
         self._next_opening = now + (plan.first_in_s if plan else 0.0)
+        return ended
 
     @property
     def active(self) -> bool:

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from cupola import __version__
-from cupola.camera.exposer import NATIVE, Still
+from cupola.camera.exposer import NATIVE
 from cupola.camera.messages import facts_of
+from cupola.camera.orders import Still
 from cupola.core.errors import BadImage, CupolaError, StorageFull
 from cupola.core.frame import CameraInfo, Frame, Packet, PixelKind, Station
 from cupola.process.wire import Head
-from cupola.storage.files import WrittenFile, jpg_path, queue_path, raw_path, write_durable
+from cupola.storage.files import WrittenFile, day_of, jpg_path, queue_path, raw_path, write_durable
 from cupola.storage.space import free_space
 
 QUEUE = 4  # stills in memory
@@ -115,8 +116,9 @@ class Storer(threading.Thread):
 
     def _store(self, still: Still) -> bool:
         whose: Mapping[str, Any] = {"session": still.session, "token": still.token}
+        day = still.day or day_of(still.picture.opened_at, self._station)
         try:
-            kind, written, native = self._write(still)
+            kind, written, native = self._write(still, day)
         except CupolaError as error:
             self._tell({"type": "failed", "kind": error.kind, "message": str(error), **whose})
             return False
@@ -131,11 +133,23 @@ class Storer(threading.Thread):
         temperature = still.picture.temperature_c if isinstance(still.picture, Frame) else None
         facts = facts_of(still.picture)
         beside = None if native is None else _file("raw", native)
-        self._tell({"type": "captured", "sequence": self._sequence, "file": file, "native": beside, "temperature_c": temperature, **facts, **whose})
+        belongs = {"day": day, "period": still.period}
+        self._tell(
+            {
+                "type": "captured",
+                "sequence": self._sequence,
+                "file": file,
+                "native": beside,
+                "temperature_c": temperature,
+                **facts,
+                **whose,
+                **belongs,
+            }
+        )
         self._sequence += 1
         return True
 
-    def _write(self, still: Still) -> tuple[str, WrittenFile, WrittenFile | None]:
+    def _write(self, still: Still, day: str) -> tuple[str, WrittenFile, WrittenFile | None]:
         """Kind and facts of the file that was written, and those of the camera's raw file beside it, if there is one."""
         picture = still.picture
         if (free := free_space(self._root)).percent < self._min_free_percent:
@@ -144,11 +158,11 @@ class Storer(threading.Thread):
                 "(storage.min_free_percent). Make room: storing goes on by itself."
             )
         if isinstance(picture, Packet):
-            return self._write_packet(picture)
+            return self._write_packet(picture, day)
         if picture.format.kind in (PixelKind.YUV420, PixelKind.YUV422):
             from cupola.camera.render import encode_plain
 
-            return "jpg", write_durable(self._jpg(picture.opened_at), encode_plain(picture, STILL_QUALITY)), None
+            return "jpg", write_durable(self._jpg(picture.opened_at, day), encode_plain(picture, STILL_QUALITY)), None
         from cupola.storage.originals import encode_original
 
         assert self._info is not None
@@ -163,26 +177,26 @@ class Storer(threading.Thread):
         )
         if self._queue_folder is not None:
             return "queue", write_durable(queue_path(self._queue_folder, self._camera, picture.opened_at, self._sequence), data), None
-        return "raw", write_durable(raw_path(self._root, self._camera, picture.opened_at, self._sequence, self._station), data), None
+        return "raw", write_durable(raw_path(self._root, self._camera, picture.opened_at, self._sequence, self._station, day=day), data), None
 
-    def _write_packet(self, packet: Packet) -> tuple[str, WrittenFile, WrittenFile | None]:
+    def _write_packet(self, packet: Packet, day: str) -> tuple[str, WrittenFile, WrittenFile | None]:
         """A JPEG; or a camera's raw file with its JPEG, both or none; or a raw file alone, which the darkroom develops."""
         native = packet.native
         if native is None:
-            return "jpg", write_durable(self._jpg(packet.opened_at), _whole_jpeg(packet)), None
-        path = raw_path(self._root, self._camera, packet.opened_at, self._sequence, self._station, native.suffix)
+            return "jpg", write_durable(self._jpg(packet.opened_at, day), _whole_jpeg(packet)), None
+        path = raw_path(self._root, self._camera, packet.opened_at, self._sequence, self._station, native.suffix, day)
         if not native.paired:
             return "raw", write_durable(path, native.data), None
         picture = _whole_jpeg(packet)
         raw = write_durable(path, native.data)
         try:
-            return "jpg", write_durable(self._jpg(packet.opened_at), picture), raw
+            return "jpg", write_durable(self._jpg(packet.opened_at, day), picture), raw
         except CupolaError:
             raw.path.unlink(missing_ok=True)  # its number goes to the next image
             raise
 
-    def _jpg(self, opened_at: datetime) -> Path:
-        return jpg_path(self._root, self._camera, opened_at, self._sequence, self._station)
+    def _jpg(self, opened_at: datetime, day: str) -> Path:
+        return jpg_path(self._root, self._camera, opened_at, self._sequence, self._station, day)
 
 
 def _file(kind: str, written: WrittenFile) -> Head:

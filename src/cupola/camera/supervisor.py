@@ -123,10 +123,10 @@ class CameraSupervisor:
         settings = self.settings.request(mode, controls)
         self._send({"type": "settings", "mode": mode, "generation": settings.generation, "controls": settings.requested.to_dict()})
 
-    def plan_changed(self) -> None:
-        """The running series of stills is another one; ask the archive for it."""
+    def plan_changed(self, *, finish: bool = False) -> None:
+        """The running series of stills is another one; ask the archive for it. The exposure under way is cancelled, unless it shall `finish`."""
         plan = self._archive.plan(self.name)
-        self._send({"type": "plan", "plan": asdict(plan) if plan else None})
+        self._send({"type": "plan", "plan": asdict(plan) if plan else None, "finish": finish})
 
     async def snap(self, exposure_s: float | None) -> int:
         """One still beside everything else; the id of its row. Raises CupolaError."""

@@ -15,7 +15,6 @@ from cupola.core.events import CaptureFailed, ImageDeveloped, StorageFull
 from cupola.core.frame import Controls, Station
 from cupola.process.wire import Head
 from cupola.storage.catalogue import Catalogue
-from cupola.storage.files import day_of
 from cupola.storage.reconcile import reconcile
 from cupola.storage.rows import FileRow, ImageRow, NewImage, captured_event
 from cupola.storage.space import Reserve, free_space
@@ -91,7 +90,8 @@ class Archive:
             width=head["width"],
             height=head["height"],
             session=head["session"],
-            day=day_of(opened_at, self._station),
+            day=head["day"],
+            period=head["period"],
             files=tuple(self._row_of(one) for one in files),
         )
         attempt = 0

@@ -29,6 +29,7 @@ class Request:
     delay_s: float | None = None
     interval_s: float | None = None
     count: int | None = None
+    scheduled: bool = False  # begun by the schedule, not by hand
 
 
 @dataclass(slots=True)
@@ -40,6 +41,8 @@ class Session:
     done: int = 0
     failed: int = 0
     last_opened_at: datetime | None = None
+    day: str | None = None  # of the night or day it runs in, as of Plan
+    period: int | None = None
 
     @property
     def period_s(self) -> float:
@@ -53,26 +56,38 @@ class Session:
             due = self.last_opened_at + timedelta(seconds=self.request.interval_s)
             wait = min(self.request.interval_s, max(0.0, (due - utc_now()).total_seconds()))
         remaining = None if self.request.count is None else max(0, self.request.count - self.done)
-        return Plan(self.id, remaining, self.request.interval_s, self.request.delay_s or 0.0, wait)
+        return Plan(self.id, remaining, self.request.interval_s, self.request.delay_s or 0.0, wait, self.day, self.period)
 
 
 class Sessions:
-    """`changed(camera)` is called whenever a camera's plan is another one."""
+    """`changed(camera, finish)` is called whenever a camera's plan is another one; with `finish` the exposure under way is let end."""
 
     def __init__(self, catalogue: Catalogue, bus: Bus) -> None:
         self._catalogue, self._bus = catalogue, bus
         self._running: dict[str, Session] = {}
-        self.changed: Callable[[str], None] = lambda _: None
+        self._belongs: dict[str, tuple[str, int]] = {}
+        self.changed: Callable[[str, bool], None] = lambda camera, finish: None
 
     def of(self, camera: str) -> Session | None:
         return self._running.get(camera)
+
+    def belong(self, camera: str, day: str | None, period: int | None) -> None:
+        """The camera's series, the one that runs and those to come, are of a night or day of the schedule; None: of none any more."""
+        if day is None or period is None:
+            self._belongs.pop(camera, None)
+        else:
+            self._belongs[camera] = (day, period)
+        session = self._running.get(camera)
+        if session is not None and (session.day, session.period) != (day, period):
+            session.day, session.period = day, period
+            self.changed(camera, False)
 
     async def resume(self, cameras: set[str]) -> list[Session]:
         """Take up the series that were running when the server ended. One that had all its images then is finished."""
         for row in await self._catalogue.run(self._catalogue.running_sessions):
             if row.camera in cameras:
                 newest = await self._catalogue.run(self._catalogue.latest, row.camera)
-                session = self._running[row.camera] = _session(row)
+                session = self._running[row.camera] = self._session(row)
                 session.last_opened_at = newest.opened_at if newest is not None and newest.session == row.id else None
                 await self._finish_if_complete(session)
             else:
@@ -83,17 +98,17 @@ class Sessions:
         """Begin a series; one that was running is replaced."""
         await self.stop(camera, "replaced")
         row = await self._catalogue.run(self._catalogue.open_session, camera, asdict(request))
-        session = self._running[camera] = _session(row)
+        session = self._running[camera] = self._session(row)
         self._bus.publish(CaptureStarted(camera=camera, session=session.id, exposure_s=request.exposure_s, count=request.count))
-        self.changed(camera)
+        self.changed(camera, False)
         return session
 
-    async def stop(self, camera: str, reason: SessionState = "stopped") -> Session | None:
-        """End the camera's series; None when there was none."""
+    async def stop(self, camera: str, reason: SessionState = "stopped", *, finish: bool = False) -> Session | None:
+        """End the camera's series; None when there was none. The exposure under way is cancelled, unless it shall `finish`."""
         session = self._running.pop(camera, None)
         if session is None:
             return None
-        self.changed(camera)
+        self.changed(camera, finish)
         await self._catalogue.run(self._catalogue.close_session, session.id, reason)
         self._bus.publish(CaptureStopped(camera=camera, session=session.id, done=session.done, failed=session.failed, reason=reason))
         return session
@@ -117,6 +132,6 @@ class Sessions:
             session.failed += 1
             await self._catalogue.run(self._catalogue.session_failed_once, session.id)
 
-
-def _session(row: SessionRow) -> Session:
-    return Session(row.id, row.camera, Request(**row.plan), row.started_at, row.done, row.failed)
+    def _session(self, row: SessionRow) -> Session:
+        day, period = self._belongs.get(row.camera, (None, None))
+        return Session(row.id, row.camera, Request(**row.plan), row.started_at, row.done, row.failed, day=day, period=period)

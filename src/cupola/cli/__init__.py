@@ -24,6 +24,7 @@ COMMANDS = {  # in the order of help: name → module:function
     "snap": "cupola.cli.control:snap",
     "trigger": "cupola.cli.trigger:trigger",
     "focus": "cupola.cli.focus:focus",
+    "schedule": "cupola.cli.schedule:schedule",
     "token": "cupola.cli.token:token",
     "service": "cupola.cli.service:service",
     "config": "cupola.cli.config:config",

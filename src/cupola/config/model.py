@@ -24,6 +24,7 @@ from pydantic_core import PydanticCustomError
 
 from cupola.config.base import Block, ConfigPath, Float, Int, group, key
 from cupola.config.drivers import DRIVERS, DriverOptions
+from cupola.config.night import Day, Night
 from cupola.config.preroll import ClipLimits, PreRoll
 from cupola.config.problems import nearest, suggestion
 
@@ -179,6 +180,8 @@ class _CameraBase(Block):
     exposure: Exposure = group(dict, "Exposure", "The settings stills begin with.")
     capture: Capture = group(dict, "Capture", "Series of stills.")
     preroll: PreRoll | None = key(None, "Pre-roll", "Keep the last seconds of the live view, for clips; null: no clips of this camera.")
+    night: Night = group(dict, "Night", "The window of the night in which a series of stills is taken by itself.")
+    day: Day = group(dict, "Day", "The window of the day in which a series of stills is taken by itself.")
     recovery: Recovery = group(dict, "Recovery", "What is done when the camera fails, rung by rung: interrupt, reopen, restart, USB reset, back off.")
     public_latest: bool = key(
         False, "Public newest still", "Anybody who reaches the server may see the newest still, at latest.jpg, without a login."
@@ -190,6 +193,13 @@ class _CameraBase(Block):
         if value not in DRIVERS:
             raise PydanticCustomError("driver", "is no driver", {"hint": suggestion(value, list(DRIVERS)), "word": value})
         return value
+
+    @model_validator(mode="after")
+    def _one_beginner(self) -> "_CameraBase":
+        if self.capture.autostart and (self.night.window or self.day.window):
+            words = {"hint": "remove capture.autostart: the series begins with the window"}
+            raise PydanticCustomError("two_beginners", "has both capture.autostart and a window of the night or day", words)
+        return self
 
     @field_validator(*DRIVERS, mode="before", check_fields=False)
     @classmethod

@@ -162,6 +162,48 @@ class CameraChanged(_Event):
     data: dict[str, Any]
 
 
+class ScheduleMade(_Event):
+    """The next window of a camera's schedule is known."""
+
+    kind: Literal["schedule_made"] = "schedule_made"
+    period_kind: Literal["night", "day"]
+    day: str = Field(description="Its date at the station.")
+    starts_at: datetime
+    ends_at: datetime
+    interval_s: float | None = None
+    expected: int | None = Field(default=None, description="Photos that the window makes; null where no interval is set.")
+
+
+class ScheduleFailed(_Event):
+    """The schedule could not be followed; it is tried again."""
+
+    kind: Literal["schedule_failed"] = "schedule_failed"
+    message: str
+
+
+class NightStarted(_Event):
+    """A window of the schedule opened: of a night or of a day."""
+
+    kind: Literal["night_started"] = "night_started"
+    period: int
+    period_kind: Literal["night", "day"]
+    day: str
+    starts_at: datetime
+    ends_at: datetime
+    interval_s: float | None = None
+    expected: int | None = None
+
+
+class NightFinished(_Event):
+    """A night or day of the schedule is over, and all that is made of it is done."""
+
+    kind: Literal["night_finished"] = "night_finished"
+    period: int
+    period_kind: Literal["night", "day"]
+    day: str
+    summary: dict[str, Any] = Field(description="What summary.json holds.")
+
+
 Event = Annotated[
     CameraConnected
     | CameraLost
@@ -181,7 +223,11 @@ Event = Annotated[
     | ClipSaved
     | ClipFailed
     | SessionEvent
-    | CameraChanged,
+    | CameraChanged
+    | ScheduleMade
+    | ScheduleFailed
+    | NightStarted
+    | NightFinished,
     Field(discriminator="kind"),
 ]
 

@@ -209,19 +209,21 @@ def day_of(opened_at: datetime, station: "Station") -> str:
     return observing_day(opened_at, station.longitude, ZoneInfo(station.timezone)).isoformat()
 
 
-def day_folder(root: Path, camera: str, opened_at: datetime, station: "Station") -> Path:
-    """`<root>/<camera>/YYYY/MM/DD` of the observing day of `opened_at`."""
-    return camera_folder(root, camera).joinpath(*day_of(opened_at, station).split("-"))
+def folder_of(root: Path, camera: str, day: str) -> Path:
+    """`<root>/<camera>/YYYY/MM/DD` of a date (`2026-11-21`)."""
+    return camera_folder(root, camera).joinpath(*day.split("-"))
 
 
-def raw_path(root: Path, camera: str, opened_at: datetime, sequence: int, station: "Station", suffix: str = ORIGINAL_SUFFIX) -> Path:
-    """Where the original of a sensor, or the camera's own file, is kept."""
-    return day_folder(root, camera, opened_at, station) / "raw" / (image_stem(opened_at, sequence) + suffix)
+def raw_path(
+    root: Path, camera: str, opened_at: datetime, sequence: int, station: "Station", suffix: str = ORIGINAL_SUFFIX, day: str | None = None
+) -> Path:
+    """Where the original of a sensor, or the camera's own file, is kept: in the folder of `day`, or else of its observing day."""
+    return folder_of(root, camera, day or day_of(opened_at, station)) / "raw" / (image_stem(opened_at, sequence) + suffix)
 
 
-def jpg_path(root: Path, camera: str, opened_at: datetime, sequence: int, station: "Station") -> Path:
-    """Where the developed image, or the original of a source that sends JPEG, is kept."""
-    return day_folder(root, camera, opened_at, station) / "jpg" / (image_stem(opened_at, sequence) + ".jpg")
+def jpg_path(root: Path, camera: str, opened_at: datetime, sequence: int, station: "Station", day: str | None = None) -> Path:
+    """Where the developed image, or the original of a source that sends JPEG, is kept; `day` as of `raw_path`."""
+    return folder_of(root, camera, day or day_of(opened_at, station)) / "jpg" / (image_stem(opened_at, sequence) + ".jpg")
 
 
 def queue_path(queue: Path, camera: str, opened_at: datetime, sequence: int, suffix: str = ORIGINAL_SUFFIX) -> Path:

@@ -16,6 +16,7 @@ from cupola.storage.catalogue import Catalogue
 from cupola.storage.files import ORIGINAL_SUFFIX, TMP, relative_name, telling
 from cupola.storage.jpeg import jpeg_size
 from cupola.storage.originals import Facts, read_facts
+from cupola.storage.periods import Periods
 from cupola.storage.rows import FileKind, FileRow, ImageRow, NewImage
 
 LOST_IN_QUEUE = "Its original was lost from the queue before it was developed (the queue is in memory: was the power cut?)."
@@ -164,9 +165,14 @@ class _Work:
     def _new_image(self, row: FileRow, path: Path, facts: Facts | None, size: tuple[int, int] | None, day: str | None) -> NewImage:
         opened_at, sequence = files.parse_stem(files.stem_of(path))
         opened_at = facts.opened_at if facts else opened_at
-        day = day or files.day_of(opened_at, self.station)
+        period = None
+        if facts is None or facts.session is not None:  # no single still, as far as can be known
+            period = Periods(self.catalogue).at(self.camera, opened_at)
+        if day is None:
+            day = files.day_of(opened_at, self.station) if period is None else period.day
+        number = None if period is None or period.day != day else period.id
         width, height = size or (None, None)
-        new = NewImage(self.camera, sequence, opened_at, day, (row,), width=width, height=height)
+        new = NewImage(self.camera, sequence, opened_at, day, (row,), width=width, height=height, period=number)
         if facts is None:
             return new
         return replace(

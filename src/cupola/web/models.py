@@ -139,6 +139,7 @@ class CameraStatus(_Answer):
     temperature_c: float | None
     last_image: "Capture | None"
     images_today: int
+    night: "NightStatus | None" = Field(description="The schedule; null where the camera has none, or no window is to come.")
     restarts: int
     recovery: Recovery
     notes: list[str] = Field(description="Sentences for the owner: what to change on the camera or to know about it.")
@@ -224,8 +225,25 @@ class DarkroomStatus(_Answer):
     waiting: int = Field(description="Originals that wait to be developed.")
 
 
+class NightStatus(_Answer):
+    """What a camera's schedule does: the window that is open, or the next one."""
+
+    state: Literal["idle", "waiting", "capturing", "paused", "stopped", "creating_video"] = Field(
+        description="waiting: its night or day has begun, the window not; paused: by the moon; stopped: by hand."
+    )
+    words: str = Field(description="For people: 'night of 2026-11-21 until 05:41 UTC, 120 of 750 photos'.")
+    kind: Literal["night", "day"]
+    day: str
+    starts_at: datetime
+    ends_at: datetime
+    interval_s: float | None
+    expected: int | None
+    photos: int
+
+
 class StationStatus(_Answer):
     station: str
+    state: Literal["idle", "waiting", "capturing", "creating_video"] = Field(description="What the station does, by its schedule and its series.")
     version: str
     uptime_s: float
     disk_free_bytes: int

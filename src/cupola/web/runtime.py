@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from fastapi import Request, WebSocket
 
 from cupola.camera.supervisor import CameraSupervisor
+from cupola.capture.nights import Scheduler
 from cupola.capture.session import Sessions
 from cupola.clips.clips import Clips
 from cupola.config.model import Settings
@@ -40,6 +41,7 @@ class Runtime:
     settings: Settings
     cameras: dict[str, CameraSupervisor]
     sessions: Sessions
+    scheduler: Scheduler
     catalogue: Catalogue
     darkroom: Darkroom
     bus: Bus

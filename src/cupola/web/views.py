@@ -127,9 +127,34 @@ async def _notes(runtime: Runtime, camera: CameraSupervisor) -> list[str]:
     return told
 
 
+async def _night(runtime: Runtime, camera: str) -> models.NightStatus | None:
+    """The period that is open, or being finished, or else the window that opens next."""
+    scheduler = runtime.scheduler
+    period, coming = scheduler.keepers[camera].period or scheduler.finishing(camera), scheduler.keepers[camera].following
+    now = period or coming
+    if now is None:
+        return None
+    photos = await runtime.catalogue.run(scheduler.periods.count, period.id) if period else 0
+    state = scheduler.state_of(camera)
+    counted = f"{photos} of {now.expected} photos" if now.expected is not None else f"{photos} photos"
+    until = f"from {now.starts_at:%H:%M}" if period is None else f"until {now.ends_at:%H:%M}"
+    doing = {"paused": ", waiting for the moon to set", "stopped": ", stopped by hand", "creating_video": ", being finished"}.get(state, "")
+    return models.NightStatus(
+        state=state,
+        words=f"{now.kind} of {now.day} {until} UTC" + (f", {counted}" if period else "") + doing,
+        kind=now.kind,
+        day=now.day,
+        starts_at=now.starts_at,
+        ends_at=now.ends_at,
+        interval_s=now.interval_s,
+        expected=now.expected,
+        photos=photos,
+    )
+
+
 async def camera_status(runtime: Runtime, camera: CameraSupervisor) -> models.CameraStatus:
     catalogue = runtime.catalogue
-    day = day_of(utc_now(), camera.spec.station)
+    day = runtime.scheduler.day(camera.name) or day_of(utc_now(), camera.spec.station)
     newest = await catalogue.run(catalogue.latest, camera.name)
     today = await catalogue.run(catalogue.count_day, camera.name, day)
     undeveloped = await catalogue.run(catalogue.undeveloped_count, camera.name)
@@ -176,6 +201,7 @@ async def camera_status(runtime: Runtime, camera: CameraSupervisor) -> models.Ca
         temperature_c=camera.temperature_c,
         last_image=None if newest is None else capture(newest),
         images_today=today,
+        night=await _night(runtime, camera.name),
         restarts=camera.restarts,
         recovery=models.Recovery(rungs=dict(camera.tally.rungs), restarts=dict(camera.tally.restarts), usb_port=camera.usb_port),
         notes=await _notes(runtime, camera),

@@ -90,6 +90,10 @@ RULES: dict[str, Rule] = {
     f"GET {_CAPTURE}/image": Rule(OBSERVER),
     f"GET {_CAPTURE}/raw": Rule(OBSERVER),
     f"GET {_CAPTURE}/thumb": Rule(OBSERVER),
+    # the schedule and its nights
+    "GET /api/schedule": Rule(OBSERVER),
+    "GET /api/nights": Rule(OBSERVER),
+    "GET /api/nights/{camera}/{date}": Rule(OBSERVER),
     # sockets, and what clients may say on them
     "WS /ws/live/{cam}": Rule(OBSERVER, stream=True),
     "WS /ws/events": Rule(OBSERVER, stream=True),

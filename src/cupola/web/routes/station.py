@@ -54,6 +54,7 @@ async def status(request: Request) -> models.StationStatus:
     free = free_space(runtime.settings.storage.root)
     return models.StationStatus(
         station=runtime.settings.station.name,
+        state=runtime.scheduler.state,
         version=__version__,
         uptime_s=round(time.monotonic() - runtime.started, 3),
         disk_free_bytes=free.bytes,
