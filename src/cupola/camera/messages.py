@@ -118,4 +118,4 @@ def info_from(head: Mapping[str, Any]) -> CameraInfo:
 
 def _range(limits: dict[str, Any]) -> ControlRange:
     choices = limits["choices"]
-    return ControlRange(limits["minimum"], limits["maximum"], limits["default"], tuple(choices) if choices else None)
+    return ControlRange(limits["minimum"], limits["maximum"], limits["default"], tuple(choices) if choices else None, limits["scale"])

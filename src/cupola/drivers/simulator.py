@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -89,7 +89,7 @@ class Simulator:
         self._scene = Scene(options, self._station, opens_s)
         self._ranges = {
             "exposure_s": _range(options["exposure_min_s"], options["exposure_max_s"], 1.0),
-            "gain": _range(0.0, options["gain_max"], 100.0),
+            "gain": replace(_range(0.0, options["gain_max"], 100.0), scale="tenth_db"),
         }
         self._controls = Controls(self._ranges["exposure_s"].default, self._ranges["gain"].default)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="sky")
