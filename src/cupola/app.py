@@ -17,7 +17,7 @@ from collections.abc import Callable
 from cupola import logs
 from cupola.camera.claims import Claims
 from cupola.camera.recovery import Policy
-from cupola.camera.spec import CameraSpec
+from cupola.camera.spec import AutoSpec, CameraSpec
 from cupola.camera.supervisor import CameraSupervisor
 from cupola.capture.archive import Archive
 from cupola.capture.session import Request, Sessions
@@ -116,7 +116,7 @@ class App:
         self._stopping = asyncio.Event()
 
     def _spec(self, camera: Camera) -> CameraSpec:
-        state = self.settings.storage.state_folder.absolute()
+        state, auto = self.settings.storage.state_folder.absolute(), camera.exposure.auto
         return CameraSpec(
             name=camera.name,
             driver=camera.driver,
@@ -132,6 +132,7 @@ class App:
             live_view={"quality": camera.live.quality, "fps_max": camera.live.fps_max, "width_max": camera.live.width_max},
             live=Controls(camera.live.exposure_s, camera.live.gain, camera.live.f_number),
             still=Controls(camera.exposure.exposure_s, camera.exposure.gain, camera.exposure.f_number),
+            auto=AutoSpec(auto.on, auto.limits(), None if auto.region is None else auto.region.model_dump()),
             exclusive=DRIVERS[camera.driver][0].exclusive,
             recovery=Policy(**{**camera.recovery.model_dump(), "usb_helper": tuple(camera.recovery.usb_helper)}),
             python=self.settings.driver_interpreter(camera),

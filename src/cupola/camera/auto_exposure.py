@@ -199,15 +199,19 @@ class AutoExposure:
     """
 
     def __init__(self, dials: Sequence[Dial], target: float, gain_scale: GainScale | None) -> None:
-        self._dials = tuple(dials)
         self._gain_scale: GainScale | None = gain_scale
+        self.use(dials)
         self._target = math.log2(target)
-        self._hold = HOLD_CHOICES_STOPS if any(dial.choices for dial in dials) else HOLD_STOPS
         self._forecast = Forecast()
         self._held: float | None = None  # stops of light last wanted of the dials
         self._taken: float | None = None  # stops of light of the newest picture that was measured
         self._asked: float | None = None  # and of the one last asked for
         self._too_bright = 0  # pictures in a row that were clipped
+
+    def use(self, dials: Sequence[Dial]) -> None:
+        """Which controls may be moved from now on. What is known of the sky stays."""
+        self._dials = tuple(dials)
+        self._hold = HOLD_CHOICES_STOPS if any(dial.choices for dial in dials) else HOLD_STOPS
 
     def measured(self, level: float, controls: Controls) -> float:
         """A picture's level, and the controls it was really taken with: the stops by which developing should brighten it.

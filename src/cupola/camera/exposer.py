@@ -16,6 +16,7 @@ from contextlib import closing
 from dataclasses import replace
 
 from cupola.camera.applying import APPLY_BUDGET_S, Applying
+from cupola.camera.auto_stills import AutoStills
 from cupola.camera.deadline import Deadline
 from cupola.camera.frozen import FrozenWatch
 from cupola.camera.messages import MODES, Mode, Plan, failure_facts
@@ -47,6 +48,7 @@ class Exposer(threading.Thread):
         live: bool = True,
         reopen: int = 0,
         watch: FrozenWatch | None = None,
+        auto: AutoStills | None = None,
         trouble: str | None = None,
     ) -> None:
         super().__init__(name="driver", daemon=True)
@@ -54,6 +56,7 @@ class Exposer(threading.Thread):
         self._serves_stills, self._serves_live = stills, live
         self._changed = threading.Condition()
         self._settings = Applying(camera, sinks.tell)
+        self._auto = auto or AutoStills(None, None)
         self._series = Series()
         self._snaps: deque[Snap] = deque()
         self._watched = self._test_shots = False
@@ -74,10 +77,12 @@ class Exposer(threading.Thread):
 
     # ── what others ask of it ──────────────────────────────────────────────
 
-    def want(self, mode: Mode, generation: Generation, controls: Controls) -> None:
-        """New settings. An exposure under way with older ones is interrupted at once."""
+    def want(self, mode: Mode, generation: Generation, controls: Controls, automatic: frozenset[str] = frozenset()) -> None:
+        """New settings; of stills also which are `automatic`. An exposure under way with older ones is interrupted at once."""
         with self._changed:
             self._settings.want(mode, generation, controls)
+            if mode == "still":
+                self._auto.names = automatic
             theirs = self._order is not None and (self._order.mode == mode or self._capable(Capability.CONTINUOUS))
             if theirs and self._info is not None and self._info.controls:
                 self._cancel()
@@ -176,6 +181,7 @@ class Exposer(threading.Thread):
         self.deadline.learn(info.readout_s)
         self._info = info
         self._frozen.opened(info)
+        self._auto.opened(info)
         self.opened = True
         self._on_open(info)
 
@@ -255,9 +261,11 @@ class Exposer(threading.Thread):
         if self._serves_stills and self._sinks.has_room() and not self._capable(Capability.CONTINUOUS):
             if self._snaps:
                 snap = self._snaps.popleft()
-                return Order("still", Controls(exposure_s=snap.exposure_s).over(controls), generation, snap=snap)
+                controls = Controls(exposure_s=snap.exposure_s).over(self._auto.controls(controls, None, 0.0))
+                return Order("still", controls, generation, snap=snap, automatic=snap.exposure_s is None)
             if self._series.due(now):
-                return Order("still", controls, generation, plan=self._series.plan)
+                controls = self._auto.controls(controls, self._series.plan, self.deadline.readout_s)
+                return Order("still", controls, generation, plan=self._series.plan, automatic=True)
         wanted = self._watched and (self._capable(Capability.VIDEO) or self._test_shots)
         if self._continuous_now() or (self._serves_live and wanted and self._live_fits(now)):
             generation, controls = self._settings.wanted("live")
@@ -267,6 +275,8 @@ class Exposer(threading.Thread):
         for mode in MODES:  # with nothing else to do, new settings go to the hardware, so that what it takes is known
             generation, controls = self._settings.wanted(mode)
             if (self._serves_live if mode == "live" else self._serves_stills) and not self._settings.told(mode):
+                if mode == "still":
+                    controls = self._auto.controls(controls, self._series.plan, self.deadline.readout_s)
                 return Order(mode, controls, generation, apply_only=True)
         return None
 
@@ -366,7 +376,8 @@ class Exposer(threading.Thread):
             if order.plan is not None:
                 with self._changed:
                     self._series.taken()
-            self._sinks.still(Still(picture, order.session, order.token))
+            correction = self._auto.measured(picture) if order.automatic else None
+            self._sinks.still(Still(picture, order.session, order.token, correction))
         if isinstance(picture, Packet) and picture.native is not None:
             picture = replace(picture, native=None)  # viewers get the JPEG, and tens of megabytes are let go
         if not self._capable(Capability.VIDEO):

@@ -29,6 +29,7 @@ class Order:
     plan: Plan | None = None
     snap: Snap | None = None
     apply_only: bool = False
+    automatic: bool = False  # auto exposure had a say in the controls
 
     @property
     def session(self) -> int | None:
@@ -46,6 +47,7 @@ class Still:
     picture: Frame | Packet
     session: int | None
     token: int | None
+    correction: float | None = None  # stops by which developing should brighten it; None without auto exposure
 
 
 class Sinks:

@@ -91,6 +91,7 @@ class Archive:
             width=head["width"],
             height=head["height"],
             session=head["session"],
+            correction=head["correction"],
             day=day_of(opened_at, self._station),
             files=tuple(self._row_of(one) for one in files),
         )
