@@ -198,11 +198,11 @@ class AutoExposure:
     `dials` are those it may move, in order; `gain_scale` is the camera's, for counting a gain that stands fixed.
     """
 
-    def __init__(self, dials: Sequence[Dial], target: float, gain_scale: GainScale | None) -> None:
+    def __init__(self, dials: Sequence[Dial], target: float, gain_scale: GainScale | None, forecast: Forecast | None = None) -> None:
         self._gain_scale: GainScale | None = gain_scale
         self.use(dials)
         self._target = math.log2(target)
-        self._forecast = Forecast()
+        self._forecast = forecast or Forecast()
         self._held: float | None = None  # stops of light last wanted of the dials
         self._taken: float | None = None  # stops of light of the newest picture that was measured
         self._asked: float | None = None  # and of the one last asked for
