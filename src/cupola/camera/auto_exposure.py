@@ -133,12 +133,12 @@ class Forecast:
         self._squares = [[0.0] * ORDER for _ in range(ORDER)]
         self._products = [0.0] * ORDER
         self._changes: list[float] = []  # newest first
-        self._follows = False  # the next picture is the one after the newest, whose brightness is known
+        self.follows = False  # the next picture is the one after the newest, whose brightness is known
         self.newest: float | None = None
 
     def add(self, stops: float) -> None:
         """The brightness of the next picture."""
-        if self.newest is not None and self._follows:
+        if self.newest is not None and self.follows:
             change = stops - self.newest
             if abs(change) > UNLIKELY_STOPS:
                 self._changes.clear()
@@ -146,12 +146,12 @@ class Forecast:
                 if len(self._changes) >= ORDER:
                     self._learn(change)
                 self._changes = [change, *self._changes[: ORDER - 1]]
-        self.newest, self._follows = stops, True
+        self.newest, self.follows = stops, True
 
     def gap(self, guess: float | None = None) -> None:
         """The next picture does not follow from the newest, of which no more than a guess is known. What was learned stays."""
         self.newest = self.newest if guess is None else guess
-        self._follows = False
+        self.follows = False
         self._changes.clear()
 
     def ahead(self, pictures: int) -> float:
@@ -230,8 +230,8 @@ class AutoExposure:
             return CORRECTION_STOPS
         sky = stops - taken
         expected = sky if self._forecast.newest is None else self._forecast.ahead(1)
+        self._taken = taken if self._forecast.follows else None  # the first one that is known is put right at once
         self._forecast.add(sky)
-        self._taken = taken
         calm = expected + min(max(sky - expected, -FLASH_STOPS), FLASH_STOPS)
         return min(max(self._target - calm - taken, -CORRECTION_STOPS), CORRECTION_STOPS)
 
