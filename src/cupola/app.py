@@ -17,7 +17,7 @@ from collections.abc import Callable
 from cupola import logs
 from cupola.camera.claims import Claims
 from cupola.camera.recovery import Policy
-from cupola.camera.spec import CameraSpec
+from cupola.camera.spec import AutoSpec, CameraSpec
 from cupola.camera.supervisor import CameraSupervisor
 from cupola.capture.archive import Archive
 from cupola.capture.nights import Scheduler
@@ -135,7 +135,7 @@ class App:
         self._stopping = asyncio.Event()
 
     def _spec(self, camera: Camera) -> CameraSpec:
-        state = self.settings.storage.state_folder.absolute()
+        state, auto = self.settings.storage.state_folder.absolute(), camera.exposure.auto
         return CameraSpec(
             name=camera.name,
             driver=camera.driver,
@@ -151,6 +151,7 @@ class App:
             live_view={"quality": camera.live.quality, "fps_max": camera.live.fps_max, "width_max": camera.live.width_max},
             live=Controls(camera.live.exposure_s, camera.live.gain, camera.live.f_number),
             still=Controls(camera.exposure.exposure_s, camera.exposure.gain, camera.exposure.f_number),
+            auto=AutoSpec(auto.on, auto.limits(), None if auto.region is None else auto.region.model_dump()),
             exclusive=DRIVERS[camera.driver][0].exclusive,
             recovery=Policy(**{**camera.recovery.model_dump(), "usb_helper": tuple(camera.recovery.usb_helper)}),
             python=self.settings.driver_interpreter(camera),
@@ -173,6 +174,7 @@ class App:
                 preroll = PreRoll(kept.seconds, kept.max_mb * 1_000_000, kept.before_s, kept.after_s, kept.longest_s)
                 clips.watch(camera.name, self.cameras[camera.name].hub, preroll)
         return clips
+
     def _exposure_left_s(self, camera: str) -> float:
         """Of the still under way, as the camera process told last."""
         beat = self.cameras[camera].beat

@@ -14,7 +14,7 @@ import pytest
 from cupola.camera.claims import Claims
 from cupola.camera.messages import Plan
 from cupola.camera.recovery import Policy
-from cupola.camera.spec import CameraSpec
+from cupola.camera.spec import AutoSpec, CameraSpec
 from cupola.camera.supervisor import CameraSupervisor
 from cupola.core.bus import Bus, Subscription
 from cupola.core.events import CameraRecovery, Event
@@ -87,6 +87,8 @@ def rig(tmp_path: Path) -> Make:
         policy: Policy | None = None,
         claims: Claims | None = None,
         interpreter: str | None = None,
+        auto: AutoSpec | None = None,
+        station: Station | None = None,
         **options: Any,
     ) -> AsyncIterator[Rig]:
         bus, archive, log = Bus(), MemoryArchive(), list[str]()
@@ -95,11 +97,12 @@ def rig(tmp_path: Path) -> Make:
             driver="testcard",
             driver_path=driver,
             options=options,
-            station=Station(),
+            station=station or Station(),
             storage={"root": str(tmp_path / "root"), "queue": None, "lock": str(tmp_path / "card.lock"), "min_free_percent": 0},
             live_view={"quality": 80, "fps_max": 100, "width_max": None},
             live=Controls(),
             still=Controls(),
+            auto=auto,
             recovery=policy or Policy(),
             exclusive=claims is not None,
             python=interpreter,

@@ -105,7 +105,7 @@ def test_the_registry_names_a_block_for_each_driver() -> None:
 def test_the_json_schema_carries_bounds_units_and_titles() -> None:
     schema = json_schema()
     definitions: dict[str, Any] = schema["$defs"]
-    exposure = definitions["Exposure"]["properties"]["exposure_s"]
+    exposure = definitions["StillExposure"]["properties"]["exposure_s"]
     assert exposure["anyOf"] == [{"exclusiveMinimum": 0, "maximum": 86400, "type": "number"}, {"type": "null"}]
     assert (exposure["unit"], exposure["title"]) == ("s", "Exposure")
     assert definitions["Web"]["properties"]["port"]["maximum"] == 65535

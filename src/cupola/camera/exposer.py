@@ -1,7 +1,7 @@
 """The one thread that touches one camera.
 
 It decides what the camera does next (a snap, a planned still, live frames, nothing), applies the
-settings that belong to it, and hands each picture on without waiting. A camera that fails is first
+settings that belong to it (`applying`), and hands each picture on without waiting. A camera that fails is first
 interrupted and opened again here; restarting the process is `supervisor`'s. Encoding for the live view
 lives in `live`, writing in `storer`.
 """
@@ -15,6 +15,8 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 
+from cupola.camera.applying import APPLY_BUDGET_S, Applying
+from cupola.camera.auto_stills import AutoStills
 from cupola.camera.deadline import Deadline
 from cupola.camera.frozen import FrozenWatch
 from cupola.camera.messages import MODES, Mode, Plan, failure_facts
@@ -23,7 +25,7 @@ from cupola.camera.series import Series
 from cupola.core.errors import CameraFrozen, CameraLost, CaptureCancelled, ExposureFailed
 from cupola.core.frame import Camera, CameraInfo, Capability, Controls, Frame, Generation, KeepsStills, Packet, Stop
 
-OPEN_BUDGET_S, APPLY_BUDGET_S = 45.0, 10.0
+OPEN_BUDGET_S = 45.0
 INTERRUPT_AFTER_S = 0.3  # a stop that the driver has not noticed by then is followed by interrupt()
 ORPHAN_FINISHES_S = 60.0
 NATIVE = {Capability.NATIVE_JPEG, Capability.NATIVE_H264, Capability.NATIVE_H265}
@@ -46,16 +48,15 @@ class Exposer(threading.Thread):
         live: bool = True,
         reopen: int = 0,
         watch: FrozenWatch | None = None,
+        auto: AutoStills | None = None,
         trouble: str | None = None,
     ) -> None:
         super().__init__(name="driver", daemon=True)
         self._camera, self._sinks, self._on_open = camera, sinks, on_open
         self._serves_stills, self._serves_live = stills, live
         self._changed = threading.Condition()
-        self._wanted: dict[Mode, tuple[Generation, Controls]] = {mode: (Generation(), Controls()) for mode in MODES}
-        self._asked: Controls | None = None  # of the hardware, last
-        self._taken = Controls()
-        self._told: dict[Mode, Generation] = {}
+        self._settings = Applying(camera, sinks.tell)
+        self._auto = auto or AutoStills(None, None)
         self._series = Series()
         self._snaps: deque[Snap] = deque()
         self._watched = self._test_shots = False
@@ -76,10 +77,12 @@ class Exposer(threading.Thread):
 
     # ── what others ask of it ──────────────────────────────────────────────
 
-    def want(self, mode: Mode, generation: Generation, controls: Controls) -> None:
-        """New settings. An exposure under way with older ones is interrupted at once."""
+    def want(self, mode: Mode, generation: Generation, controls: Controls, automatic: frozenset[str] = frozenset()) -> None:
+        """New settings; of stills also which are `automatic`. An exposure under way with older ones is interrupted at once."""
         with self._changed:
-            self._wanted[mode] = (generation, controls)
+            self._settings.want(mode, generation, controls)
+            if mode == "still":
+                self._auto.names = automatic
             theirs = self._order is not None and (self._order.mode == mode or self._capable(Capability.CONTINUOUS))
             if theirs and self._info is not None and self._info.controls:
                 self._cancel()
@@ -178,6 +181,7 @@ class Exposer(threading.Thread):
         self.deadline.learn(info.readout_s)
         self._info = info
         self._frozen.opened(info)
+        self._auto.opened(info)
         self.opened = True
         self._on_open(info)
 
@@ -191,8 +195,7 @@ class Exposer(threading.Thread):
         news = {"type": "recovery", "rung": "reopen", "attempt": self._reopened, **facts}
         self._sinks.tell({**news, "ok": None})
         self._take_again(order)
-        self._asked, self._taken = None, Controls()
-        self._told.clear()
+        self._settings.forget()
         try:
             self.deadline.enter("closing", APPLY_BUDGET_S)
             self._camera.close()
@@ -204,7 +207,7 @@ class Exposer(threading.Thread):
 
     def _obey(self, order: Order) -> None:
         try:
-            self._apply(order)
+            self._settings.apply(order, self.deadline)
             if order.apply_only:
                 return
             if self._capable(Capability.CONTINUOUS) or (order.mode == "live" and self._capable(Capability.VIDEO)):
@@ -254,22 +257,26 @@ class Exposer(threading.Thread):
             return None
 
     def _choose(self, now: float) -> Order | None:
-        generation, controls = self._wanted["still"]
+        generation, controls = self._settings.wanted("still")
         if self._serves_stills and self._sinks.has_room() and not self._capable(Capability.CONTINUOUS):
             if self._snaps:
                 snap = self._snaps.popleft()
-                return Order("still", Controls(exposure_s=snap.exposure_s).over(controls), generation, snap=snap)
+                controls = Controls(exposure_s=snap.exposure_s).over(self._auto.controls(controls, None, 0.0))
+                return Order("still", controls, generation, snap=snap, automatic=snap.exposure_s is None)
             if self._series.due(now):
-                return Order("still", controls, generation, plan=self._series.plan)
+                controls = self._auto.controls(controls, self._series.plan, self.deadline.readout_s)
+                return Order("still", controls, generation, plan=self._series.plan, automatic=True)
         wanted = self._watched and (self._capable(Capability.VIDEO) or self._test_shots)
         if self._continuous_now() or (self._serves_live and wanted and self._live_fits(now)):
-            generation, controls = self._wanted["live"]
+            generation, controls = self._settings.wanted("live")
             if self._capable(Capability.CONTINUOUS):  # one stream has one set of settings: live's, and still's where live has none
-                controls = controls.over(self._wanted["still"][1])
+                controls = controls.over(self._settings.wanted("still")[1])
             return Order("live", controls, generation)
         for mode in MODES:  # with nothing else to do, new settings go to the hardware, so that what it takes is known
-            generation, controls = self._wanted[mode]
-            if (self._serves_live if mode == "live" else self._serves_stills) and self._told.get(mode) != generation:
+            generation, controls = self._settings.wanted(mode)
+            if (self._serves_live if mode == "live" else self._serves_stills) and not self._settings.told(mode):
+                if mode == "still":
+                    controls = self._auto.controls(controls, self._series.plan, self.deadline.readout_s)
                 return Order(mode, controls, generation, apply_only=True)
         return None
 
@@ -286,31 +293,16 @@ class Exposer(threading.Thread):
             return True  # a disk that stalls holds up the stills, never the live view
         if not self._serves_stills or not self._series.active:
             return not (self._snaps and self._serves_stills)
-        period = (self._wanted["live"][1].exposure_s or self._taken.exposure_s or 0.0) + self.deadline.readout_s
+        period = (self._settings.wanted("live")[1].exposure_s or self._settings.taken.exposure_s or 0.0) + self.deadline.readout_s
         return period + 0.1 < self._series.wait_s(now) and not self._snaps
 
     def _capable(self, capability: Capability) -> bool:
         return self._info is not None and capability in self._info.capabilities
 
-    # ── settings ───────────────────────────────────────────────────────────
-
-    def _apply(self, order: Order) -> None:
-        if self._asked != order.controls:
-            self.deadline.enter("applying", APPLY_BUDGET_S)
-            self._asked = None  # unknown, should this be cut short
-            self._taken = self._camera.apply(order.controls)
-            self._asked = order.controls
-        self._tell_applied(order.mode, order.generation, order.snap is None)
-
-    def _tell_applied(self, mode: Mode, generation: Generation, theirs: bool) -> None:
-        if theirs and self._told.get(mode) != generation:
-            self._told[mode] = generation
-            self._sinks.tell({"type": "applied", "mode": mode, "generation": generation, "applied": self._taken.to_dict()})
-
     # ── exposures ──────────────────────────────────────────────────────────
 
     def _expose(self, order: Order) -> None:
-        exposure_s = self._taken.exposure_s or 0.0
+        exposure_s = self._settings.taken.exposure_s or 0.0
         opened = time.monotonic()
         with self._changed:
             self._series.opened(order.plan, opened, exposure_s)
@@ -324,7 +316,7 @@ class Exposer(threading.Thread):
     def _stream(self, order: Order) -> None:
         """Live frames until something else is due. Stills of a continuous source are taken out of the stream."""
         continuous = self._capable(Capability.CONTINUOUS)
-        exposure_s = self._taken.exposure_s or 0.0
+        exposure_s = self._settings.taken.exposure_s or 0.0
         budget = exposure_s + self.deadline.patience_s(self._info)
         self.deadline.enter("live", budget, "live", exposure_s)
         with closing(self._camera.stream(self._halt)) as pictures:
@@ -348,8 +340,8 @@ class Exposer(threading.Thread):
 
     def _follow(self, order: Order) -> Order:
         """A source without controls of its own obeys any request as it is: its stream is not interrupted for one."""
-        generation, controls = self._wanted[order.mode]
-        self._tell_applied(order.mode, generation, True)
+        generation, controls = self._settings.wanted(order.mode)
+        self._settings.tell(order.mode, generation, True)
         return replace(order, generation=generation, controls=controls)
 
     def _take_still(self, picture: Frame | Packet) -> None:
@@ -359,7 +351,7 @@ class Exposer(threading.Thread):
         with self._changed:
             if not self._sinks.has_room():
                 return
-            generation, _ = self._wanted["still"]
+            generation, _ = self._settings.wanted("still")
             snap = self._snaps.popleft() if self._snaps else None
             now = time.monotonic()
             plan = self._series.plan if snap is None and self._series.due(now) else None
@@ -368,7 +360,7 @@ class Exposer(threading.Thread):
             if plan is not None:
                 self._series.taken()
                 self._series.opened(plan, now, 0.0)
-        self._tell_applied("still", generation, snap is None)
+        self._settings.tell("still", generation, snap is None)
         still = still_of(replace(picture, generation=generation), plan, snap.token if snap else None)
         self._sinks.still(still)
 
@@ -384,7 +376,8 @@ class Exposer(threading.Thread):
             if order.plan is not None:
                 with self._changed:
                     self._series.taken()
-            self._sinks.still(still_of(picture, order.plan, order.token))
+            correction = self._auto.measured(picture) if order.automatic else None
+            self._sinks.still(still_of(picture, order.plan, order.token, correction))
         if isinstance(picture, Packet) and picture.native is not None:
             picture = replace(picture, native=None)  # viewers get the JPEG, and tens of megabytes are let go
         if not self._capable(Capability.VIDEO):

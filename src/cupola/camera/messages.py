@@ -1,8 +1,8 @@
 """What a camera process and the server say to each other (heads of `process.wire` messages).
 
 To the camera process:
-  configure  driver, options, station, camera, storage, still, live, recovery, next_sequence    first, once
-  settings   mode, generation, controls            new wanted settings of mode "live" or "still"
+  configure  driver, options, station, camera, storage, still, live, auto_exposure, recovery, next_sequence    first, once
+  settings   mode, generation, controls, automatic      new wanted settings of mode "live" or "still"; which of them auto exposure chooses
   live       codecs                                what viewers want; empty: nobody watches
   plan       session, remaining, interval_s, delay_s, first_in_s, day, period; or null     a series of stills; finish: the exposure under way is let end
   focus      region: x, y, size; or null           measure how sharp the stars there are; null: nobody looks
@@ -15,7 +15,7 @@ From the camera process:
   applied    mode, generation, applied             what the hardware took
   packet     facts of the frame + payload          one live picture
   focus      facts of the frame, region, sharpness + payload      the region as a JPEG, and how sharp its stars are
-  captured   facts of the frame, file, native, sequence, session, token, day, period     durable on disk, not yet in the catalogue
+  captured   facts of the frame, file, native, sequence, session, token, day, period, correction     durable on disk, not yet in the catalogue
   failed     kind, message, session, token         an exposure or its storing failed
   recovery   rung, attempt, ok, kind, message      the camera failed and is helped: ok null at the start, then whether it came back
   lost       kind, message                         the device is gone; the process exits after this
@@ -123,4 +123,4 @@ def info_from(head: Mapping[str, Any]) -> CameraInfo:
 
 def _range(limits: dict[str, Any]) -> ControlRange:
     choices = limits["choices"]
-    return ControlRange(limits["minimum"], limits["maximum"], limits["default"], tuple(choices) if choices else None)
+    return ControlRange(limits["minimum"], limits["maximum"], limits["default"], tuple(choices) if choices else None, limits["scale"])

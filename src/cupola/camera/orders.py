@@ -29,6 +29,7 @@ class Order:
     plan: Plan | None = None
     snap: Snap | None = None
     apply_only: bool = False
+    automatic: bool = False  # auto exposure had a say in the controls
 
     @property
     def session(self) -> int | None:
@@ -48,11 +49,14 @@ class Still:
     token: int | None
     day: str | None = None  # as of Plan
     period: int | None = None
+    correction: float | None = None  # stops by which developing should brighten it; None without auto exposure
 
 
-def still_of(picture: Frame | Packet, plan: Plan | None, token: int | None) -> Still:
+def still_of(picture: Frame | Packet, plan: Plan | None, token: int | None, correction: float | None = None) -> Still:
     """A picture taken for a plan or a snap, with all that the storer and the catalogue have to know."""
-    return Still(picture, None, token) if plan is None else Still(picture, plan.session, token, plan.day, plan.period)
+    if plan is None:
+        return Still(picture, None, token, correction=correction)
+    return Still(picture, plan.session, token, plan.day, plan.period, correction)
 
 
 class Sinks:

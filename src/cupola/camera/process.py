@@ -23,6 +23,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from cupola.camera.auto_stills import AutoStills
 from cupola.camera.exposer import ORPHAN_FINISHES_S, Exposer
 from cupola.camera.frozen import FrozenWatch
 from cupola.camera.live import LiveWorker
@@ -118,7 +119,17 @@ class CameraProcess:
         recovery: Mapping[str, Any] = head["recovery"]
         reopen, after_s = int(recovery["reopen"]), recovery["frozen_after_s"]
         self._info: CameraInfo | None = None
-        self._exposer = Exposer(main, sinks, self._opened, stills=not record, reopen=reopen, watch=FrozenWatch(after_s), trouble=recovery["trouble"])
+        auto: Mapping[str, Any] = head["auto_exposure"] or {"limits": None, "region": None}
+        self._exposer = Exposer(
+            main,
+            sinks,
+            self._opened,
+            stills=not record,
+            reopen=reopen,
+            watch=FrozenWatch(after_s),
+            auto=AutoStills(auto["limits"], auto["region"]),
+            trouble=recovery["trouble"],
+        )
         self._exposers = [self._exposer]
         if record:
             second: Camera = driver({**options, "source": record, "record": None}, station)
@@ -168,7 +179,7 @@ class CameraProcess:
 
     def _want(self, head: Mapping[str, Any]) -> None:
         for exposer in self._exposers:
-            exposer.want(head["mode"], Generation(*head["generation"]), Controls.from_dict(head["controls"]))
+            exposer.want(head["mode"], Generation(*head["generation"]), Controls.from_dict(head["controls"]), frozenset(head["automatic"]))
 
     def _opened(self, info: CameraInfo) -> None:
         self._info = info

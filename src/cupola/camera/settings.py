@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from cupola.camera.messages import Mode
 from cupola.core.errors import InvalidSetting
@@ -14,14 +14,31 @@ UNITS = {"exposure_s": " s", "gain": "", "f_number": ""}
 
 @dataclass(slots=True)
 class ModeSettings:
-    """What is known for one mode, each with the generation of the request it answers."""
+    """What is known for one mode, each with the generation of the request it answers.
+
+    `automatic` are the controls that auto exposure chooses. They are not requested; `applied` says what it chose last.
+    """
 
     requested: Controls
     generation: Generation
+    automatic: frozenset[str] = frozenset()
+    first: Controls = field(default_factory=Controls)  # what automatic controls begin with
     applied: Controls | None = None
     applied_generation: Generation | None = None
     visible: Controls | None = None
     visible_generation: Generation | None = None
+
+    @property
+    def begin_with(self) -> Controls:
+        """What a camera process is started with: automatic controls go on where they were."""
+        known = (self.applied or self.first).to_dict()
+        return self.requested.over(Controls.from_dict({name: known[name] for name in self.automatic}))
+
+    def took(self, applied: Controls, generation: Generation) -> bool:
+        """The hardware has these settings; whether that answers a request, and is not one more choice of auto exposure for it."""
+        answers = generation != self.applied_generation
+        self.applied, self.applied_generation = applied, generation
+        return answers
 
     def saw(self, applied: Controls, generation: Generation) -> None:
         """A picture of this mode arrived."""
@@ -30,28 +47,48 @@ class ModeSettings:
 
 @dataclass(slots=True)
 class CameraSettings:
-    """Both modes, with one count of requests. `epoch` is the server's start, so no generation ever repeats."""
+    """Both modes, with one count of requests. `epoch` is the server's start, so no generation ever repeats.
+
+    `can_automatic`: the controls of stills that auto exposure can choose.
+    """
 
     epoch: int
+    can_automatic: frozenset[str] = frozenset()
     live: ModeSettings = field(init=False)
     still: ModeSettings = field(init=False)
     _requests: int = 0
 
-    def begin(self, live: Controls, still: Controls) -> None:
-        """The settings of the configuration are the first request."""
+    def begin(self, live: Controls, still: Controls, *, automatic: bool = False) -> None:
+        """The settings of the configuration are the first request; those of automatic controls are where they begin."""
         self.live = ModeSettings(live, Generation(self.epoch, 0))
-        self.still = ModeSettings(still, Generation(self.epoch, 0))
+        names = self.can_automatic if automatic else frozenset[str]()
+        self.still = ModeSettings(_without(still, names), Generation(self.epoch, 0), names, still)
 
     def of(self, mode: Mode) -> ModeSettings:
         return self.live if mode == "live" else self.still
 
-    def request(self, mode: Mode, controls: Controls) -> ModeSettings:
-        """Add a request to what was wanted before. What is not given stays as it was."""
+    def request(self, mode: Mode, controls: Controls, automatic: bool | None = None) -> ModeSettings:
+        """Add a request to what was wanted before. What is not given stays as it was.
+
+        A control that is given is not automatic any more. `automatic`: all others of stills are from now on, or none is, and what
+        was chosen last stays.
+        """
         self._requests += 1
         settings = self.of(mode)
-        settings.requested = controls.over(settings.requested)
+        names = settings.automatic
+        if automatic is not None and mode == "still":
+            names = self.can_automatic if automatic else frozenset[str]()
+        given = {name for name, value in controls.to_dict().items() if value is not None}
+        freed, names = settings.automatic - names, names - given
+        chosen = (settings.applied or settings.first).to_dict()
+        kept = settings.requested.over(Controls.from_dict({name: chosen[name] for name in freed}))
+        settings.requested, settings.automatic = _without(controls.over(kept), names), names
         settings.generation = Generation(self.epoch, self._requests)
         return settings
+
+
+def _without(controls: Controls, names: frozenset[str]) -> Controls:
+    return replace(controls, **dict.fromkeys(names))
 
 
 def check_against(controls: Controls, ranges: Mapping[str, ControlRange], camera: str) -> None:

@@ -7,11 +7,33 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from cupola.camera.auto_exposure import Limits, dials_of
 from cupola.camera.messages import Plan
 from cupola.camera.recovery import Policy
 from cupola.camera.settings import CameraSettings, ModeSettings
-from cupola.core.frame import Controls, Station
+from cupola.core.frame import CameraInfo, Capability, Controls, Station
 from cupola.process.wire import Head
+
+
+@dataclass(frozen=True, slots=True)
+class AutoSpec:
+    """Auto exposure of stills: whether it is on at the start, its limits, and the region that is metered, as the camera process takes them."""
+
+    on: bool
+    limits: Mapping[str, Any]
+    region: Mapping[str, Any] | None = None
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The settings that it chooses, where the camera has them."""
+        aperture = any(self.limits.get(name) is not None for name in ("f_number_min", "f_number_max"))
+        return frozenset({"exposure_s", "gain", "f_number"} if aperture else {"exposure_s", "gain"})
+
+    def of(self, info: CameraInfo) -> frozenset[str]:
+        """Those of an opened camera."""
+        if Capability.CONTINUOUS in info.capabilities:
+            return frozenset()
+        return frozenset(dial.name for dial in dials_of(info.controls, Limits(**self.limits)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +51,7 @@ class CameraSpec:
     still: Controls
     exclusive: bool = False  # the driver's devices are used by one camera only, and told apart by their serial numbers
     recovery: Policy = field(default_factory=Policy)
+    auto: AutoSpec | None = None  # None: without auto exposure
     python: str | None = None  # the interpreter the driver needs; None: the server's own
 
 
@@ -57,11 +80,13 @@ class Archive(Protocol):
         ...
 
 
+def wanted_head(mode: ModeSettings) -> Head:
+    """What is wanted in a mode, as the camera process is told."""
+    return {"generation": mode.generation, "controls": mode.begin_with.to_dict(), "automatic": sorted(mode.automatic)}
+
+
 def configure_head(spec: CameraSpec, settings: CameraSettings, next_sequence: int, trouble: str | None) -> Head:
     """The first message to a camera process. `trouble`: the kind of error an earlier one failed with, as far as it matters."""
-
-    def wanted(mode: ModeSettings) -> Head:
-        return {"generation": mode.generation, "controls": mode.requested.to_dict()}
 
     return {
         "type": "configure",
@@ -71,8 +96,9 @@ def configure_head(spec: CameraSpec, settings: CameraSettings, next_sequence: in
         "station": asdict(spec.station),
         "storage": spec.storage,
         "live": spec.live_view,
+        "auto_exposure": None if spec.auto is None else {"limits": spec.auto.limits, "region": spec.auto.region},
         "recovery": {"reopen": spec.recovery.reopen, "frozen_after_s": spec.recovery.frozen_after_s, "trouble": trouble},
         "next_sequence": next_sequence,
-        "live_settings": wanted(settings.live),
-        "still_settings": wanted(settings.still),
+        "live_settings": wanted_head(settings.live),
+        "still_settings": wanted_head(settings.still),
     }

@@ -133,19 +133,8 @@ class Storer(threading.Thread):
         temperature = still.picture.temperature_c if isinstance(still.picture, Frame) else None
         facts = facts_of(still.picture)
         beside = None if native is None else _file("raw", native)
-        belongs = {"day": day, "period": still.period}
-        self._tell(
-            {
-                "type": "captured",
-                "sequence": self._sequence,
-                "file": file,
-                "native": beside,
-                "temperature_c": temperature,
-                **facts,
-                **whose,
-                **belongs,
-            }
-        )
+        known = {"temperature_c": temperature, "correction": still.correction, "day": day, "period": still.period}
+        self._tell({"type": "captured", "sequence": self._sequence, "file": file, "native": beside, **known, **facts, **whose})
         self._sequence += 1
         return True
 
@@ -174,6 +163,7 @@ class Storer(threading.Thread):
             info=self._info,
             software=f"Cupola {__version__}",
             session=still.session,
+            correction=still.correction,
         )
         if self._queue_folder is not None:
             return "queue", write_durable(queue_path(self._queue_folder, self._camera, picture.opened_at, self._sequence), data), None

@@ -22,7 +22,7 @@ from cupola.camera.recovery import CAUSES, Ladder, Rung, Tally, cause_of, in_wor
 from cupola.camera.seen import Seen
 from cupola.camera.settings import CameraSettings, check_against
 from cupola.camera.snaps import Snaps
-from cupola.camera.spec import Archive, CameraSpec, Problem, configure_head
+from cupola.camera.spec import Archive, CameraSpec, Problem, configure_head, wanted_head
 from cupola.camera.usb import reset_port
 from cupola.core.bus import Bus
 from cupola.core.clock import utc_now
@@ -59,8 +59,8 @@ class CameraSupervisor:
     ) -> None:
         self.spec, self.name = spec, spec.name
         self._archive, self._bus, self._log = archive, bus, log
-        self.settings = CameraSettings(epoch)
-        self.settings.begin(spec.live, spec.still)
+        self.settings = CameraSettings(epoch, frozenset() if spec.auto is None else spec.auto.names)
+        self.settings.begin(spec.live, spec.still, automatic=spec.auto is not None and spec.auto.on)
         self.hub = FrameHub(self._demand_changed)
         self.state: State = "stopped"
         self.info: CameraInfo | None = None
@@ -116,12 +116,12 @@ class CameraSupervisor:
                 ):
                     await asyncio.sleep(0.02)
 
-    def request(self, mode: Mode, controls: Controls) -> None:
+    def request(self, mode: Mode, controls: Controls, automatic: bool | None = None) -> None:
         """New settings; applied later, visible last. Raises InvalidSetting."""
         if self.info is not None:
             check_against(controls, self.info.controls, self.name)
-        settings = self.settings.request(mode, controls)
-        self._send({"type": "settings", "mode": mode, "generation": settings.generation, "controls": settings.requested.to_dict()})
+        settings = self.settings.request(mode, controls, automatic)
+        self._send({"type": "settings", "mode": mode, **wanted_head(settings)})
 
     def plan_changed(self, *, finish: bool = False) -> None:
         """The running series of stills is another one; ask the archive for it. The exposure under way is cancelled, unless it shall `finish`."""
@@ -312,9 +312,8 @@ class CameraSupervisor:
         elif kind == "failed":
             self._failed(head)
         elif kind == "applied":
-            settings = self.settings.of(head["mode"])
-            settings.applied, settings.applied_generation = Controls.from_dict(head["applied"]), Generation(*head["generation"])
-            self._bus.publish(SettingsApplied(camera=self.name, mode=head["mode"], generation=tuple(head["generation"]), applied=head["applied"]))
+            if self.settings.of(head["mode"]).took(Controls.from_dict(head["applied"]), Generation(*head["generation"])):
+                self._bus.publish(SettingsApplied(camera=self.name, mode=head["mode"], generation=tuple(head["generation"]), applied=head["applied"]))
         elif kind == "info":
             self._opened(info_from(head))
         elif kind == "recovery":

@@ -92,6 +92,7 @@ class Archive:
             session=head["session"],
             day=head["day"],
             period=head["period"],
+            correction=head["correction"],
             files=tuple(self._row_of(one) for one in files),
         )
         attempt = 0

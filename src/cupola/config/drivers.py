@@ -81,6 +81,13 @@ class SimulatorOptions(DriverOptions):
         "Or the time the sky shows when the camera opens, in UTC (2026-11-21T23:15:00Z).",
         rule="now, night, or a time in UTC such as 2026-11-21T23:15:00Z",
     )
+    sky_speed: Float = key(
+        1.0,
+        "Sky speed",
+        "How fast the sky's clock runs: with 60 a minute of the sky passes in a second. Exposures stay as long as they are.",
+        ge=1,
+        le=3600,
+    )
     field_of_view_deg: Float = key(180.0, "Field of view", "Angle across the sensor's height.", unit="°", ge=1, le=220)
     distortion: Float = key(0.02, "Distortion", "How far the lens departs from an ideal fisheye (equidistant); 0 is ideal.", ge=-0.2, le=0.2)
     azimuth_deg: Float = key(

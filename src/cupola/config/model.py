@@ -24,6 +24,7 @@ from pydantic_core import PydanticCustomError
 
 from cupola.config.base import Block, ConfigPath, Float, Int, group, key
 from cupola.config.drivers import DRIVERS, DriverOptions
+from cupola.config.exposure import AutoExposure
 from cupola.config.night import Day, Night
 from cupola.config.preroll import ClipLimits, PreRoll
 from cupola.config.problems import nearest, suggestion
@@ -80,6 +81,12 @@ class Exposure(Block):
     exposure_s: Float | None = key(None, "Exposure", "How long the shutter is open.", unit="s", gt=0, le=86400)
     gain: Float | None = key(None, "Gain", "In the camera's own scale; ISO for a DSLR.", ge=0, le=1_000_000)
     f_number: Float | None = key(None, "f-number", "Aperture, where the camera can set it.", gt=0, le=128)
+
+
+class StillExposure(Exposure):
+    """Settings stills begin with; what auto exposure chooses changes from there."""
+
+    auto: AutoExposure = group(dict, "Auto exposure", "Exposure and gain of stills chosen by the pictures themselves, from day into night and back.")
 
 
 class Live(Exposure):
@@ -177,7 +184,7 @@ class _CameraBase(Block):
     )
     connect: bool = key(True, "Connect", "Open the camera when Cupola starts.")
     live: Live = group(dict, "Live view", "The live view: its frame rate, quality and first settings.")
-    exposure: Exposure = group(dict, "Exposure", "The settings stills begin with.")
+    exposure: StillExposure = group(dict, "Exposure", "The settings stills begin with.")
     capture: Capture = group(dict, "Capture", "Series of stills.")
     preroll: PreRoll | None = key(None, "Pre-roll", "Keep the last seconds of the live view, for clips; null: no clips of this camera.")
     night: Night = group(dict, "Night", "The window of the night in which a series of stills is taken by itself.")

@@ -163,14 +163,18 @@ class Packet:
         return self.monotonic_ns + round((self.ended_at - self.opened_at).total_seconds() * 1e9)
 
 
+GainScale = Literal["linear", "tenth_db"]  # a factor, as ISO; tenths of a decibel of amplitude, 60.2 to the stop
+
+
 @dataclass(frozen=True, slots=True)
 class ControlRange:
-    """Limits of one control, in the control's unit. `choices` when only some values exist."""
+    """Limits of one control, in the control's unit. `choices` when only some values exist; `scale` of a gain, where the driver knows it."""
 
     minimum: float
     maximum: float
     default: float
     choices: tuple[float, ...] | None = None
+    scale: GainScale | None = None
 
     def nearest(self, value: float) -> float:
         if self.choices:

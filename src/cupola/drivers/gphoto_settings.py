@@ -61,7 +61,7 @@ class Dials:
             if control == "exposure_s" and self.can_bulb:
                 found[control] = ControlRange(values[0], max(BULB_MOST_S, values[-1]), default)
             else:
-                found[control] = ControlRange(values[0], values[-1], default, values)
+                found[control] = ControlRange(values[0], values[-1], default, values, "linear" if control == "gain" else None)
         return found
 
     def read(self) -> Controls:

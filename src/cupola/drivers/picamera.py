@@ -235,7 +235,7 @@ class PiCamera:
         exposure = min(max(own.exposure_s or shortest, shortest), longest)
         controls = {
             "exposure_s": ControlRange(shortest, longest, exposure),
-            "gain": ControlRange(lowest, highest, min(max(own.gain or lowest, lowest), highest)),
+            "gain": ControlRange(lowest, highest, min(max(own.gain or lowest, lowest), highest), scale="linear"),
         }
         return CameraInfo(
             driver=self.driver,

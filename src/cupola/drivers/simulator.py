@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -84,12 +84,12 @@ class Simulator:
         options = self._options
         now_s = time.time()
         opens_s = ephemeris.parse_sky_time(options["sky_time"], now_s, self._station.latitude, self._station.longitude)
-        self._sky_ahead_s = opens_s - now_s
+        self._sky_ahead_s, self._opened_s = opens_s - now_s, now_s
         self._sensor = Sensor(options)
         self._scene = Scene(options, self._station, opens_s)
         self._ranges = {
             "exposure_s": _range(options["exposure_min_s"], options["exposure_max_s"], 1.0),
-            "gain": _range(0.0, options["gain_max"], 100.0),
+            "gain": replace(_range(0.0, options["gain_max"], 100.0), scale="tenth_db"),
         }
         self._controls = Controls(self._ranges["exposure_s"].default, self._ranges["gain"].default)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="sky")
@@ -195,7 +195,9 @@ class Simulator:
     def _shoot(self, opened_ns: int, controls: Controls) -> _Shot:
         """`opened_ns` may lie a little in the past or ahead: frames of a stream keep their pace. The wall clock follows from it."""
         opened_at = utc_now() + timedelta(microseconds=(opened_ns - time.monotonic_ns()) / 1000)
-        return _Shot(self._count + 1, controls, opened_at, opened_ns, opened_at.timestamp() + self._sky_ahead_s)
+        since_s = opened_at.timestamp() - self._opened_s
+        sky_s = self._opened_s + self._sky_ahead_s + since_s * self._options["sky_speed"]
+        return _Shot(self._count + 1, controls, opened_at, opened_ns, sky_s)
 
     def _render(self, scene: Scene, shot: _Shot, cancelled: Callable[[], bool]) -> _Rendered:
         exposure_s = _exposure_s(shot)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ class Device:
             self._set_options()
             self.ranges = {
                 "exposure_s": _range(self._caps[_EXPOSURE], 1e-6),
-                "gain": _range(self._caps[_GAIN], 1.0),
+                "gain": replace(_range(self._caps[_GAIN], 1.0), scale="tenth_db"),
             }
             self.controls = self._read_controls()
         except AsiError as error:

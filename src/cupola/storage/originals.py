@@ -53,6 +53,7 @@ class Facts:
     applied: Controls
     temperature_c: float | None
     model: str
+    correction: float | None = None  # stops by which developing should brighten it
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,15 @@ class Original:
 
 
 def encode_original(
-    frame: Frame, *, camera: str, sequence: int, station: Station, info: CameraInfo, software: str, session: int | None = None
+    frame: Frame,
+    *,
+    camera: str,
+    sequence: int,
+    station: Station,
+    info: CameraInfo,
+    software: str,
+    session: int | None = None,
+    correction: float | None = None,
 ) -> bytes:
     """The bytes of a `.fits.fz` file with the frame's pixels and facts.
 
@@ -89,6 +98,8 @@ def encode_original(
     header = fits.Header()
     for key, (value, comment) in _cards(frame, camera, sequence, station, info, software, session, bits, black).items():
         header[key] = (value, comment)
+    if correction is not None:
+        header["EVCORR"] = (round(correction, 4), "[stop] to be brightened by, to look well exposed")
     _add_cards_of_camera(header, frame.header)
     tile = (1,) * (pixels.ndim - 2) + (min(TILE_ROWS, frame.height), frame.width)
     image = fits.CompImageHDU(pixels, header, compression_type="RICE_1", tile_shape=tile)
@@ -307,4 +318,5 @@ def _facts(h: Mapping[str, Value]) -> Facts:
         applied=Controls(number("EXPTIME"), number("GAIN"), number("FNUMBER")),
         temperature_c=number("CCD-TEMP"),
         model=str(h.get("INSTRUME", "")),
+        correction=number("EVCORR"),
     )

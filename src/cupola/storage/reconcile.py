@@ -186,6 +186,7 @@ class _Work:
             width=facts.width,
             height=facts.height,
             session=self._session_of(facts),
+            correction=facts.correction,
         )
 
     def _session_of(self, facts: Facts) -> int | None:

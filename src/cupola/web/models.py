@@ -54,6 +54,7 @@ class ModeSettings(_Answer):
     applied_generation: tuple[int, int] | None = None
     visible: Values | None = Field(description="Settings of the newest frame that arrived in this mode.")
     visible_generation: tuple[int, int] | None = None
+    automatic: list[str] = Field(default=[], description="Settings that auto exposure chooses: null in `requested`; `applied` says what it chose.")
 
 
 class Settings(_Answer):
@@ -259,6 +260,7 @@ class StartRequest(_Request):
     f_number: Annotated[float, Field(gt=0, le=128, allow_inf_nan=False)] | None = None
     gain: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] | None = None
     count: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    auto: bool | None = Field(default=None, description="As of settings.")
 
 
 class SnapRequest(_Request):
@@ -272,6 +274,11 @@ class SettingsRequest(_Request):
     gain: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] | None = None
     f_number: Annotated[float, Field(gt=0, le=128, allow_inf_nan=False)] | None = None
     mode: Literal["live", "still"] | None = None
+    auto: bool | None = Field(
+        default=None,
+        description="Of stills: true gives all settings that are not given to auto exposure, false keeps what it chose last. "
+        "A setting that is given is left alone by auto exposure from then on.",
+    )
 
 
 class SettingsAccepted(_Answer):
@@ -279,6 +286,7 @@ class SettingsAccepted(_Answer):
     generation: tuple[int, int]
     requested: Values
     applied: Values | None
+    automatic: list[str] = Field(default=[], description="Settings that auto exposure chooses.")
 
 
 class ProblemDetail(_Answer):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from cupola.camera.settings import ModeSettings
+from cupola.camera.messages import Mode
 from cupola.camera.supervisor import CameraSupervisor
 from cupola.capture.shutter import Shutter, wear_notes
 from cupola.core.clock import utc_now
@@ -88,7 +88,9 @@ def info(value: CameraInfo) -> models.Info:
     )
 
 
-def mode_settings(value: ModeSettings) -> models.ModeSettings:
+def mode_settings(camera: CameraSupervisor, mode: Mode) -> models.ModeSettings:
+    value, auto = camera.settings.of(mode), camera.spec.auto
+
     def values(controls: object) -> models.Values | None:
         return None if controls is None else models.Values.model_validate(controls)
 
@@ -100,6 +102,7 @@ def mode_settings(value: ModeSettings) -> models.ModeSettings:
             "applied_generation": value.applied_generation,
             "visible": values(value.visible),
             "visible_generation": value.visible_generation,
+            "automatic": sorted(value.automatic if auto is None or camera.info is None else value.automatic & auto.of(camera.info)),
         }
     )
 
@@ -169,7 +172,7 @@ async def camera_status(runtime: Runtime, camera: CameraSupervisor) -> models.Ca
         activity=activity(camera),
         problem=None if problem is None else models.Problem(kind=problem.kind, message=problem.message, since=problem.since, retry_in_s=retry),
         info=None if camera.info is None else info(camera.info),
-        settings=models.Settings(live=mode_settings(camera.settings.live), still=mode_settings(camera.settings.still)),
+        settings=models.Settings(live=mode_settings(camera, "live"), still=mode_settings(camera, "still")),
         session=None
         if session is None
         else models.Session(

@@ -70,10 +70,12 @@ async def start(request: Request, cam: str, wanted: models.StartRequest) -> mode
         raise InvalidSetting("interval_s", "Give either delay_s (shutter close to next opening) or interval_s (opening to opening), not both.")
     controls = Controls(exposure_s=wanted.exposure_s, gain=wanted.gain, f_number=wanted.f_number)
     check_against(controls, which.require_open().controls, cam)
-    if controls != Controls():
-        which.request("still", controls)
+    if controls != Controls() or wanted.auto is not None:
+        which.request("still", controls, wanted.auto)
     in_force = which.settings.still.requested
-    await runtime.sessions.start(cam, SessionRequest(**{**wanted.model_dump(), **{k: v for k, v in in_force.to_dict().items() if v is not None}}))
+    await runtime.sessions.start(
+        cam, SessionRequest(**{**wanted.model_dump(exclude={"auto"}), **{k: v for k, v in in_force.to_dict().items() if v is not None}})
+    )
     return await camera_status(runtime, which)
 
 
@@ -101,7 +103,9 @@ async def settings(request: Request, cam: str, wanted: models.SettingsRequest) -
     """Ask for other settings. They are applied soon, and visible in pictures after that."""
     runtime = runtime_of(request)
     which = runtime.camera(cam)
-    mode: Mode = wanted.mode or ("still" if runtime.sessions.of(cam) else "live")
-    which.request(mode, Controls(exposure_s=wanted.exposure_s, gain=wanted.gain, f_number=wanted.f_number))
-    told = mode_settings(which.settings.of(mode))
-    return models.SettingsAccepted(mode=mode, generation=told.generation, requested=told.requested, applied=told.applied)
+    mode: Mode = wanted.mode or ("still" if runtime.sessions.of(cam) or wanted.auto is not None else "live")
+    if mode == "live" and wanted.auto is not None:
+        raise InvalidSetting("auto", "Auto exposure is for stills: leave out the mode, or make it still.")
+    which.request(mode, Controls(exposure_s=wanted.exposure_s, gain=wanted.gain, f_number=wanted.f_number), wanted.auto)
+    told = mode_settings(which, mode)
+    return models.SettingsAccepted(mode=mode, generation=told.generation, requested=told.requested, applied=told.applied, automatic=told.automatic)
