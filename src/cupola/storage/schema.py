@@ -111,6 +111,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (period, kind)
         ) STRICT, WITHOUT ROWID""",
     ),
+    (
+        "CREATE INDEX file_of_kind ON file (kind, image)",  # retention: the oldest of a kind
+        "CREATE INDEX image_gave_up ON image (id) WHERE gave_up",
+    ),
 )
 
 

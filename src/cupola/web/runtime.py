@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from fastapi import Request, WebSocket
 
 from cupola.camera.supervisor import CameraSupervisor
+from cupola.capture.keeping import Keeping
 from cupola.capture.session import Sessions
 from cupola.config.model import Settings
 from cupola.core.bus import Bus
@@ -47,6 +48,7 @@ class Runtime:
     leases: Leases
     addresses: Addresses
     url: str
+    keeping: Keeping
     lan: LanWindow = field(default_factory=LanWindow)
     started: float = field(default_factory=time.monotonic)
     viewers: int = 0
