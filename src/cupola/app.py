@@ -20,6 +20,7 @@ from cupola.camera.recovery import Policy
 from cupola.camera.spec import AutoSpec, CameraSpec
 from cupola.camera.supervisor import CameraSupervisor
 from cupola.capture.archive import Archive
+from cupola.capture.keeping import Keeping
 from cupola.capture.nights import Scheduler
 from cupola.capture.schedule import Timetable
 from cupola.capture.session import Request, Sessions
@@ -28,11 +29,14 @@ from cupola.config.drivers import DRIVERS
 from cupola.config.model import Camera, Settings
 from cupola.core.bus import Bus
 from cupola.core.errors import ConfigError, StorageFailed, StorageFull
-from cupola.core.events import SessionEvent, StorageLow
+from cupola.core.events import SessionEvent
 from cupola.core.frame import Controls, Station
 from cupola.darkroom.queue import Darkroom
 from cupola.storage.catalogue import Catalogue
-from cupola.storage.space import Reserve, free_space
+from cupola.storage.forecast import Nights
+from cupola.storage.kinds import Frames, Logs, Originals, Products
+from cupola.storage.retention import Retention
+from cupola.storage.space import Reserve, Thrift
 from cupola.watchdog import ServiceManager
 from cupola.web import events, live
 from cupola.web.access.address import Addresses
@@ -46,7 +50,6 @@ from cupola.web.runtime import Runtime
 from cupola.web.server import Server, is_loopback, listen, listen_locally, make_server
 from cupola.web.tls import certificate_for
 
-STORAGE_TICK_S = 30.0
 DARKROOM_S = 5.0
 TIDY_S = 10.0
 LEASE_TICK_S = 0.25
@@ -80,7 +83,8 @@ class App:
             jpeg_quality_of=lambda camera: quality.get(camera, 90),
             log=logs.write,
         )
-        self.archive.stored = self.darkroom.wake
+        self.keeping = self._keeping()
+        self.archive.stored = self._stored
         if self.catalogue.created:
             self.archive.check_all({camera.name for camera in settings.cameras})
         epoch, claims = int(time.time()), Claims()
@@ -127,12 +131,30 @@ class App:
             addresses,
             self.endpoint.url,
             self.clips,
+            self.keeping,
         )
         self.server: Server = make_server(create_app(self.runtime, tls=certificate is not None), certificate, addresses.proxied)
         lan = self.runtime.lan
         lan.listen, lan.port, lan.tls = self.server.listen, self.endpoint.port, certificate is not None
         self.manager = ServiceManager()
         self._stopping = asyncio.Event()
+
+    def _keeping(self) -> Keeping:
+        storage, names = self.settings.storage, [camera.name for camera in self.settings.cameras]
+        root, catalogue = storage.root.absolute(), self.catalogue
+        retention = Retention(
+            catalogue,
+            root,
+            [Originals(catalogue, root), Frames(catalogue, root, names), Products(catalogue, root), Logs(self.settings.logging.folder, root)],
+            days=storage.retention.days.model_dump(),
+            keep_free_percent=storage.keep_free_percent,
+        )
+        thrift = Thrift(storage.min_free_percent, storage.keep_free_percent)
+        return Keeping(catalogue, retention, Nights(catalogue, names), thrift, self.reserve, self.bus, logs.write)
+
+    def _stored(self) -> None:
+        self.darkroom.wake()
+        self.keeping.wake()
 
     def _spec(self, camera: Camera) -> CameraSpec:
         state, auto = self.settings.storage.state_folder.absolute(), camera.exposure.auto
@@ -144,9 +166,11 @@ class App:
             station=self.station,
             storage={
                 "root": str(self.settings.storage.root.absolute()),
-                "queue": str(state / "queue") if self.settings.storage.originals == "off" else None,
+                "queue": str(state / "queue"),
+                "keep_originals": self.settings.storage.originals == "keep",
                 "lock": str(state / "locks" / f"{camera.name}.lock"),
                 "min_free_percent": self.settings.storage.min_free_percent,
+                "keep_free_percent": self.settings.storage.keep_free_percent,
             },
             live_view={"quality": camera.live.quality, "fps_max": camera.live.fps_max, "width_max": camera.live.width_max},
             live=Controls(camera.live.exposure_s, camera.live.gain, camera.live.f_number),
@@ -201,7 +225,7 @@ class App:
             for name, work in (
                 ("states", live.tell_states(self.runtime)),
                 ("changes", events.announce_changes(self.runtime)),
-                ("storage", self._watch_storage()),
+                ("storage", self.keeping.run()),
                 ("session events", self._log_session_events()),
                 ("leases", self._watch_leases()),
                 ("logins", self._tidy_logins()),
@@ -284,19 +308,6 @@ class App:
                 request = Request(wanted.exposure_s, wanted.gain, wanted.f_number, capture.delay_s, capture.interval_s, capture.count)
                 await self.sessions.start(camera.name, request)
         await asyncio.Event().wait()
-
-    async def _watch_storage(self) -> None:
-        """Keep the reserve, and say when space runs low, once each time it does."""
-        low = False
-        while True:
-            free = await asyncio.to_thread(free_space, self.settings.storage.root)
-            was, low = low, free.percent < self.settings.storage.min_free_percent
-            if low and not was:
-                self.bus.publish(StorageLow(free_bytes=free.bytes, free_percent=free.percent))
-                logs.write("WARNING", f"Only {free.percent:.1f} % of the disk is free ({free.bytes / 1e9:.1f} GB).", event="storage")
-            if not low:
-                await asyncio.to_thread(self.reserve.restore)
-            await asyncio.sleep(STORAGE_TICK_S)
 
 
 def make_folders(settings: Settings) -> None:

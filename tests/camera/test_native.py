@@ -16,6 +16,7 @@ from cupola.core.clock import utc_now
 from cupola.core.frame import Native, Packet, Station
 from cupola.core.rawfile import embedded_jpeg
 from cupola.darkroom.native import develop_native
+from cupola.storage.space import Thrift
 
 JPEG = night_jpeg()
 RAW = b"II*\0" + bytes(64) + night_jpeg(160, 120) + b"\xff\xd8\xff\xc3" + bytes(64) + JPEG + bytes(512)
@@ -28,7 +29,8 @@ def store(root: Path, native: Native, data: bytes = JPEG) -> dict[str, Any]:
         station=Station(),
         root=root,
         queue=root / "queue",
-        min_free_percent=0,
+        keep_originals=False,
+        thrift=Thrift(0, 0),
         next_sequence=7,
         tell=told.append,
         on_stored=lambda still, ok: None,

@@ -33,7 +33,7 @@ from cupola.camera.storer import Storer
 from cupola.core.errors import CameraBusy, CupolaError
 from cupola.core.frame import Camera, CameraInfo, Codec, Controls, Generation, KeepsStills, Station
 from cupola.process.wire import Head, Link, WireError
-from cupola.storage.space import Lock
+from cupola.storage.space import Lock, Thrift
 
 SETTLE_S = 3.0
 DRAIN_S = 30.0  # for the storing of what was already taken
@@ -97,8 +97,9 @@ class CameraProcess:
             camera=head["camera"],
             station=station,
             root=Path(storage["root"]),
-            queue=Path(storage["queue"]) if storage["queue"] else None,
-            min_free_percent=storage["min_free_percent"],
+            queue=Path(storage["queue"]),
+            keep_originals=storage["keep_originals"],
+            thrift=Thrift(storage["min_free_percent"], storage["keep_free_percent"]),
             next_sequence=head["next_sequence"],
             tell=self._outbox.tell,
             on_stored=self._stored,

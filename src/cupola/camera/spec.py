@@ -45,7 +45,7 @@ class CameraSpec:
     driver_path: str  # "module:Class"
     options: Mapping[str, Any]
     station: Station
-    storage: Mapping[str, Any]  # root, queue (None: originals are kept), lock
+    storage: Mapping[str, Any]  # root, queue, keep_originals, lock, min_free_percent, keep_free_percent
     live_view: Mapping[str, Any]  # quality, fps_max, width_max
     live: Controls
     still: Controls

@@ -2,6 +2,7 @@
 
 Sequence numbers are given here, on success only, so that they have no gaps. Writing blocks nobody
 but itself: when the disk is slower than the camera, a few stills wait in memory, then the exposer does.
+On a disk that is nearly full, originals and then images are left out (`storage.space.Thrift`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from cupola.core.errors import BadImage, CupolaError, StorageFull
 from cupola.core.frame import CameraInfo, Frame, Packet, PixelKind, Station
 from cupola.process.wire import Head
 from cupola.storage.files import WrittenFile, day_of, jpg_path, queue_path, raw_path, write_durable
-from cupola.storage.space import free_space
+from cupola.storage.space import EVERY, Rung, Thrift, free_space
 
 QUEUE = 4  # stills in memory
 STILL_QUALITY = 95  # JPEG of a source that delivers decoded video
@@ -38,15 +39,18 @@ class Storer(threading.Thread):
         camera: str,
         station: Station,
         root: Path,
-        queue: Path | None,
-        min_free_percent: float,
+        queue: Path,
+        keep_originals: bool,
+        thrift: Thrift,
         next_sequence: int,
         tell: Callable[[Head], None],
         on_stored: Callable[[Still, bool], None],
     ) -> None:
         super().__init__(name="storer", daemon=True)
         self._camera, self._station, self._root, self._queue_folder = camera, station, root, queue
-        self._min_free_percent = min_free_percent
+        self._keep_originals, self._thrift = keep_originals, thrift
+        self._rung: Rung = "all"
+        self._offered = 0
         self._sequence = next_sequence
         self._tell, self._on_stored = tell, on_stored
         self._changed = threading.Condition()
@@ -118,6 +122,9 @@ class Storer(threading.Thread):
         whose: Mapping[str, Any] = {"session": still.session, "token": still.token}
         day = still.day or day_of(still.picture.opened_at, self._station)
         try:
+            self._look_at_space()
+            if self._passed_over(still):
+                return False
             kind, written, native = self._write(still, day)
         except CupolaError as error:
             self._tell({"type": "failed", "kind": error.kind, "message": str(error), **whose})
@@ -138,14 +145,26 @@ class Storer(threading.Thread):
         self._sequence += 1
         return True
 
+    def _look_at_space(self) -> None:
+        """Raises StorageFull when nothing more is to be stored."""
+        free = free_space(self._root)
+        self._rung = self._thrift.rung(free.percent)
+        if self._rung == "none":
+            raise StorageFull(
+                f"Only {free.percent:.1f} % of the disk with {self._root} is free; no image is stored below {self._thrift.min_free_percent:g} % "
+                "(storage.min_free_percent). Make room: storing goes on by itself."
+            )
+
+    def _passed_over(self, still: Still) -> bool:
+        """Whether the disk is so full that this one of its series is not stored; the server tells the owner."""
+        if still.token is not None:
+            return False
+        self._offered += 1
+        return self._offered % EVERY[self._rung] != 0
+
     def _write(self, still: Still, day: str) -> tuple[str, WrittenFile, WrittenFile | None]:
         """Kind and facts of the file that was written, and those of the camera's raw file beside it, if there is one."""
         picture = still.picture
-        if (free := free_space(self._root)).percent < self._min_free_percent:
-            raise StorageFull(
-                f"Only {free.percent:.1f} % of the disk with {self._root} is free; no image is stored below {self._min_free_percent:g} % "
-                "(storage.min_free_percent). Make room: storing goes on by itself."
-            )
         if isinstance(picture, Packet):
             return self._write_packet(picture, day)
         if picture.format.kind in (PixelKind.YUV420, PixelKind.YUV422):
@@ -165,7 +184,7 @@ class Storer(threading.Thread):
             session=still.session,
             correction=still.correction,
         )
-        if self._queue_folder is not None:
+        if not (self._keep_originals and self._rung == "all"):
             return "queue", write_durable(queue_path(self._queue_folder, self._camera, picture.opened_at, self._sequence), data), None
         return "raw", write_durable(raw_path(self._root, self._camera, picture.opened_at, self._sequence, self._station, day=day), data), None
 
@@ -178,6 +197,8 @@ class Storer(threading.Thread):
         if not native.paired:
             return "raw", write_durable(path, native.data), None
         picture = _whole_jpeg(packet)
+        if self._rung != "all":
+            return "jpg", write_durable(self._jpg(packet.opened_at, day), picture), None
         raw = write_durable(path, native.data)
         try:
             return "jpg", write_durable(self._jpg(packet.opened_at, day), picture), raw

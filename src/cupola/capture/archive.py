@@ -83,6 +83,7 @@ class Archive:
             sequence=head["sequence"],
             opened_at=opened_at,
             ended_at=parse_utc(head["ended_at"]),
+            clock_synced=head["clock_synced"],
             exposure_s=controls.exposure_s,
             gain=controls.gain,
             f_number=controls.f_number,

@@ -47,7 +47,7 @@ def _table(data: dict[str, Any]) -> RenderableType:
     free = f"{data['disk_free_bytes'] / 1e9:.1f} GB ({data['disk_free_percent']:.0f} %) free"
     room = data["darkroom"]
     waiting = f", {room['waiting']} to develop" if room["waiting"] else ""
-    table = Table(title=f"{data['station']} · {free}{waiting}", title_justify="left", header_style="bold")
+    table = Table(title=f"{data['station']} · {free}, {data['retention']['words']}{waiting}", title_justify="left", header_style="bold")
     for name in ("camera", "state", "now", "last image", "next exposure", "today", "temperature"):
         table.add_column(name)
     problems: list[Text] = []

@@ -28,6 +28,7 @@ from cupola.config.exposure import AutoExposure
 from cupola.config.night import Day, Night
 from cupola.config.preroll import ClipLimits, PreRoll
 from cupola.config.problems import nearest, suggestion
+from cupola.config.retention import Retention
 
 _DEVICE_NAMES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))})
 _NAME_RULE = "small letters, digits, - and _, at most 32"
@@ -69,10 +70,32 @@ class Storage(Block):
         32, "Reserve", "Size of a file kept in reserve, given up when the disk is full so that the catalogue can close.", unit="MB", ge=1, le=4096
     )
 
+    retention: Retention = group(dict, "Retention", "What is deleted so that the disk never fills: originals first, then the oldest images.")
+
     @property
     def state_folder(self) -> Path:
         """`state`, or its place below `root`."""
         return self.state or self.root / ".cupola"
+
+    @property
+    def keep_free_percent(self) -> float:
+        """Of retention, worked out; 0: nothing is deleted for space."""
+        given = self.retention.keep_free_percent
+        return self.min_free_percent + 3.0 if given is None else given
+
+    @field_validator("retention", mode="after")
+    @classmethod
+    def _deletes_before_it_stops(cls, value: Retention, info: ValidationInfo) -> Retention:
+        least: float = info.data.get("min_free_percent", 0.0)
+        if value.keep_free_percent is not None and 0 < value.keep_free_percent <= least:
+            hint = "write more than that, 0 to delete nothing for space, or leave it out"
+            words = {"least": least, "given": value.keep_free_percent, "hint": hint}
+            raise PydanticCustomError(
+                "keep_free",
+                "has keep_free_percent: {given}, not more than min_free_percent: {least}; storing would stop before anything is deleted",
+                words,
+            )
+        return value
 
 
 class Exposure(Block):

@@ -104,9 +104,12 @@ class SettingsApplied(_Event):
 
 
 class StorageLow(_Event):
+    """Less is free than is to be kept free, and nothing is left that may be deleted."""
+
     kind: Literal["storage_low"] = "storage_low"
     free_bytes: int
     free_percent: float
+    message: str = Field(default="", description="What is stored all the same.")
 
 
 class StorageFull(_Event):

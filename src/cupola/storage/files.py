@@ -48,7 +48,8 @@ def write_durable(path: Path, data: bytes | bytearray | memoryview) -> WrittenFi
     `.tmp` beside it, write, fsync, close, rename, fsync the folder; folders that do not exist are made and
     their parents synced. An existing `path` is replaced at once or not at all. There is one writer of a
     path at a time, so a `.tmp` found there belongs to a dead one and goes. When the disk answers EIO the whole
-    file is written once more: a second fsync on the same descriptor would report success for lost pages.
+    file is written once more: a second fsync on the same descriptor would report success for lost pages. So it is when the
+    folder is gone, which retention removes when it is empty.
 
     Raises StorageFull (no space, quota used up) and StorageFailed (anything else); then no `.tmp` stays, and
     `path` may hold the new content, the old or none.
@@ -59,7 +60,7 @@ def write_durable(path: Path, data: bytes | bytearray | memoryview) -> WrittenFi
         try:
             _write_once(path, content)
         except OSError as error:
-            if error.errno != errno.EIO:
+            if error.errno not in (errno.EIO, errno.ENOENT):
                 raise
             _durable_folders.clear()
             _write_once(path, content)

@@ -2,7 +2,7 @@
 
 Run by the server before the camera's process is started, so nothing of this camera is being written. Nothing
 that could be a picture is ever deleted: leftovers of writers that died are (`.tmp`), and copies in the queue
-of images that are developed. How files become durable lies in `files`, what rows are in `catalogue`.
+of images that are developed. Retention may be at work meanwhile: what it deletes is neither taken up nor missed. How files become durable lies in `files`, what rows are in `catalogue`.
 """
 
 from dataclasses import dataclass, field, replace
@@ -17,6 +17,7 @@ from cupola.storage.files import ORIGINAL_SUFFIX, TMP, relative_name, telling
 from cupola.storage.jpeg import jpeg_size
 from cupola.storage.originals import Facts, read_facts
 from cupola.storage.periods import Periods
+from cupola.storage.retention import doomed
 from cupola.storage.rows import FileKind, FileRow, ImageRow, NewImage
 
 LOST_IN_QUEUE = "Its original was lost from the queue before it was developed (the queue is in memory: was the power cut?)."
@@ -70,7 +71,8 @@ class _Work:
         self.report = Report()
 
     def days(self, since: str) -> None:
-        known = self.catalogue.known_files(self.camera, since)
+        # the doomed are read after the rows: what retention takes in between is among one of the two, or gone already
+        known = self.catalogue.known_files(self.camera, since).keys() | doomed(self.catalogue)
         for day, folder in _day_folders(files.camera_folder(self.root, self.camera)):
             if day < since:
                 continue
@@ -92,7 +94,7 @@ class _Work:
             if name in known:
                 continue
             image = self._image_named(path)
-            if image is not None and image.acknowledged:
+            if image is not None and (image.acknowledged or image.developed):
                 with telling(path, "delete"):
                     path.unlink()
                 self.report.deleted_queue.append(name)
@@ -113,7 +115,8 @@ class _Work:
             if gone == row.missing:
                 continue
             with self.catalogue.writing():
-                self.catalogue.flag_missing(name, gone)
+                if not self.catalogue.flag_missing(name, gone):
+                    continue  # retention was here meanwhile: no row, no file
                 if gone and row.kind == "queue" and (image := self._image_named(base / name)) is not None:
                     self.catalogue.develop_failed(image.id, LOST_IN_QUEUE, final=True)
             (self.report.flagged_missing if gone else self.report.found_again).append(name)

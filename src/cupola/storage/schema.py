@@ -4,7 +4,7 @@ What is asked of the tables is the business of `catalogue`.
 """
 
 import sqlite3
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -135,6 +135,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX clip_newest ON clip (triggered_at, id)",
         "CREATE INDEX clip_recording ON clip (id) WHERE state = 'recording'",
     ),
+    (
+        "CREATE INDEX file_of_kind ON file (kind, image)",  # retention: the oldest of a kind
+        "CREATE INDEX image_gave_up ON image (id) WHERE gave_up",
+    ),
 )
 
 
@@ -169,6 +173,21 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def version_of(connection: sqlite3.Connection) -> int:
+    """How many of its migrations a file has had; 0 for a new one."""
+    return connection.execute("PRAGMA user_version").fetchone()[0]
+
+
+def migrate(connection: sqlite3.Connection, migrations: Sequence[Sequence[str]]) -> None:
+    """Run those that the file has not had yet, each as one transaction. A file that has had more than there are is left as it is."""
+    for number, script in enumerate(migrations[version_of(connection) :], version_of(connection) + 1):
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in script:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute("COMMIT")
+
+
 def open_writer(path: Path) -> tuple[sqlite3.Connection, bool, str | None]:
     """The writing connection, whether the file is new, and what was wrong with the old one, if it had to be set aside.
 
@@ -190,7 +209,7 @@ def open_writer(path: Path) -> tuple[sqlite3.Connection, bool, str | None]:
 def _prepared(path: Path) -> tuple[sqlite3.Connection, bool]:
     connection = connect(path)
     try:
-        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+        version = version_of(connection)
         if version > len(MIGRATIONS):
             raise StorageFailed(
                 f"The catalogue {path} is of version {version}, from a newer Cupola (this one knows {len(MIGRATIONS)}): install that Cupola again."
@@ -201,12 +220,7 @@ def _prepared(path: Path) -> tuple[sqlite3.Connection, bool]:
                 damage = sqlite3.DatabaseError(answer)
                 damage.sqlite_errorname = "SQLITE_CORRUPT"
                 raise damage
-        for number, script in enumerate(MIGRATIONS[version:], version + 1):
-            connection.execute("BEGIN IMMEDIATE")
-            for statement in script:
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {number}")
-            connection.execute("COMMIT")
+        migrate(connection, MIGRATIONS)
     except BaseException:
         with suppress(sqlite3.Error):
             connection.close()

@@ -12,7 +12,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from cupola.storage.files import ensure_folder, sync_folder, telling
 
@@ -24,10 +24,11 @@ else:
 
 @dataclass(frozen=True, slots=True)
 class Free:
-    """What ordinary users can still write: `percent` is of the space they can ever use, as df counts."""
+    """What ordinary users can still write: `percent` is of the space they can ever use, `usable_bytes`, as df counts."""
 
     bytes: int
     percent: float
+    usable_bytes: int
 
 
 def free_space(path: Path) -> Free:
@@ -37,7 +38,33 @@ def free_space(path: Path) -> Free:
         place = place.parent
     with telling(place, "look at the free space of"):
         usage = shutil.disk_usage(place)
-    return Free(usage.free, 100.0 * usage.free / max(usage.used + usage.free, 1))
+    usable = max(usage.used + usage.free, 1)
+    return Free(usage.free, 100.0 * usage.free / usable, usable)
+
+
+Rung = Literal["all", "no_originals", "every_2nd", "every_4th", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Thrift:
+    """What is still stored while free space shrinks from `keep_free_percent` to `min_free_percent`; the latter alone counts where it is not less.
+
+    As long as there is something old to delete, retention keeps the first; less is free only when there is not. Then stills go
+    without their originals, then every second and every fourth is stored, at last none.
+    """
+
+    min_free_percent: float
+    keep_free_percent: float
+
+    def rung(self, free_percent: float) -> Rung:
+        if free_percent < self.min_free_percent:
+            return "none"
+        span = self.keep_free_percent - self.min_free_percent
+        left = (free_percent - self.min_free_percent) / span if span > 0 else 1.0
+        return "all" if left >= 0.75 else "no_originals" if left >= 0.5 else "every_2nd" if left >= 0.25 else "every_4th"
+
+
+EVERY: dict[Rung, int] = {"all": 1, "no_originals": 1, "every_2nd": 2, "every_4th": 4, "none": 1}  # images of a series, which of them is stored
 
 
 class Reserve:

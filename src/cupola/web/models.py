@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cupola.storage.space import Rung
 from cupola.web.access.models import Held
 
 Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
@@ -242,6 +243,18 @@ class NightStatus(_Answer):
     photos: int
 
 
+class RetentionStatus(_Answer):
+    """How full the disk will be when, and what is stored meanwhile."""
+
+    words: str = Field(description="The forecast in words: full in 12 nights.")
+    keep_free_percent: float = Field(description="Below this the oldest files are deleted; 0: nothing is deleted for space.")
+    bytes_per_night: int | None = Field(description="What the last nights stored, each, in the mean; null before the first.")
+    nights_left: float | None = Field(description="So many nights until only keep_free_percent are free.")
+    low: bool = Field(description="Less is free than that, and nothing is left that may be deleted.")
+    stored: Rung = Field(description="What cameras store at this free space: all, or less and less of it.")
+    problem: str | None = Field(description="Why nothing is deleted at the moment although it should be.")
+
+
 class StationStatus(_Answer):
     station: str
     state: Literal["idle", "waiting", "capturing", "creating_video"] = Field(description="What the station does, by its schedule and its series.")
@@ -249,6 +262,7 @@ class StationStatus(_Answer):
     uptime_s: float
     disk_free_bytes: int
     disk_free_percent: float
+    retention: RetentionStatus
     darkroom: DarkroomStatus
     cameras: list[CameraStatus]
 

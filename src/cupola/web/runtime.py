@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from fastapi import Request, WebSocket
 
 from cupola.camera.supervisor import CameraSupervisor
+from cupola.capture.keeping import Keeping
 from cupola.capture.nights import Scheduler
 from cupola.capture.session import Sessions
 from cupola.clips.clips import Clips
@@ -51,6 +52,7 @@ class Runtime:
     addresses: Addresses
     url: str
     clips: Clips
+    keeping: Keeping
     lan: LanWindow = field(default_factory=LanWindow)
     started: float = field(default_factory=time.monotonic)
     viewers: int = 0

@@ -64,6 +64,8 @@ RULES: dict[str, Rule] = {
     # station and cameras
     "GET /api/status": Rule(OBSERVER),
     "GET /api/discover": Rule(ADMIN),
+    "GET /api/retention": Rule(OBSERVER),
+    "POST /api/retention": Rule(ADMIN),
     "GET /api/cameras": Rule(OBSERVER),
     f"GET {_CAM}": Rule(OBSERVER),
     "POST /api/connect": Rule(MASTER, lease=True),

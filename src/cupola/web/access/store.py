@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from cupola.core.errors import ConfigError, CupolaError, NotAllowed, StorageFailed
-from cupola.storage.schema import connect
+from cupola.storage.schema import connect, migrate, version_of
 from cupola.web.access.place import place_of
 from cupola.web.access.who import RoleName, Scope
 
@@ -265,15 +265,9 @@ class Store:
 def _prepared(path: Path) -> sqlite3.Connection:
     connection = connect(path)
     try:
-        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version > len(MIGRATIONS):
+        if version_of(connection) > len(MIGRATIONS):
             raise ConfigError(f"{path} is from a newer Cupola: install that one again.")
-        for number, script in enumerate(MIGRATIONS[version:], version + 1):
-            connection.execute("BEGIN IMMEDIATE")
-            for statement in script:
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {number}")
-            connection.execute("COMMIT")
+        migrate(connection, MIGRATIONS)
     except BaseException:
         connection.close()
         raise

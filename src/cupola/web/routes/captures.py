@@ -54,9 +54,12 @@ def _file(runtime: Runtime, row: ImageRow, kind: Literal["raw", "jpg"]) -> Respo
             return FileResponse(
                 path, media_type=kind_of, filename=path.name, content_disposition_type="inline", headers={**CACHE, "ETag": f'"{file.sha256}"'}
             )
-    state = (
-        f"It could not be developed: {row.failure}" if row.failure else "It is not developed yet." if kind == "jpg" else "Its original was not kept."
-    )
+    if kind == "raw":
+        state = "Its original was not kept."
+    elif row.developed:
+        state = "It was deleted to make room (storage.retention)."
+    else:
+        state = f"It could not be developed: {row.failure}" if row.failure else "It is not developed yet."
     raise NoSuchThing(f"Image {row.id} has no {'picture' if kind == 'jpg' else 'original'}. {state}")
 
 

@@ -12,6 +12,7 @@ from cupola.storage.space import free_space
 from cupola.web import models
 from cupola.web.access.who import who_of
 from cupola.web.discover import look_around
+from cupola.web.routes.retention import retention_status
 from cupola.web.runtime import runtime_of
 from cupola.web.views import camera_status
 
@@ -59,6 +60,7 @@ async def status(request: Request) -> models.StationStatus:
         uptime_s=round(time.monotonic() - runtime.started, 3),
         disk_free_bytes=free.bytes,
         disk_free_percent=round(free.percent, 1),
+        retention=retention_status(runtime),
         darkroom=models.DarkroomStatus(state=runtime.darkroom.state, waiting=runtime.darkroom.pending),
         cameras=[await camera_status(runtime, camera) for camera in runtime.cameras.values()],
     )
