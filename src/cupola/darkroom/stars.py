@@ -21,6 +21,7 @@ MOST = 20_000  # peaks that are looked at, the brightest first
 REACH = 5  # pixels around a peak
 SPIKE = 3.4  # brightest pixel over the filter's answer: a star of any sharpness stays below, a lone pixel is at 4.5
 FLAT = 0.5  # of a peak's height that the ring around it may have
+ALONE = 0.25  # of a star's height, in the second brightest direction around it
 HALO_PX, HALO_SHARE = 20.0, 0.02
 SHARP_SNR = 12.0  # stars whose radius can be trusted
 SATURATING_SNR = 50.0  # stars above it grow
@@ -39,13 +40,14 @@ class Stars:
     flux: Floats
     snr: Floats
     hfr: Floats
+    alone: npt.NDArray[np.bool_]  # nothing near it that may be the rest of a line
 
     def __len__(self) -> int:
         return len(self.x)
 
     def without(self, bad: npt.NDArray[np.bool_]) -> Stars:
         """Those for which `bad` is False."""
-        return Stars(*(values[~bad] for values in (self.x, self.y, self.flux, self.snr, self.hfr)))
+        return Stars(*(values[~bad] for values in (self.x, self.y, self.flux, self.snr, self.hfr, self.alone)))
 
     @property
     def median_hfr(self) -> float | None:
@@ -68,8 +70,8 @@ def find_stars(field: Field) -> Stars:
     sharp = good & (snr > SHARP_SNR)
     usual = float(np.median(skirt[sharp])) if sharp.any() else WIDE
     good &= skirt < np.minimum(usual + 0.2 + 1.5 / snr + 0.4 * (snr > SATURATING_SNR), WIDE)
-    peaks, snr, cut, ring = Peaks(peaks.x[good], peaks.y[good], peaks.value[good]), snr[good], cut[good], ring[good]
-    good = ~_in_halo(peaks)
+    good[good] = ~_in_halo(Peaks(peaks.x[good], peaks.y[good], peaks.value[good]))
+    alone = (sectors[:, 6] < ALONE * peaks.value)[good]
     peaks, snr, cut, ring = Peaks(peaks.x[good], peaks.y[good], peaks.value[good]), snr[good], cut[good], ring[good]
     cut -= np.maximum(ring, 0)[:, None, None]
     inner = np.where(radius <= 2.5, cut, 0)
@@ -80,7 +82,7 @@ def find_stars(field: Field) -> Stars:
     light = np.where((from_centre <= REACH - 0.5) & (cut > 0), cut, 0)
     flux = light.sum(axis=(1, 2))
     hfr = (light * from_centre).sum(axis=(1, 2)) / np.maximum(flux, 1e-6)
-    return Stars(*(values.astype(np.float32) for values in (peaks.x + dx, peaks.y + dy, total, snr, hfr)))
+    return Stars(*(values.astype(np.float32) for values in (peaks.x + dx, peaks.y + dy, total, snr, hfr)), alone)
 
 
 def _brightest(field: Field) -> tuple[Peaks, Floats]:
