@@ -15,6 +15,9 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 
 LENGTHS = (8, 16, 32)
+GHOST = 5  # a line whose middle is closer to a better one is its ghost: it crosses it at a small angle
+MOST = 100  # lines; a sky that has more is full of structure
+_A_STRIP = 10  # lines of one direction and strip
 _UNIT = 32
 APART = 6  # of two lines in one strip that are closer, the better one is kept
 
@@ -65,39 +68,61 @@ def _strips(picture: npt.NDArray[np.int16], least_snr: float) -> list[tuple[int,
     found: list[tuple[int, int, int, int, float]] = []
     length = 1
     while length < longest:
-        upper, lower = sums[0::2], sums[1::2]
+        half = length
         length *= 2
-        sums = np.empty((len(upper), length, width), np.int16)
-        for slope in range(length):
-            half, shift = slope // 2, (slope + 1) // 2
-            np.add(upper[:, half, : width - shift], lower[:, half, shift:], out=sums[:, slope, : width - shift])
-            sums[:, slope, width - shift :] = upper[:, half, width - shift :]
+        if length == LENGTHS[0]:  # a short line must not fall between two strips
+            found += _peaks(_joined(sums[1:-1:2], sums[2::2]), half, least_snr)
+        sums = _joined(sums[0::2], sums[1::2])
         if length in LENGTHS:
-            limit = least_snr * length**0.5 * _UNIT
-            best = sums.max(axis=1)
-            for strip in np.flatnonzero(best.max(axis=1) > limit):
-                line = best[strip].copy()
-                while (value := int(line.max())) > limit:
-                    column = int(line.argmax())
-                    slope = int(sums[strip, :, column].argmax())
-                    found.append((int(strip) * length, column, slope, length, value / length**0.5 / _UNIT))
-                    line[max(0, column - APART) : column + APART + 1] = 0
+            found += _peaks(sums, 0, least_snr)
+    return found
+
+
+def _joined(upper: npt.NDArray[np.int16], lower: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
+    """Strips of twice as many rows, with twice as many slopes, from pairs of strips: (strip, slope, column)."""
+    strips, slopes, width = upper.shape
+    sums = np.empty((strips, 2 * slopes, width), np.int16)
+    for slope in range(2 * slopes):
+        half, shift = slope // 2, (slope + 1) // 2
+        np.add(upper[:, half, : width - shift], lower[:, half, shift:], out=sums[:, slope, : width - shift])
+        sums[:, slope, width - shift :] = upper[:, half, width - shift :]
+    return sums
+
+
+def _peaks(sums: npt.NDArray[np.int16], first: int, least_snr: float) -> list[tuple[int, int, int, int, float]]:
+    """As `_strips`, of sums over strips of one length, the first of which begins at row `first`."""
+    found: list[tuple[int, int, int, int, float]] = []
+    length = sums.shape[1]
+    limit = least_snr * length**0.5 * _UNIT
+    best = sums.max(axis=1)
+    for strip in np.flatnonzero(best.max(axis=1) > limit):
+        line = best[strip].copy()
+        for _ in range(_A_STRIP):
+            if (value := int(line.max())) <= limit:
+                break
+            column = int(line.argmax())
+            slope = int(sums[strip, :, column].argmax())
+            found.append((first + int(strip) * length, column, slope, length, value / length**0.5 / _UNIT))
+            line[max(0, column - APART) : column + APART + 1] = 0
     return found
 
 
 def _best(found: list[Segment]) -> list[Segment]:
-    """Without those whose middle lies on a better one."""
+    """The best MOST of them, without those whose middle lies on a better one."""
     kept: list[Segment] = []
+    ends = np.empty((MOST, 4), np.float32)
     for one in sorted(found, key=lambda segment: -segment.snr):
+        if len(kept) == MOST:
+            break
         x, y = (one.x0 + one.x1) / 2, (one.y0 + one.y1) / 2
-        if not any(distance(other, x, y) < APART / 2 for other in kept):
+        if not (_distances(ends[: len(kept)], x, y) < GHOST).any():
+            ends[len(kept)] = one.x0, one.y0, one.x1, one.y1
             kept.append(one)
     return kept
 
 
-def distance(segment: Segment, x: float, y: float) -> float:
-    """Of a point from the nearest of the segment."""
-    dx, dy = segment.x1 - segment.x0, segment.y1 - segment.y0
-    along = ((x - segment.x0) * dx + (y - segment.y0) * dy) / max(dx * dx + dy * dy, 1e-9)
-    along = min(max(along, 0.0), 1.0)
-    return float(np.hypot(x - segment.x0 - along * dx, y - segment.y0 - along * dy))
+def _distances(ends: Floats, x: float, y: float) -> Floats:
+    """Of a point from segments (N, 4)."""
+    dx, dy = ends[:, 2] - ends[:, 0], ends[:, 3] - ends[:, 1]
+    along = np.clip(((x - ends[:, 0]) * dx + (y - ends[:, 1]) * dy) / np.maximum(dx * dx + dy * dy, 1e-9), 0, 1)
+    return np.hypot(x - ends[:, 0] - along * dx, y - ends[:, 1] - along * dy)

@@ -21,7 +21,7 @@ MOST = 20_000  # peaks that are looked at, the brightest first
 REACH = 5  # pixels around a peak
 SPIKE = 3.4  # brightest pixel over the filter's answer: a star of any sharpness stays below, a lone pixel is at 4.5
 FLAT = 0.5  # of a peak's height that the ring around it may have
-ALONE = 0.25  # of a star's height, in the second brightest direction around it
+ALONE = 0.3  # of a star's height, in the brightest direction around it
 HALO_PX, HALO_SHARE = 20.0, 0.02
 SHARP_SNR = 12.0  # stars whose radius can be trusted
 SATURATING_SNR = 50.0  # stars above it grow
@@ -71,7 +71,7 @@ def find_stars(field: Field) -> Stars:
     usual = float(np.median(skirt[sharp])) if sharp.any() else WIDE
     good &= skirt < np.minimum(usual + 0.2 + 1.5 / snr + 0.4 * (snr > SATURATING_SNR), WIDE)
     good[good] = ~_in_halo(Peaks(peaks.x[good], peaks.y[good], peaks.value[good]))
-    alone = (sectors[:, 6] < ALONE * peaks.value)[good]
+    alone = (sectors[:, 7] < ALONE * peaks.value)[good]
     peaks, snr, cut, ring = Peaks(peaks.x[good], peaks.y[good], peaks.value[good]), snr[good], cut[good], ring[good]
     cut -= np.maximum(ring, 0)[:, None, None]
     inner = np.where(radius <= 2.5, cut, 0)

@@ -22,7 +22,7 @@ LINE_SNR = 5.2  # of one piece of a line
 STREAK_SNR, ALONE_SNR = 7.5, 15.0  # of a whole one; without a frame before, which a wire would have been in
 SHORTEST, ALONE_SHORTEST = 6.0, 20.0  # blocks
 WIDEST = 9.0  # blocks at half height
-MOST = 12  # streaks a frame: more are no streaks but a sky full of structure
+MOST = 30  # streaks a frame: more are no streaks but a sky full of structure
 FAINT, BRIGHT = -3.0, 4.0  # a block counts no less and no more in a sum
 WAS_THERE = 3.0  # blocks that were so bright a frame ago are left out
 SIDES = 0.4  # of a streak's height that the sky beside it may have
@@ -84,7 +84,7 @@ def find_streaks(field: Field, stars: Stars, previous: Previous) -> list[Streak]
     residual, noise = _residual(field)
     before = previous.seen(residual.shape)
     known = np.clip(residual, FAINT, BRIGHT)
-    known[_static(before, stars, residual.shape)] = 0
+    known[_static(before, previous.streaks, stars, residual.shape)] = 0
     top, bottom, left, right = _extent(residual != 0)
     pieces = [_moved(piece, left, top) for piece in find_lines(known[top:bottom, left:right], LINE_SNR)] if bottom > top else []
     found: list[Streak] = []
@@ -123,8 +123,8 @@ def _residual(field: Field) -> tuple[Floats, Floats]:
     return residual, noise
 
 
-def _static(before: Floats | None, stars: Stars, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """Blocks that are left out: what was bright already a frame ago, a block's breadth around it, and stars that stand alone."""
+def _static(before: Floats | None, moving: tuple[Streak, ...], stars: Stars, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """Blocks that are left out: stars that stand alone, and what was bright already a frame ago (but for what moved), with a rim of a block."""
     cv2 = opencv()
     mask = np.zeros(shape, np.uint8)
     for size, least in ((3, 8.0), (5, 60.0)):
@@ -134,7 +134,11 @@ def _static(before: Floats | None, stars: Stars, shape: tuple[int, int]) -> npt.
         part[np.clip(y, 0, shape[0] - 1), np.clip(x, 0, shape[1] - 1)] = 1
         mask |= cv2.dilate(part, np.ones((size, size), np.uint8))
     if before is not None:
-        mask |= cv2.dilate((before > WAS_THERE).astype(np.uint8), np.ones((3, 3), np.uint8))
+        then = (before > WAS_THERE).astype(np.uint8)
+        for streak in moving:
+            ends = [(round((x + 0.5) / BLOCK - 0.5), round((y + 0.5) / BLOCK - 0.5)) for x, y in ((streak.x0, streak.y0), (streak.x1, streak.y1))]
+            cv2.line(then, *ends, color=0, thickness=3 + 2 * round(streak.width / BLOCK / 2))
+        mask |= cv2.dilate(then, np.ones((3, 3), np.uint8))
     return mask.astype(bool)
 
 
@@ -268,15 +272,15 @@ def _judged(chain: list[Segment], residual: Floats, noise: Floats, before: Float
 
 def _lit(height: Floats, at: Floats, path: _Path) -> tuple[float, float]:
     """Where the light along a path begins and ends: outwards from the pieces while it goes on, inwards where it did not."""
-    smooth = np.convolve(height, np.ones(7) / 7, "same")
+    smooth = np.convolve(height, np.ones(5) / 5, "same")
     inside = (at >= path.first) & (at <= path.last)
     dark = 0.85  # the greatest of three blocks of noise
-    limit = dark + max(0.35, 0.25 * (float(np.median(smooth[inside])) - dark))
+    limit = dark + max(0.7, 0.4 * (float(np.median(smooth[inside])) - dark))
     lit = smooth > limit
     middle = np.flatnonzero(inside & lit)
     if not len(middle):
         return 0.0, 0.0
-    first, last, gap = int(middle[0]), int(middle[-1]), 6
+    first, last, gap = int(middle[0]), int(middle[-1]), 5
     while first > 0 and lit[max(0, first - gap) : first].any():
         first -= 1
     while last < len(at) - 1 and lit[last + 1 : last + 1 + gap].any():
