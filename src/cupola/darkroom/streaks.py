@@ -27,6 +27,8 @@ FAINT, BRIGHT = -3.0, 4.0  # a block counts no less and no more in a sum
 WAS_THERE = 3.0  # blocks that were so bright a frame ago are left out
 SIDES = 0.4  # of a streak's height that the sky beside it may have
 EVEN = 0.35  # of the mean height that is left without the brightest fifth
+DARK = 0.85  # the greatest of three blocks of noise, on average
+GAP = 5  # blocks
 _NOISE_CELL = 16
 _REACH = 12  # blocks beside a line that are looked at
 
@@ -271,25 +273,16 @@ def _judged(chain: list[Segment], residual: Floats, noise: Floats, before: Float
 
 
 def _lit(height: Floats, at: Floats, path: _Path) -> tuple[float, float]:
-    """Where the light along a path begins and ends: outwards from the pieces while it goes on, inwards where it did not."""
+    """From where to where the light along a path goes on: the brightest stretch that is interrupted by no more than GAP."""
     smooth = np.convolve(height, np.ones(5) / 5, "same")
     inside = (at >= path.first) & (at <= path.last)
-    dark = 0.85  # the greatest of three blocks of noise
-    limit = dark + max(0.7, 0.4 * (float(np.median(smooth[inside])) - dark))
-    lit = smooth > limit
-    middle = np.flatnonzero(inside & lit)
-    if not len(middle):
+    limit = DARK + max(0.7, 0.4 * (float(np.median(smooth[inside])) - DARK))
+    lit = np.flatnonzero(smooth > limit)
+    if not len(lit):
         return 0.0, 0.0
-    first, last, gap = int(middle[0]), int(middle[-1]), 5
-    while first > 0 and lit[max(0, first - gap) : first].any():
-        first -= 1
-    while last < len(at) - 1 and lit[last + 1 : last + 1 + gap].any():
-        last += 1
-    while first < last and not lit[first]:
-        first += 1
-    while last > first and not lit[last]:
-        last -= 1
-    return float(at[first]), float(at[last])
+    stretches = np.split(lit, np.flatnonzero(np.diff(lit) > GAP) + 1)
+    best = max(stretches, key=lambda stretch: float((smooth[stretch] - DARK).sum()))
+    return float(at[best[0]]), float(at[best[-1]])
 
 
 def _width(cross: Floats) -> float | None:
