@@ -23,6 +23,7 @@ SPIKE = 3.4  # brightest pixel over the filter's answer: a star of any sharpness
 FLAT = 0.5  # of a peak's height that the ring around it may have
 ALONE = 0.3  # of a star's height, in the brightest direction around it
 HALO_PX, HALO_SHARE = 20.0, 0.02
+MEASURED = 200  # stars whose radius is measured
 SHARP_SNR = 12.0  # stars whose radius can be trusted
 SATURATING_SNR = 50.0  # stars above it grow
 WIDE = 0.6  # skirt over height of the widest that may be a star, about 5 pixels across at half height
@@ -32,57 +33,64 @@ _RING = (3.0, 5.5)
 
 @dataclass(frozen=True, slots=True)
 class Stars:
-    """Stars by falling brightness, (N,) each: position in pixels, (0, 0) the centre of the top left one; `flux` in ADU; signal to noise
-    of the matched filter; half-flux radius in pixels."""
+    """Stars by falling height, (N,) each: position in pixels, (0, 0) the centre of the top left one; light in ADU; signal to noise of the
+    matched filter. `hfr`: median half-flux radius in pixels of those that are bright enough to tell, None when there is none."""
 
     x: Floats
     y: Floats
     flux: Floats
     snr: Floats
-    hfr: Floats
     alone: npt.NDArray[np.bool_]  # nothing near it that may be the rest of a line
+    hfr: float | None
 
     def __len__(self) -> int:
         return len(self.x)
 
-    def without(self, bad: npt.NDArray[np.bool_]) -> Stars:
-        """Those for which `bad` is False."""
-        return Stars(*(values[~bad] for values in (self.x, self.y, self.flux, self.snr, self.hfr, self.alone)))
-
-    @property
-    def median_hfr(self) -> float | None:
-        """Of the stars that are bright enough to tell; None when there is none."""
-        known = self.hfr[self.snr > SHARP_SNR]
-        return float(np.median(known)) if len(known) else None
+    def kept(self, good: npt.NDArray[np.bool_]) -> Stars:
+        """Those for which `good` is True."""
+        return Stars(self.x[good], self.y[good], self.flux[good], self.snr[good], self.alone[good], self.hfr)
 
 
 def find_stars(field: Field) -> Stars:
     """All stars of the frame's open sky."""
     peaks, snr = _brightest(field)
     cut = field.patches(peaks.x, peaks.y, REACH) - field.background_at(peaks.x, peaks.y)[:, None, None]
-    around = np.arange(-REACH, REACH + 1, dtype=np.float32)
-    radius = np.hypot(around[:, None], around)
     means = cut.reshape(len(cut), -1) @ _means()
     skirt, sectors = means[:, 0] / peaks.value, np.sort(means[:, 1:], axis=1)
-    ring = (sectors[:, 3] + sectors[:, 4]) / 2
     centre = cut[:, REACH - 1 : REACH + 2, REACH - 1 : REACH + 2].max(axis=(1, 2))
     good = (centre < SPIKE * peaks.value) & (sectors[:, 5] < FLAT * peaks.value)
     sharp = good & (snr > SHARP_SNR)
     usual = float(np.median(skirt[sharp])) if sharp.any() else WIDE
     good &= skirt < np.minimum(usual + 0.2 + 1.5 / snr + 0.4 * (snr > SATURATING_SNR), WIDE)
     good[good] = ~_in_halo(Peaks(peaks.x[good], peaks.y[good], peaks.value[good]))
-    alone = (sectors[:, 7] < ALONE * peaks.value)[good]
-    peaks, snr, cut, ring = Peaks(peaks.x[good], peaks.y[good], peaks.value[good]), snr[good], cut[good], ring[good]
-    cut -= np.maximum(ring, 0)[:, None, None]
-    inner = np.where(radius <= 2.5, cut, 0)
-    total = np.maximum(inner.sum(axis=(1, 2)), 1e-6)
-    dx, dy = (inner * around).sum(axis=(1, 2)) / total, (inner * around[:, None]).sum(axis=(1, 2)) / total
-    dx, dy = np.clip(dx, -1, 1), np.clip(dy, -1, 1)
-    from_centre = np.hypot(around[None, None, :] - dx[:, None, None], around[None, :, None] - dy[:, None, None])
-    light = np.where((from_centre <= REACH - 0.5) & (cut > 0), cut, 0)
-    flux = light.sum(axis=(1, 2))
-    hfr = (light * from_centre).sum(axis=(1, 2)) / np.maximum(flux, 1e-6)
-    return Stars(*(values.astype(np.float32) for values in (peaks.x + dx, peaks.y + dy, total, snr, hfr)), alone)
+    ground = np.maximum((sectors[good, 3] + sectors[good, 4]) / 2, 0)
+    alone = sectors[good, 7] < ALONE * peaks.value[good]
+    cut = cut[good] - ground[:, None, None]
+    x, y, snr = peaks.x[good], peaks.y[good], snr[good]
+    around = np.arange(-REACH, REACH + 1, dtype=np.float32)
+    core = np.where(_radius() <= 2.5, cut, 0)
+    flux = np.maximum(core.sum(axis=(1, 2)), 1e-6)
+    dx, dy = np.clip((core * around).sum(axis=(1, 2)) / flux, -1, 1), np.clip((core * around[:, None]).sum(axis=(1, 2)) / flux, -1, 1)
+    measured = np.flatnonzero((snr > SHARP_SNR) & alone)[:MEASURED]
+    hfr = _half_flux_radius(cut[measured], dx[measured], dy[measured]) if len(measured) else None
+    return Stars((x + dx).astype(np.float32), (y + dy).astype(np.float32), flux.astype(np.float32), snr, alone, hfr)
+
+
+def _half_flux_radius(cut: Floats, dx: Floats, dy: Floats) -> float:
+    """Median over stars of the radius around the centroid that holds half of the light; between two pixels' radii, linearly."""
+    around = np.arange(-REACH, REACH + 1, dtype=np.float32)
+    radius = np.hypot(around[None, None, :] - dx[:, None, None], around[None, :, None] - dy[:, None, None]).reshape(len(cut), -1)
+    order = np.argsort(radius, axis=1)
+    radius = np.take_along_axis(radius, order, axis=1)
+    light = np.take_along_axis(cut.reshape(len(cut), -1), order, axis=1)
+    held = np.cumsum(np.where(radius <= REACH, light, 0), axis=1)
+    share = held / np.maximum(held[:, -1:], 1e-6)
+    after = np.minimum((share < 0.5).sum(axis=1), share.shape[1] - 1)
+    rows = np.arange(len(cut))
+    before = np.maximum(after - 1, 0)
+    low, high = share[rows, before], share[rows, after]
+    part = np.clip((0.5 - low) / np.maximum(high - low, 1e-6), 0, 1)
+    return float(np.median(radius[rows, before] * (1 - part) + radius[rows, after] * part))
 
 
 def _brightest(field: Field) -> tuple[Peaks, Floats]:
@@ -94,10 +102,15 @@ def _brightest(field: Field) -> tuple[Peaks, Floats]:
     return Peaks(peaks.x[chosen], peaks.y[chosen], peaks.value[chosen]), snr[chosen]
 
 
+def _radius() -> Floats:
+    around = np.arange(-REACH, REACH + 1, dtype=np.float32)
+    return np.hypot(around[:, None], around)
+
+
 def _means() -> Floats:
     """(pixels of a patch, 9): weights that give the mean of a star's skirt, and of each eighth of the ring around it."""
     around = np.arange(-REACH, REACH + 1)
-    radius, angle = np.hypot(around[:, None], around), np.arctan2(around[:, None], around)
+    radius, angle = _radius(), np.arctan2(around[:, None], around)
     sector = np.floor((angle + np.pi) / (np.pi / 4)).astype(int) % 8
     inside = (radius >= _RING[0]) & (radius <= _RING[1])
     skirt = (radius >= _SKIRT[0]) & (radius <= _SKIRT[1])
