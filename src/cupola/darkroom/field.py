@@ -1,0 +1,261 @@
+"""A frame as detectors want to see it: smoothed like a star, and how bright and how noisy the sky is in every part of it.
+
+Owns the matched filter, the coarse grids of background and noise, and which part of the frame is sky at all. What
+stands out is judged by `stars` (points) and `streaks` (lines).
+
+The matched filter is a Gaussian of the width that a sharp lens gives a star, applied in bands of rows that a core's
+cache holds: nothing of a frame's size is kept in float.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from cupola.core.frame import PixelFormat, PixelKind
+
+if TYPE_CHECKING:
+    from cupola.core.frame import Pixels
+
+Floats = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.intp]
+
+CORE_SIGMA_PX = 0.85
+KERNEL = 5  # pixels of the filter
+BLOCK = 4  # pixels of a side of the frame's small copy
+COARSE = 8  # pixels of a side of a node of the background
+SMOOTH = 5  # nodes whose median is the background: stars and streaks are narrower than half of it
+CELL = 64  # pixels of a side of a cell of the noise
+BAND = 64  # rows: what a core's cache holds
+SURVEYED = 12  # rows of each CELL that the noise is taken from
+PEAK_SNR = 4.0  # of what is looked at
+BALANCE_LIMIT = 4.0  # strongest factor between two colours
+DARK_RATIO = 4.0  # the open sky is so many times brighter than what stands before it, else nothing stands before it
+VALLEY = 0.1  # share of the nodes whose brightness may be near the border between the two
+ISLAND = 0.02  # of the frame: a piece of sky that is smaller is a gap between leaves, a lamp, or lettering
+_NEVER = np.float32(1e9)
+
+
+@dataclass(frozen=True, slots=True)
+class Peaks:
+    """Pixels at which the smoothed frame is brighter than at its 8 neighbours and stands out: `value` above the background, (N,) each."""
+
+    x: Indices
+    y: Indices
+    value: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A frame, and what of it is sky. Levels are ADU above black, those of a colour sensor brought to the same in all colours.
+
+    `pixels` (H, W) as in the file, H and W cut to multiples of 8; `gains` and `offsets` (2, 2) turn a sample of each colour
+    site into a level. `background` (H / 8, W / 8) without stars, `sky` of the same shape: whether the open sky is seen there.
+    `noise`: standard deviation of the smoothed frame, a value a CELL. `blocks` (H / 4, W / 4): means of the smoothed frame.
+    `white`: the level of saturation.
+    """
+
+    pixels: Pixels
+    gains: Floats
+    offsets: Floats
+    white: float
+    background: Floats
+    noise: Floats
+    sky: npt.NDArray[np.bool_]
+    blocks: Floats
+    peaks: Peaks
+
+    @classmethod
+    def of(cls, pixels: Pixels, layout: PixelFormat) -> Field:
+        """`pixels`: (H, W) uint8 or uint16 of MONO or BAYER. Raises ValueError for others, and for what is too small to have a background."""
+        if layout.kind not in (PixelKind.MONO, PixelKind.BAYER) or pixels.ndim != 2 or pixels.dtype not in (np.uint8, np.uint16):
+            raise ValueError(f"a {layout.kind} picture of shape {pixels.shape} and {pixels.dtype} is not a sensor's")
+        if min(pixels.shape) < 2 * CELL:
+            raise ValueError(f"a picture of {pixels.shape[1]} x {pixels.shape[0]} pixels is too small to be measured")
+        height, width = pixels.shape[0] // COARSE * COARSE, pixels.shape[1] // COARSE * COARSE
+        pixels = cast("Pixels", np.ascontiguousarray(pixels[:height, :width]))
+        gains, offsets = _levels(pixels, layout)
+        coarse = _coarse(pixels, gains, offsets)
+        sky = _open_sky(coarse)
+        background = opencv().medianBlur(coarse, SMOOTH)
+        noise = _noise(pixels, gains, offsets, background, sky)
+        blocks = np.empty((height // BLOCK, width // BLOCK), np.float32)
+        rows, columns = (np.arange(size) * COARSE + (COARSE - 1) / 2 for size in sky.shape)
+        above = np.where(sky, np.float32(PEAK_SNR) * _between(noise, CELL, columns[None, :], rows[:, None]), _NEVER)
+        peaks = _scan(pixels, gains, offsets, background, above, blocks)
+        white = float((1 << layout.bits) - 1 - layout.black_level)
+        return cls(pixels, gains, offsets, white, background, noise, sky, blocks, peaks)
+
+    def background_at(self, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> Floats:
+        """Level of the sky at pixels (N,)."""
+        return _between(self.background, COARSE, x, y)
+
+    def noise_at(self, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> Floats:
+        """Standard deviation of the smoothed frame at pixels (N,)."""
+        return _between(self.noise, CELL, x, y)
+
+    def patches(self, x: Indices, y: Indices, reach: int) -> Floats:
+        """Levels around pixels, (N, 2 reach + 1, 2 reach + 1); beyond the frame's edge, those of the same colour inside."""
+        height, width = self.pixels.shape
+        around = np.arange(-reach, reach + 1)
+        rows, columns = _reflected(y[:, None] + around, height)[:, :, None], _reflected(x[:, None] + around, width)[:, None, :]
+        site = (rows & 1) * 2 + (columns & 1)
+        return self.pixels[rows, columns] * self.gains.ravel()[site] - self.offsets.ravel()[site]
+
+
+def _levels(pixels: Pixels, layout: PixelFormat) -> tuple[Floats, Floats]:
+    """(2, 2) gains and offsets that make the sky's upper part the same in all colour sites."""
+    scale = 1 << layout.padding_bits
+    gains = np.ones((2, 2), np.float32)
+    if layout.kind is PixelKind.BAYER:
+        step = 2 * max(1, int((pixels.size / 40_000) ** 0.5))
+        levels = np.array([[np.quantile(pixels[row::step, column::step], 0.7) for column in (0, 1)] for row in (0, 1)]) - layout.black_level * scale
+        if levels.min() > 0 and levels.max() < BALANCE_LIMIT * levels.min():
+            gains = (levels.mean() / levels).astype(np.float32)
+    gains /= np.float32(scale)
+    return gains, (gains * np.float32(layout.black_level * scale)).astype(np.float32)
+
+
+def _coarse(pixels: Pixels, gains: Floats, offsets: Floats) -> Floats:
+    """Mean levels of COARSE x COARSE pixels. Two neighbours in a row are two channels to OpenCV: each colour keeps its own mean."""
+    cv2 = opencv()
+    height, width = pixels.shape
+    size, total = (width // COARSE, height // COARSE), np.zeros((height // COARSE, width // COARSE), np.float32)
+    for row in (0, 1):
+        means = cv2.resize(pixels[row::2].reshape(height // 2, width // 2, 2), size, interpolation=cv2.INTER_AREA)
+        for column in (0, 1):
+            total += means[..., column] * gains[row, column] - offsets[row, column]
+    return total / np.float32(4)
+
+
+def _smoothed(pixels: Pixels, gains: Floats, offsets: Floats, bands: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int, Floats]]:
+    """The matched filter's answer in each of `bands` of rows [from, to), with a row more above and below where there is one.
+
+    Yields the first and one past the last row of the answer.
+    """
+    cv2 = opencv()
+    height, width = pixels.shape
+    plain = bool(np.all(gains == 1))
+    scales, shifts = np.tile(gains, (1, width // 2)), np.tile(offsets, (1, width // 2))
+    for top, end in bands:
+        first, last = max(0, top - 1 - KERNEL // 2), min(height, end + 1 + KERNEL // 2)
+        part = pixels[first:last].astype(np.float32)
+        for row in (0, 1):
+            rows = part[row::2]
+            if not plain:
+                rows *= scales[(first + row) & 1]
+            rows -= shifts[(first + row) & 1]
+        answer = cv2.GaussianBlur(part, (KERNEL, KERNEL), CORE_SIGMA_PX)
+        above, below = max(0, top - 1), min(height, end + 1)
+        yield above, below, answer[above - first : below - first]
+
+
+def _noise(pixels: Pixels, gains: Floats, offsets: Floats, background: Floats, sky: npt.NDArray[np.bool_]) -> Floats:
+    """Standard deviation of the smoothed sky, a value a cell: 1.4826 times the median distance from the background.
+
+    From every other of SURVEYED rows in the middle of each cell and every fourth column: neighbours tell the same.
+    """
+    cv2 = opencv()
+    height, width = pixels.shape
+    columns = -(-width // CELL)
+    strips: list[Floats] = []
+    tops = [min(top + (CELL - SURVEYED) // 2, height - SURVEYED) for top in range(0, height, CELL)]
+    where = np.arange(0, width, 4)
+    for (above, _, answer), top in zip(_smoothed(pixels, gains, offsets, ((t, t + SURVEYED) for t in tops)), tops, strict=True):
+        rows = np.arange(top, top + SURVEYED, 2)
+        apart = np.abs(answer[rows - above][:, where] - _between(background, COARSE, where[None, :], rows[:, None]))
+        apart[~sky[rows // COARSE][:, where // COARSE]] = _NEVER
+        apart = cv2.copyMakeBorder(apart, 0, 0, 0, columns * CELL // 4 - len(where), cv2.BORDER_REFLECT_101)
+        strips.append(apart.reshape(len(rows), columns, -1).transpose(1, 0, 2).reshape(columns, -1))
+    cells = np.sort(np.stack(strips), axis=-1)
+    seen = (cells < _NEVER).sum(axis=-1)
+    noise = 1.4826 * np.take_along_axis(cells, seen[..., None] // 2, axis=-1)[..., 0]
+    usual = float(np.median(noise[seen > 8])) if (seen > 8).any() else 1.0
+    noise = np.where(seen > 8, noise, np.float32(usual)).astype(np.float32)
+    return np.maximum(cv2.medianBlur(noise, 3), np.float32(1e-3))
+
+
+def _scan(pixels: Pixels, gains: Floats, offsets: Floats, background: Floats, above: Floats, blocks: Floats) -> Peaks:
+    """All peaks more than `above` brighter than `background`, (H / 8, W / 8) both; fills `blocks` on the way."""
+    cv2 = opencv()
+    height, width = pixels.shape
+    limit = np.pad(background + above, 1, mode="edge")
+    found: list[tuple[Indices, Indices, Floats]] = []
+    bands = [(top, min(top + BAND, height)) for top in range(0, height, BAND)]
+    for (first, last, answer), (top, end) in zip(_smoothed(pixels, gains, offsets, bands), bands, strict=True):
+        size = (width // BLOCK, (end - top) // BLOCK)
+        blocks[top // BLOCK : end // BLOCK] = cv2.resize(answer[top - first : end - first], size, interpolation=cv2.INTER_AREA)
+        nodes = limit[top // COARSE : end // COARSE + 2]
+        level = cv2.resize(nodes, (nodes.shape[1] * COARSE, nodes.shape[0] * COARSE), interpolation=cv2.INTER_LINEAR)
+        level = level[COARSE - (top - first) : COARSE + last - top, COARSE:-COARSE]
+        out = answer > level
+        out[0] = out[-1] = False
+        out[:, 0] = out[:, -1] = False
+        at = np.flatnonzero(out)
+        flat = answer.ravel()
+        value = flat[at]
+        for step in (1, width, width + 1, width - 1):  # of two equal neighbours the first is the peak
+            keep = (value >= flat[at + step]) & (value > flat[at - step])
+            at, value = at[keep], value[keep]
+        found.append((at % width, at // width + first, value))
+    x, y, value = (np.concatenate([part[i] for part in found]) for i in range(3))
+    return Peaks(x, y, value - _between(background, COARSE, x, y))
+
+
+def _open_sky(coarse: Floats) -> npt.NDArray[np.bool_]:
+    """Like `coarse`: False where trees, hills and houses stand or the lens's circle ends.
+
+    The logarithms of brightness are split in two by Otsu's method (IEEE Trans. SMC 9, 62, 1979); where the two parts are
+    not far apart, or much lies between them, all of it is sky.
+    """
+    cv2 = opencv()
+    everywhere = np.ones(coarse.shape, bool)
+    coarse = cv2.medianBlur(coarse, 3)
+    bright = float(np.quantile(coarse[::2, ::2], 0.8))
+    floor = max(0.01 * bright, 3 * float(np.median(np.abs(np.diff(coarse, axis=1)))))
+    if bright < 4 * floor:
+        return everywhere
+    levels = np.log(np.clip(coarse, floor, 4 * bright))
+    low, spread = float(levels.min()), float(np.ptp(levels))
+    if spread < 0.1:
+        return everywhere
+    border, split = cv2.threshold(((levels - low) * (255 / spread)).astype(np.uint8), 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+    dark = split == 0
+    if not dark.any() or dark.all():
+        return everywhere
+    border = low + border / 255 * spread
+    apart = float(np.median(levels[~dark]) - np.median(levels[dark]))
+    near = float(np.mean(np.abs(levels - border) < 0.15 * apart))
+    if apart < np.log(DARK_RATIO) or near > VALLEY:
+        return everywhere
+    split = cv2.morphologyEx(split, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    _, names, facts, _ = cv2.connectedComponentsWithStats(split, connectivity=4)
+    large = facts[:, cv2.CC_STAT_AREA] >= ISLAND * split.size
+    large[0] = False
+    return cv2.erode(large[names].astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=1).astype(bool)
+
+
+def _between(grid: Floats, step: int, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> Floats:
+    """Bilinear, of a grid with a value for every step x step pixels, at pixels (broadcast)."""
+    u, v = np.clip((x + 0.5) / step - 0.5, 0, grid.shape[1] - 1), np.clip((y + 0.5) / step - 0.5, 0, grid.shape[0] - 1)
+    j, i = np.minimum(u.astype(np.intp), grid.shape[1] - 2), np.minimum(v.astype(np.intp), grid.shape[0] - 2)
+    fu, fv = (u - j).astype(np.float32), (v - i).astype(np.float32)
+    return (grid[i, j] * (1 - fu) + grid[i, j + 1] * fu) * (1 - fv) + (grid[i + 1, j] * (1 - fu) + grid[i + 1, j + 1] * fu) * fv
+
+
+def _reflected(index: Indices, size: int) -> Indices:
+    """Beyond an edge by 2, 4 …: the same colour site inside."""
+    index = np.where(index < 0, -index, index)
+    return np.where(index >= size, 2 * size - 2 - index, index)
+
+
+def opencv() -> Any:
+    """OpenCV, kept to one thread: the darkroom shares its processor with the cameras."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    return cv2

@@ -1,0 +1,131 @@
+"""Which of a frame's peaks are stars, where exactly, how bright and how sharp.
+
+The frame is prepared by `field`; lines across it are the business of `streaks`. Written for many stars at once: every
+test is one array operation over all peaks.
+
+A peak is taken for a star when it stands STAR_SNR above the noise, spreads over more than one pixel (a hot pixel does not),
+stands on ground that is flatter than itself (a cloud's rim, the moon and its glow are not) and is no part of the halo of a brighter one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cupola.darkroom.field import Field, Floats, Indices, Peaks
+
+STAR_SNR = 4.0
+MOST = 20_000  # peaks that are looked at, the brightest first
+REACH = 5  # pixels around a peak
+SPIKE = 3.4  # brightest pixel over the filter's answer: a star of any sharpness stays below, a lone pixel is at 4.5
+FLAT = 0.5  # of a peak's height that the ring around it may have
+ALONE = 0.3  # of a star's height, in the brightest direction around it
+HALO_PX, HALO_SHARE = 20.0, 0.02
+MEASURED = 200  # stars whose radius is measured
+SHARP_SNR = 12.0  # stars whose radius can be trusted
+SATURATING_SNR = 50.0  # stars above it grow
+WIDE = 0.6  # skirt over height of the widest that may be a star, about 5 pixels across at half height
+_SKIRT = (2.0, 3.2)  # pixels
+_RING = (3.0, 5.5)
+
+
+@dataclass(frozen=True, slots=True)
+class Stars:
+    """Stars by falling height, (N,) each: position in pixels, (0, 0) the centre of the top left one; light in ADU; signal to noise of the
+    matched filter. `hfr`: median half-flux radius in pixels of those that are bright enough to tell, None when there is none."""
+
+    x: Floats
+    y: Floats
+    flux: Floats
+    snr: Floats
+    alone: npt.NDArray[np.bool_]  # nothing near it that may be the rest of a line
+    hfr: float | None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def kept(self, good: npt.NDArray[np.bool_]) -> Stars:
+        """Those for which `good` is True."""
+        return Stars(self.x[good], self.y[good], self.flux[good], self.snr[good], self.alone[good], self.hfr)
+
+
+def find_stars(field: Field) -> Stars:
+    """All stars of the frame's open sky."""
+    peaks, snr = _brightest(field)
+    cut = field.patches(peaks.x, peaks.y, REACH) - field.background_at(peaks.x, peaks.y)[:, None, None]
+    means = cut.reshape(len(cut), -1) @ _means()
+    skirt, sectors = means[:, 0] / peaks.value, np.sort(means[:, 1:], axis=1)
+    centre = cut[:, REACH - 1 : REACH + 2, REACH - 1 : REACH + 2].max(axis=(1, 2))
+    good = (centre < SPIKE * peaks.value) & (sectors[:, 5] < FLAT * peaks.value)
+    sharp = good & (snr > SHARP_SNR)
+    usual = float(np.median(skirt[sharp])) if sharp.any() else WIDE
+    good &= skirt < np.minimum(usual + 0.2 + 1.5 / snr + 0.4 * (snr > SATURATING_SNR), WIDE)
+    good[good] = ~_in_halo(Peaks(peaks.x[good], peaks.y[good], peaks.value[good]))
+    ground = np.maximum((sectors[good, 3] + sectors[good, 4]) / 2, 0)
+    alone = sectors[good, 7] < ALONE * peaks.value[good]
+    cut = cut[good] - ground[:, None, None]
+    x, y, snr = peaks.x[good], peaks.y[good], snr[good]
+    around = np.arange(-REACH, REACH + 1, dtype=np.float32)
+    core = np.where(_radius() <= 2.5, cut, 0)
+    flux = np.maximum(core.sum(axis=(1, 2)), 1e-6)
+    dx, dy = np.clip((core * around).sum(axis=(1, 2)) / flux, -1, 1), np.clip((core * around[:, None]).sum(axis=(1, 2)) / flux, -1, 1)
+    measured = np.flatnonzero((snr > SHARP_SNR) & alone)[:MEASURED]
+    hfr = _half_flux_radius(cut[measured], dx[measured], dy[measured]) if len(measured) else None
+    return Stars((x + dx).astype(np.float32), (y + dy).astype(np.float32), flux.astype(np.float32), snr, alone, hfr)
+
+
+def _half_flux_radius(cut: Floats, dx: Floats, dy: Floats) -> float:
+    """Median over stars of the radius around the centroid that holds half of the light; between two pixels' radii, linearly."""
+    around = np.arange(-REACH, REACH + 1, dtype=np.float32)
+    radius = np.hypot(around[None, None, :] - dx[:, None, None], around[None, :, None] - dy[:, None, None]).reshape(len(cut), -1)
+    order = np.argsort(radius, axis=1)
+    radius = np.take_along_axis(radius, order, axis=1)
+    light = np.take_along_axis(cut.reshape(len(cut), -1), order, axis=1)
+    held = np.cumsum(np.where(radius <= REACH, light, 0), axis=1)
+    share = held / np.maximum(held[:, -1:], 1e-6)
+    after = np.minimum((share < 0.5).sum(axis=1), share.shape[1] - 1)
+    rows = np.arange(len(cut))
+    before = np.maximum(after - 1, 0)
+    low, high = share[rows, before], share[rows, after]
+    part = np.clip((0.5 - low) / np.maximum(high - low, 1e-6), 0, 1)
+    return float(np.median(radius[rows, before] * (1 - part) + radius[rows, after] * part))
+
+
+def _brightest(field: Field) -> tuple[Peaks, Floats]:
+    """Peaks above STAR_SNR by falling height, and their signal to noise."""
+    peaks = field.peaks
+    snr = peaks.value / field.noise_at(peaks.x, peaks.y)
+    chosen = np.flatnonzero(snr > STAR_SNR)
+    chosen = chosen[np.argsort(-peaks.value[chosen], kind="stable")][:MOST]
+    return Peaks(peaks.x[chosen], peaks.y[chosen], peaks.value[chosen]), snr[chosen]
+
+
+def _radius() -> Floats:
+    around = np.arange(-REACH, REACH + 1, dtype=np.float32)
+    return np.hypot(around[:, None], around)
+
+
+def _means() -> Floats:
+    """(pixels of a patch, 9): weights that give the mean of a star's skirt, and of each eighth of the ring around it."""
+    around = np.arange(-REACH, REACH + 1)
+    radius, angle = _radius(), np.arctan2(around[:, None], around)
+    sector = np.floor((angle + np.pi) / (np.pi / 4)).astype(int) % 8
+    inside = (radius >= _RING[0]) & (radius <= _RING[1])
+    skirt = (radius >= _SKIRT[0]) & (radius <= _SKIRT[1])
+    weights = np.stack([skirt.ravel(), *((inside & (sector == i)).ravel() for i in range(8))], axis=1).astype(np.float32)
+    return weights / weights.sum(axis=0)
+
+
+def _in_halo(peaks: Peaks) -> npt.NDArray[np.bool_]:
+    """Which peaks, by falling height, lie near another that is so bright that they are ripples of its light."""
+    bad = np.zeros(len(peaks.x), bool)
+    if not len(bad):
+        return bad
+    bright: Indices = np.flatnonzero(peaks.value > peaks.value[-1] / HALO_SHARE)[:200]
+    for i in bright:
+        if not bad[i]:
+            near = np.hypot(peaks.x - peaks.x[i], peaks.y - peaks.y[i]) < HALO_PX
+            bad |= near & (peaks.value < HALO_SHARE * peaks.value[i])
+    return bad

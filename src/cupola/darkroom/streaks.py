@@ -1,0 +1,324 @@
+"""What crosses the sky while the shutter is open: meteors, satellites, aeroplanes, as thin lines that were not there a frame ago.
+
+Lines are found by `lines` in the frame's small copy, of which stars and all that was bright in the frame before are left out. Here they
+are put together, followed along their curve, and judged: a streak is thin, lit along its length (a few stars in a row are not), dark
+on both sides (a cloud's rim is not), and new (a wire, a roof, lettering are not). One that goes on where one of the frame before ended
+is a satellite or an aeroplane; of one that does not, a single frame cannot tell whether it was a meteor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cupola.darkroom.field import BLOCK, COARSE, Field, Floats, opencv
+from cupola.darkroom.lines import Segment, find_lines
+from cupola.darkroom.stars import Stars
+
+LINE_SNR = 5.2  # of one piece of a line
+STREAK_SNR, ALONE_SNR = 7.5, 15.0  # of a whole one; without a frame before, which a wire would have been in
+SHORTEST, ALONE_SHORTEST = 6.0, 20.0  # blocks
+WIDEST = 9.0  # blocks at half height
+MOST = 30  # streaks a frame: more are no streaks but a sky full of structure
+FAINT, BRIGHT = -3.0, 4.0  # a block counts no less and no more in a sum
+WAS_THERE = 3.0  # blocks that were so bright a frame ago are left out
+SIDES = 0.4  # of a streak's height that the sky beside it may have
+EVEN = 0.35  # of the mean height that is left without the brightest fifth
+DARK = 0.85  # the greatest of three blocks of noise, on average
+GAP = 5  # blocks
+_NOISE_CELL = 16
+_REACH = 12  # blocks beside a line that are looked at
+
+
+@dataclass(frozen=True, slots=True)
+class Streak:
+    """From (x0, y0) to (x1, y1) and `width` at half height, in pixels of the original; `flux` in ADU above the sky; `snr` of the whole.
+
+    `goes_on`: it continues one of the frame before.
+    """
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    width: float
+    flux: float
+    snr: float
+    goes_on: bool = False
+
+    @property
+    def length(self) -> float:
+        return float(np.hypot(self.x1 - self.x0, self.y1 - self.y0))
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the wire and the catalogue, rounded to what is known."""
+        digits = {"flux": 0, "snr": 1, "width": 1}
+        values = {key: value if isinstance(value, bool) else round(value, digits.get(key, 1)) for key, value in asdict(self).items()}
+        return {**values, "length": round(self.length, 1)}
+
+
+@dataclass(slots=True)
+class Previous:
+    """What is kept of a camera's frame until the next: its small copy as signal to noise in steps of 1/16, and its streaks."""
+
+    residual: npt.NDArray[np.int8] | None = None
+    streaks: tuple[Streak, ...] = ()
+
+    def seen(self, shape: tuple[int, int]) -> Floats | None:
+        """The small copy, if the frame before was of the same size."""
+        if self.residual is None or self.residual.shape != shape:
+            return None
+        return self.residual.astype(np.float32) / np.float32(_STEP)
+
+    def keep(self, residual: Floats, streaks: list[Streak]) -> None:
+        self.residual = np.rint(np.clip(residual, FAINT, 7.9) * np.float32(_STEP)).astype(np.int8)
+        self.streaks = tuple(streaks)
+
+
+_STEP = 16
+
+
+def find_streaks(field: Field, stars: Stars, previous: Previous) -> list[Streak]:
+    """The frame's streaks, the clearest first; `previous` is brought up to date."""
+    residual, noise = _residual(field)
+    before = previous.seen(residual.shape)
+    known = np.clip(residual, FAINT, BRIGHT)
+    known[_static(before, previous.streaks, stars, residual.shape)] = 0
+    top, bottom, left, right = _extent(residual != 0)
+    pieces = [_moved(piece, left, top) for piece in find_lines(known[top:bottom, left:right], LINE_SNR)] if bottom > top else []
+    found: list[Streak] = []
+    for chain in _chains(pieces)[: 4 * MOST]:
+        streak = _judged(chain, residual, noise, before)
+        if streak is not None and not any(_same(streak, other) for other in found):
+            found.append(streak)
+    found.sort(key=lambda streak: -streak.snr)
+    found = [_continued(streak, previous.streaks) for streak in found] if len(found) <= MOST else []
+    previous.keep(residual, found)
+    return found
+
+
+def _residual(field: Field) -> tuple[Floats, Floats]:
+    """The small copy above the sky's background over its noise (0 where there is no sky), and that noise in ADU, a value a block."""
+    cv2 = opencv()
+    height, width = field.blocks.shape
+    excess = field.blocks - cv2.resize(field.background, (width, height), interpolation=cv2.INTER_LINEAR)
+    sky = cv2.erode(field.sky.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=1)
+    sky = cv2.resize(sky, (width, height), interpolation=cv2.INTER_NEAREST).astype(bool)
+    rows, columns = -(-height // _NOISE_CELL), -(-width // _NOISE_CELL)
+    sizes = np.abs(excess)
+    sizes[~sky] = np.inf
+    padded = cv2.copyMakeBorder(sizes, 0, rows * _NOISE_CELL - height, 0, columns * _NOISE_CELL - width, cv2.BORDER_CONSTANT, value=np.inf)
+    cells = padded.reshape(rows, _NOISE_CELL, columns, _NOISE_CELL)[:, ::2, :, ::2].transpose(0, 2, 1, 3).reshape(rows, columns, -1)
+    cells = np.sort(cells, axis=-1)
+    seen = np.isfinite(cells).sum(axis=-1)
+    usual = 1.4826 * np.take_along_axis(cells, seen[..., None] // 2 * (seen[..., None] > 0), axis=-1)[..., 0]
+    enough = seen > 12
+    typical = float(np.median(usual[enough])) if enough.any() else 1.0
+    usual = np.maximum(np.where(enough, usual, typical), 0.5 * typical).astype(np.float32)
+    noise = cv2.resize(usual, (columns * _NOISE_CELL, rows * _NOISE_CELL), interpolation=cv2.INTER_LINEAR)[:height, :width]
+    noise = np.maximum(noise, np.float32(1e-3))
+    residual = excess / noise
+    residual[~sky] = 0
+    return residual, noise
+
+
+def _static(before: Floats | None, moving: tuple[Streak, ...], stars: Stars, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """Blocks that are left out: stars that stand alone, and what was bright already a frame ago (but for what moved), with a rim of a block."""
+    cv2 = opencv()
+    mask = np.zeros(shape, np.uint8)
+    for size, least in ((3, 8.0), (5, 60.0)):
+        alone = stars.alone & (stars.snr > least)
+        x, y = np.rint(stars.x[alone] / BLOCK - 0.4).astype(np.intp), np.rint(stars.y[alone] / BLOCK - 0.4).astype(np.intp)
+        part = np.zeros(shape, np.uint8)
+        part[np.clip(y, 0, shape[0] - 1), np.clip(x, 0, shape[1] - 1)] = 1
+        mask |= cv2.dilate(part, np.ones((size, size), np.uint8))
+    if before is not None:
+        then = (before > WAS_THERE).astype(np.uint8)
+        for streak in moving:
+            ends = [(round((x + 0.5) / BLOCK - 0.5), round((y + 0.5) / BLOCK - 0.5)) for x, y in ((streak.x0, streak.y0), (streak.x1, streak.y1))]
+            cv2.line(then, *ends, color=0, thickness=3 + 2 * round(streak.width / BLOCK / 2))
+        mask |= cv2.dilate(then, np.ones((3, 3), np.uint8))
+    return mask.astype(bool)
+
+
+def _extent(mask: npt.NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """First row and one past the last, first column and one past the last, of what is True; all 0 for nothing."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return (int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1) if len(rows) else (0, 0, 0, 0)
+
+
+def _moved(piece: Segment, x: float, y: float) -> Segment:
+    return Segment(piece.x0 + x, piece.y0 + y, piece.x1 + x, piece.y1 + y, piece.snr)
+
+
+def _chains(pieces: list[Segment]) -> list[list[Segment]]:
+    """Pieces that continue each other, the clearest chain first."""
+    group = list(range(len(pieces)))
+    for i, one in enumerate(pieces):
+        for j in range(i):
+            if group[i] != group[j] and _continue(one, pieces[j]):
+                old, new = group[i], group[j]
+                group = [new if name == old else name for name in group]
+    chains: dict[int, list[Segment]] = {}
+    for name, piece in zip(group, pieces, strict=True):
+        chains.setdefault(name, []).append(piece)
+    return sorted(chains.values(), key=lambda chain: -sum(piece.snr**2 for piece in chain))
+
+
+def _ends(piece: Segment) -> Floats:
+    return np.array([[piece.x0, piece.y0], [piece.x1, piece.y1]], np.float32)
+
+
+def _continue(one: Segment, other: Segment) -> bool:
+    a, b = _ends(one), _ends(other)
+    along_a, along_b = (a[1] - a[0]) / max(one.length, 1e-6), (b[1] - b[0]) / max(other.length, 1e-6)
+    if abs(float(along_a @ along_b)) < 0.94:  # 20 degrees
+        return False
+    gaps = np.linalg.norm(a[:, None] - b[None, :], axis=2)
+    i, j = np.unravel_index(int(gaps.argmin()), (2, 2))
+    gap = float(gaps[i, j])
+    if gap > 24:
+        return False
+    step = b[j] - a[i]
+    aside = max(abs(float(step[0] * along[1] - step[1] * along[0])) for along in (along_a, along_b))
+    return aside < 2.5 + 0.15 * gap
+
+
+@dataclass(frozen=True, slots=True)
+class _Path:
+    """A parabola over a straight axis: where to look for a line, in blocks."""
+
+    origin: Floats
+    along: Floats
+    bend: Floats  # coefficients of the distance aside, highest power first
+    first: float
+    last: float
+
+    def point(self, at: Floats, aside: Floats | float = 0.0) -> tuple[Floats, Floats]:
+        offset = np.polyval(self.bend, at).astype(np.float32) + aside
+        return self.origin[0] + at * self.along[0] - offset * self.along[1], self.origin[1] + at * self.along[1] + offset * self.along[0]
+
+
+def _path(chain: list[Segment], residual: Floats) -> _Path:
+    """The parabola through the brightest blocks near the pieces."""
+    ends = np.concatenate([_ends(piece) for piece in chain])
+    origin = ends.mean(axis=0)
+    along = np.linalg.svd(ends - origin)[2][0].astype(np.float32)
+    reach = (ends - origin) @ along
+    first, last = float(reach.min()), float(reach.max())
+    points: list[Floats] = []
+    for piece in chain:
+        a, b = _ends(piece)
+        steps = np.linspace(0, 1, max(3, int(piece.length)), dtype=np.float32)[:, None]
+        points.append(a + steps * (b - a))
+    where = np.concatenate(points) - origin
+    at, aside = where @ along, where @ np.array([-along[1], along[0]], np.float32)
+    bend = np.polyfit(at, aside, 2 if last - first > 40 else 1)
+    path = _Path(origin.astype(np.float32), along, bend, first, last)
+    for _ in range(2):  # pull it onto the light
+        at = np.arange(first, last + 0.5, dtype=np.float32)
+        asides = np.arange(-3, 3.25, 0.5, dtype=np.float32)
+        light = np.maximum(_look(residual, path, at, asides), 0)
+        weight = np.minimum(light.max(axis=0), 8)
+        centre = (light**2 * asides[:, None]).sum(axis=0) / np.maximum((light**2).sum(axis=0), 1e-6)
+        if weight.sum() <= 0 or len(at) < 4:
+            break
+        bend = np.polyfit(at, np.polyval(path.bend, at) + centre, 2 if last - first > 40 else 1, w=weight + 1e-3)
+        path = _Path(path.origin, path.along, bend, first, last)
+    return path
+
+
+def _look(picture: Floats, path: _Path, at: Floats, asides: Floats) -> Floats:
+    """(asides, at): the picture along the path and beside it; 0 beyond its edges."""
+    cv2 = opencv()
+    x, y = path.point(at[None, :], asides[:, None])
+    return cv2.remap(picture, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+
+
+def _judged(chain: list[Segment], residual: Floats, noise: Floats, before: Floats | None) -> Streak | None:
+    """The streak that a chain of pieces is, or None."""
+    path = _path(chain, residual)
+    asides = np.arange(-_REACH, _REACH + 1, dtype=np.float32)
+    at = np.arange(path.first - 40, path.last + 40.5, dtype=np.float32)
+    seen = _look(residual, path, at, asides)
+    height = np.clip(seen[_REACH - 1 : _REACH + 2].max(axis=0), FAINT, BRIGHT)
+    first, last = _lit(height, at, path)
+    if last - first < 3:
+        return None
+    on = (at >= first) & (at <= last)
+    line = np.clip(seen[_REACH, on], FAINT, BRIGHT)
+    snr = float(line.sum() / len(line) ** 0.5)
+    least, shortest = (STREAK_SNR, SHORTEST) if before is not None else (ALONE_SNR, ALONE_SHORTEST)
+    if snr < least or last - first < shortest:
+        return None
+    if float(np.sort(line)[: max(1, len(line) * 4 // 5)].mean()) < EVEN * float(line.mean()):
+        return None
+    cross = np.median(seen[:, on], axis=1) if len(line) > 12 else seen[:, on].mean(axis=1)
+    width = _width(cross)
+    if width is None:
+        return None
+    if before is not None:
+        then = np.clip(_look(before, path, at[on], np.array([-1, 0, 1], np.float32)), FAINT, BRIGHT).mean(axis=1).max()
+        if then > 0.5 * float(line.mean()):
+            return None
+    (x0, y0), (x1, y1) = ((float(v) for v in path.point(np.float32(end))) for end in (first, last))
+    column, row = int(np.clip((x0 + x1) / 2, 0, noise.shape[1] - 1)), int(np.clip((y0 + y1) / 2, 0, noise.shape[0] - 1))
+    reach = max(1, round(width))
+    flux = float(seen[max(0, _REACH - reach) : _REACH + reach + 1, on].sum()) * float(noise[row, column]) * BLOCK**2
+    x0, y0, x1, y1 = (BLOCK * (value + 0.5) - 0.5 for value in (x0, y0, x1, y1))
+    return Streak(x0, y0, x1, y1, BLOCK * width, max(flux, 0.0), snr)
+
+
+def _lit(height: Floats, at: Floats, path: _Path) -> tuple[float, float]:
+    """From where to where the light along a path goes on: the brightest stretch that is interrupted by no more than GAP."""
+    smooth = np.convolve(height, np.ones(5) / 5, "same")
+    inside = (at >= path.first) & (at <= path.last)
+    limit = DARK + max(0.7, 0.4 * (float(np.median(smooth[inside])) - DARK))
+    lit = np.flatnonzero(smooth > limit)
+    if not len(lit):
+        return 0.0, 0.0
+    stretches = np.split(lit, np.flatnonzero(np.diff(lit) > GAP) + 1)
+    best = max(stretches, key=lambda stretch: float((smooth[stretch] - DARK).sum()))
+    return float(at[best[0]]), float(at[best[-1]])
+
+
+def _width(cross: Floats) -> float | None:
+    """Blocks at half height of the profile across; None when it is no thin line: too wide, or not dark on both sides."""
+    centre = len(cross) // 2
+    peak = centre - 2 + int(cross[centre - 2 : centre + 3].argmax())
+    height = float(cross[peak])
+    if height <= 0:
+        return None
+    below = cross < height / 2
+    left = next((i for i in range(peak, -1, -1) if below[i]), None)
+    right = next((i for i in range(peak, len(cross)) if below[i]), None)
+    if left is None or right is None or right - left - 1 > WIDEST:
+        return None
+    beside = (float(np.mean(cross[max(0, left - 3) : max(1, left)])), float(np.mean(cross[right + 1 : right + 4])))
+    if max(beside) > SIDES * height:
+        return None
+    return float(right - left - 1)
+
+
+def _same(one: Streak, other: Streak) -> bool:
+    """Whether one lies along another that was taken already."""
+    x, y = (one.x0 + one.x1) / 2, (one.y0 + one.y1) / 2
+    dx, dy, length = other.x1 - other.x0, other.y1 - other.y0, max(other.length, 1e-6)
+    along = ((x - other.x0) * dx + (y - other.y0) * dy) / length
+    aside = abs((x - other.x0) * dy - (y - other.y0) * dx) / length
+    return -COARSE < along < length + COARSE and aside < max(4 * COARSE, other.width)
+
+
+def _continued(streak: Streak, before: tuple[Streak, ...]) -> Streak:
+    """With `goes_on` set when a streak of the frame before ends where this one begins, in its direction."""
+    for other in before:
+        turned = (streak.x1 - streak.x0) * (other.x1 - other.x0) + (streak.y1 - streak.y0) * (other.y1 - other.y0)
+        if abs(turned) < 0.94 * streak.length * other.length:
+            continue
+        gap = min(np.hypot(a - c, b - d) for a, b in ((streak.x0, streak.y0), (streak.x1, streak.y1)) for c, d in ((other.x0, other.y0), (other.x1, other.y1)))
+        if gap < 0.5 * min(streak.length, other.length) + 4 * COARSE:
+            return Streak(streak.x0, streak.y0, streak.x1, streak.y1, streak.width, streak.flux, streak.snr, goes_on=True)
+    return streak
