@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from cupola.config.base import Block, ConfigPath, Float, Int, group, key
+from cupola.config.develop import Develop
 from cupola.config.drivers import DRIVERS, DriverOptions
 from cupola.config.problems import nearest, suggestion
 
@@ -177,6 +178,7 @@ class _CameraBase(Block):
     live: Live = group(dict, "Live view", "The live view: its frame rate, quality and first settings.")
     exposure: Exposure = group(dict, "Exposure", "The settings stills begin with.")
     capture: Capture = group(dict, "Capture", "Series of stills.")
+    develop: Develop = group(dict, "Develop", "From a sensor's samples to the picture people look at. Originals are never changed.")
     recovery: Recovery = group(dict, "Recovery", "What is done when the camera fails, rung by rung: interrupt, reopen, restart, USB reset, back off.")
     public_latest: bool = key(
         False, "Public newest still", "Anybody who reaches the server may see the newest still, at latest.jpg, without a login."

@@ -253,7 +253,9 @@ def _rice_tiles(content: bytes, h: Mapping[str, Value], start: int) -> Pixels | 
     axes = [int(h[f"ZNAXIS{n}"]) for n in range(1, int(h["ZNAXIS"]) + 1)]
     tile = [int(h[f"ZTILE{n}"]) for n in range(1, len(axes) + 1)]
     bytes_a_sample, block, zero = int(h.get("ZVAL2", 0)), int(h.get("ZVAL1", 0)), int(h.get("BZERO", 0))
-    ours = h["ZCMPTYPE"] == "RICE_1" and h["TFIELDS"] == 1 and int(h["NAXIS1"]) == 8 and (h.get("ZNAME1"), h.get("ZNAME2")) == ("BLOCKSIZE", "BYTEPIX")
+    ours = (
+        h["ZCMPTYPE"] == "RICE_1" and h["TFIELDS"] == 1 and int(h["NAXIS1"]) == 8 and (h.get("ZNAME1"), h.get("ZNAME2")) == ("BLOCKSIZE", "BYTEPIX")
+    )
     kind = (int(h["ZBITPIX"]), bytes_a_sample, zero)
     if not ours or kind not in ((8, 1, 0), (16, 2, 1 << 15)) or tile[0] != axes[0] or any(n != 1 for n in tile[2:]):
         return None

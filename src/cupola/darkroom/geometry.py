@@ -1,0 +1,109 @@
+"""Turning, flipping, cropping, and the black around a lens's circle of light. Pure functions on finished pixels.
+
+Pictures are (H, W) or (H, W, 3), uint8 or uint16. Raw frames are never turned: it would change their Bayer pattern.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cupola.darkroom.opencv import opencv
+from cupola.darkroom.recipe import Circle, Crop, Recipe
+
+Picture = npt.NDArray[Any]  # uint8 or uint16
+Matrix = npt.NDArray[np.float64]  # (2, 3): from (column, row, 1) to (column, row)
+
+
+def shape(picture: Picture, recipe: Recipe) -> Picture:
+    """Circle, rotation, flip and crop in this order. The picture that is given may be changed. Raises ValueError for a crop outside of it."""
+    if recipe.circle is not None:
+        blacken(picture, recipe.circle)
+    return cropped(flipped(rotated(picture, recipe.rotate_deg), recipe.flip), recipe.crop)
+
+
+def inside(circle: Circle, height: int, width: int) -> npt.NDArray[np.uint8]:
+    """(H, W): 255 in the circle, 0 around it. Kept for the next picture; not to be changed."""
+    return _inside(circle, height, width)
+
+
+@lru_cache(maxsize=1)
+def _inside(circle: Circle, height: int, width: int) -> npt.NDArray[np.uint8]:
+    columns = (np.arange(width, dtype=np.float32) - np.float32(circle.x)) ** 2
+    rows = (np.arange(height, dtype=np.float32) - np.float32(circle.y)) ** 2
+    mask = np.where(columns <= np.float32(circle.radius**2) - rows[:, np.newaxis], np.uint8(255), np.uint8(0))
+    mask.flags.writeable = False
+    return mask
+
+
+def blacken(picture: Picture, circle: Circle) -> None:
+    """Everything outside of the circle, in place."""
+    height, width = picture.shape[:2]
+    picture[inside(circle, height, width) == 0] = 0
+
+
+def rotated(picture: Picture, clockwise_deg: float) -> Picture:
+    """Quarter turns keep every pixel; others keep the size of the picture, and what comes in at its corners is black."""
+    cv2, turn = opencv(), clockwise_deg % 360
+    if turn == 0:
+        return picture
+    quarter: dict[float, int] = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
+    if turn in quarter:
+        return cv2.rotate(picture, quarter[turn])
+    height, width = picture.shape[:2]
+    return cv2.warpAffine(picture, rotation(turn, width, height), (width, height), flags=cv2.INTER_LINEAR)
+
+
+def rotation(clockwise_deg: float, width: int, height: int) -> Matrix:
+    """About the middle of the picture; a quarter turn changes width and height."""
+    turn = clockwise_deg % 360
+    angle = np.radians(turn)
+    c, s = np.round([np.cos(angle), np.sin(angle)], 15)  # quarter turns exactly
+    new_width, new_height = (height, width) if turn in (90, 270) else (width, height)
+    x, y, new_x, new_y = (width - 1) / 2, (height - 1) / 2, (new_width - 1) / 2, (new_height - 1) / 2
+    return np.array([[c, -s, new_x - c * x + s * y], [s, c, new_y - s * x - c * y]])
+
+
+def flipped(picture: Picture, flip: str) -> Picture:
+    """`horizontal` exchanges left and right, `vertical` top and bottom."""
+    return picture if flip == "none" else opencv().flip(picture, 1 if flip == "horizontal" else 0)
+
+
+def cropped(picture: Picture, crop: Crop | None) -> Picture:
+    """The part; raises ValueError when the picture does not reach so far."""
+    if crop is None:
+        return picture
+    height, width = picture.shape[:2]
+    if crop.x + crop.width > width or crop.y + crop.height > height:
+        raise ValueError(f"the crop of {crop.width} x {crop.height} at {crop.x}, {crop.y} does not lie in the picture of {width} x {height}")
+    return np.ascontiguousarray(picture[crop.y : crop.y + crop.height, crop.x : crop.x + crop.width])
+
+
+def finished(x: float, y: float, width: int, height: int, recipe: Recipe) -> tuple[float, float]:
+    """Where a pixel of the whole picture of `width` x `height` lies in the finished one: column, row."""
+    turn = recipe.rotate_deg % 360
+    column, row = (float(value) for value in rotation(turn, width, height) @ np.array([x, y, 1.0]))
+    new_width, new_height = (height, width) if turn in (90, 270) else (width, height)
+    if recipe.flip == "horizontal":
+        column = new_width - 1 - column
+    elif recipe.flip == "vertical":
+        row = new_height - 1 - row
+    return (column, row) if recipe.crop is None else (column - recipe.crop.x, row - recipe.crop.y)
+
+
+def sparse_inside(circle: Circle | None, pixels: npt.NDArray[Any], samples: int, top: int = 0, left: int = 0, pitch: int = 1) -> npt.NDArray[Any]:
+    """About `samples` values of a plane, evenly from everywhere in the circle, 1-D.
+
+    The plane's pixel (0, 0) is the picture's (`top`, `left`) and `pitch` pixels of the picture lie between its pixels.
+    """
+    step = max(1, int((pixels.size / samples) ** 0.5))
+    chosen = pixels[step // 2 :: step, step // 2 :: step]
+    if circle is None:
+        return chosen.ravel()
+    rows = (top + pitch * np.arange(step // 2, pixels.shape[0], step) - circle.y) ** 2
+    columns = (left + pitch * np.arange(step // 2, pixels.shape[1], step) - circle.x) ** 2
+    within = chosen[rows[:, np.newaxis] + columns <= circle.radius**2]
+    return within if within.size else chosen.ravel()
