@@ -50,7 +50,7 @@ def develop(pixels: Pixels, layout: PixelFormat, recipe: Recipe = AS_EVER, *, co
         raise ValueError(f"a sensor's picture has the shape (H, W), at least 2 x 2, and 8 or 16 bit, not {pixels.shape} and {pixels.dtype}")
     if layout.kind is PixelKind.MONO:
         tone = Tone.of([sparse_inside(recipe.circle, pixels, SAMPLES)], layout, recipe, gain(correction))
-        toned: Picture = _looked_up(np.ascontiguousarray(pixels), tone.tables(pixels.dtype.itemsize * 8, layout, depth)[0])
+        toned: Picture = _looked_up(cast("Pixels", np.ascontiguousarray(pixels)), tone.tables(pixels.dtype.itemsize * 8, layout, depth)[0])
     else:
         toned = _mosaic(pixels, layout, recipe, gain(correction), depth)
     return shape(toned, recipe)

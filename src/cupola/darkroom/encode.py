@@ -65,7 +65,7 @@ def note_of(jpeg: bytes) -> dict[str, Any]:
 
 
 def encode_png16(picture: npt.NDArray[np.uint16]) -> bytes:
-    """PNG with 16 bit a colour, lossless; a tenth of a second a megapixel."""
+    """PNG with 16 bit a colour, lossless; about two seconds for 6.4 MP."""
     cv2 = opencv()
     in_order = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
     done, encoded = cv2.imencode(".png", in_order, [cv2.IMWRITE_PNG_COMPRESSION, 1])

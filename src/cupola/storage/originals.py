@@ -59,6 +59,7 @@ class Facts:
     applied: Controls
     temperature_c: float | None
     model: str
+    correction: float | None = None  # stops that auto exposure left for the developing
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +235,16 @@ def read_facts(path: Path) -> Facts:
         raise _damaged(path, str(error)) from error
 
 
+def image_cards(path: Path) -> Mapping[str, Value]:
+    """The header's cards of any file laid out like an original, after comparing length and checksum; without astropy. Raises StorageFailed."""
+    with telling(path, "read"):
+        content = path.read_bytes()
+    try:
+        return _image_header(content)[0]
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, str(error)) from error
+
+
 def _damaged(path: Path, reason: str) -> StorageFailed:
     return StorageFailed(f"{path} is not a whole original of Cupola: {reason}. It was cut short or changed after it was written; check the disk.")
 
@@ -361,4 +372,5 @@ def _facts(h: Mapping[str, Value]) -> Facts:
         applied=Controls(number("EXPTIME"), number("GAIN"), number("FNUMBER")),
         temperature_c=number("CCD-TEMP"),
         model=str(h.get("INSTRUME", "")),
+        correction=number("EVCORR"),
     )
