@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from cupola.core.errors import StorageFailed
 from cupola.core.frame import PixelFormat, PixelKind
 from cupola.darkroom import hotpixels
 from cupola.darkroom.masters import Match, best, masters_in
@@ -30,12 +31,16 @@ FLAT_BLUR_PX = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """Linear samples, of the same shape and kind as they were; `dark` names the master that was subtracted, `mended` counts pixels."""
+    """Linear samples, of the same shape and kind as they were; `dark` names the master that was subtracted, `mended` counts pixels.
+
+    `problems`: what was asked for and could not be done, in sentences for the owner.
+    """
 
     pixels: Pixels
     layout: PixelFormat
     dark: str | None = None
     mended: int = 0
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +63,21 @@ class Calibrator:
     def calibrate(self, pixels: Pixels, facts: Facts, recipe: Recipe, darks: Path | None) -> Calibrated:
         """`pixels` of an original are left as they are. `darks`: the folder of the camera's masters.
 
-        RGB pictures, which a camera has developed itself, come back as they are. Raises StorageFailed for a master or flat that
-        cannot be read, ValueError for a flat of another sensor.
+        RGB pictures, which a camera has developed itself, come back as they are. A master or flat that cannot be used is a
+        problem to be told, and left out: the night goes on without it.
         """
         layout = facts.format
         if layout.kind not in (PixelKind.MONO, PixelKind.BAYER):
             return Calibrated(pixels, layout)
         pitch = 2 if layout.kind is PixelKind.BAYER else 1
-        result, name, mended = pixels, None, 0
-        if recipe.darks and darks is not None and (dark := self._dark_for(facts, pixels, darks)) is not None:
+        result, name, mended, problems = pixels, None, 0, list[str]()
+        dark = None
+        if recipe.darks and darks is not None:
+            try:
+                dark = self._dark_for(facts, pixels, darks)
+            except StorageFailed as error:
+                problems.append(str(error))
+        if dark is not None:
             result = cast("Pixels", opencv().subtract(pixels, dark.counts))  # stops at 0
             layout = replace(layout, black_level=layout.black_level - dark.pedestal)
             hotpixels.mend(result, dark.master.bad, pitch)
@@ -76,8 +87,13 @@ class Calibrator:
             hotpixels.mend(result, hot, pitch)
             mended += hot.size
         if recipe.flat is not None:
-            result = self._evened(result, layout, recipe.flat)
-        return Calibrated(result, layout, name, mended)
+            try:
+                result = self._evened(result, layout, recipe.flat)
+            except StorageFailed as error:
+                problems.append(str(error))
+            except ValueError as error:
+                problems.append(f"The light is not evened out: {error}.")
+        return Calibrated(result, layout, name, mended, tuple(problems))
 
     def _dark_for(self, facts: Facts, pixels: Pixels, folder: Path) -> _Dark | None:
         match = best(masters_in(folder), facts)

@@ -38,7 +38,7 @@ def develop(pixels: Pixels, layout: PixelFormat, recipe: Recipe = AS_EVER, *, co
     `pixels`: (H, W) uint8 or uint16 for MONO and BAYER, in ADU with the padding bits still in place when
     `layout` says that there are some; (H, W, 3) uint8 for RGB, which the camera has developed already, so that only its
     shape follows the recipe. A mosaic of odd size loses its last row or column. `correction` in stops brightens the
-    light of a sensor before anything else. Raises ValueError for anything else, and for a crop that is not in the picture.
+    light of a sensor before anything else. Raises ValueError for anything else, and for a crop that leaves nothing.
     """
     if layout.kind is PixelKind.RGB:
         if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:

@@ -15,7 +15,7 @@ from cupola.darkroom.opencv import opencv
 
 Bytes = npt.NDArray[np.uint8]
 
-_SOI, _COM = b"\xff\xd8", b"\xff\xfe"
+_SOI, _APP0, _COM = b"\xff\xd8", b"\xff\xe0", b"\xff\xfe"
 _MARK = b"Cupola "
 
 
@@ -47,21 +47,26 @@ def thumbnail(jpeg: bytes, *, width: int = 320, quality: int = 80) -> bytes:
 
 
 def with_note(jpeg: bytes, note: dict[str, Any]) -> bytes:
-    """The JPEG with `note` as a comment in front (ITU-T T.81, B.2.4.5): the same picture to every reader."""
+    """The JPEG with `note` as a comment (ITU-T T.81, B.2.4.5) behind its JFIF header: the same picture to every reader."""
     text = _MARK + json.dumps(note, separators=(",", ":")).encode()
-    return _SOI + _COM + (len(text) + 2).to_bytes(2, "big") + text + jpeg[2:]
+    at = _behind_jfif(jpeg)
+    return jpeg[:at] + _COM + (len(text) + 2).to_bytes(2, "big") + text + jpeg[at:]
 
 
 def note_of(jpeg: bytes) -> dict[str, Any]:
     """What `with_note` wrote; empty for a JPEG without."""
-    if not jpeg.startswith(_SOI + _COM) or not jpeg[6:].startswith(_MARK):
+    at = _behind_jfif(jpeg)
+    if not jpeg.startswith(_SOI) or jpeg[at : at + 2] != _COM or not jpeg[at + 4 :].startswith(_MARK):
         return {}
-    end = 4 + int.from_bytes(jpeg[4:6], "big")
     try:
-        found = json.loads(jpeg[6 + len(_MARK) : end])
+        found = json.loads(jpeg[at + 4 + len(_MARK) : at + 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")])
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _behind_jfif(jpeg: bytes) -> int:
+    return 4 + int.from_bytes(jpeg[4:6], "big") if jpeg[2:4] == _APP0 else 2
 
 
 def encode_png16(picture: npt.NDArray[np.uint16]) -> bytes:

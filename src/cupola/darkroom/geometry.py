@@ -18,7 +18,7 @@ Matrix = npt.NDArray[np.float64]  # (2, 3): from (column, row, 1) to (column, ro
 
 
 def shape(picture: Picture, recipe: Recipe) -> Picture:
-    """Circle, rotation, flip and crop in this order. The picture that is given may be changed. Raises ValueError for a crop outside of it."""
+    """Circle, rotation, flip and crop in this order. The picture that is given may be changed. Raises ValueError when the crop leaves nothing."""
     if recipe.circle is not None:
         blacken(picture, recipe.circle)
     return cropped(flipped(rotated(picture, recipe.rotate_deg), recipe.flip), recipe.crop)
@@ -65,13 +65,22 @@ def flipped(picture: Picture, flip: str) -> Picture:
 
 
 def cropped(picture: Picture, crop: Crop | None) -> Picture:
-    """The part; raises ValueError when the picture does not reach so far."""
+    """As much of the part as lies in the picture; raises ValueError when nothing does."""
     if crop is None:
         return picture
     height, width = picture.shape[:2]
-    if crop.x + crop.width > width or crop.y + crop.height > height:
-        raise ValueError(f"the crop of {crop.width} x {crop.height} at {crop.x}, {crop.y} does not lie in the picture of {width} x {height}")
+    if crop.x >= width or crop.y >= height:
+        raise ValueError(f"nothing is left of the picture of {width} x {height} after a crop that begins at {crop.x}, {crop.y}")
     return np.ascontiguousarray(picture[crop.y : crop.y + crop.height, crop.x : crop.x + crop.width])
+
+
+def narrowed(picture: Picture, width_max: int | None) -> Picture:
+    """Made smaller, in proportion, where it is wider than `width_max`."""
+    height, width = picture.shape[:2]
+    if width_max is None or width <= width_max:
+        return picture
+    cv2 = opencv()
+    return cv2.resize(picture, (width_max, max(1, round(height * width_max / width))), interpolation=cv2.INTER_AREA)
 
 
 def finished(x: float, y: float, width: int, height: int, recipe: Recipe) -> tuple[float, float]:

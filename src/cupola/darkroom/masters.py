@@ -25,6 +25,11 @@ SAME_EXPOSURE, SAME_C = 0.1, 2.5  # so near, and a master is taken as it is
 FACTORS = (0.1, 3.0)  # of scaling: outside of it the master says too little
 
 
+def darks_folder(state: Path, camera: str) -> Path:
+    """Where a camera's masters lie."""
+    return state / "darks" / camera
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A master as its cards tell it; `path` is its file."""
