@@ -13,6 +13,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 
 from cupola import logs
 from cupola.camera.claims import Claims
@@ -31,6 +32,7 @@ from cupola.core.bus import Bus
 from cupola.core.errors import ConfigError, StorageFailed, StorageFull
 from cupola.core.events import SessionEvent
 from cupola.core.frame import Controls, Station
+from cupola.darkroom.masters import darks_folder
 from cupola.darkroom.queue import Darkroom
 from cupola.storage.catalogue import Catalogue
 from cupola.storage.forecast import Nights
@@ -74,6 +76,14 @@ class App:
         self.reserve = Reserve(state / "reserve", settings.storage.reserve_mb * 1_000_000)
         self.archive = Archive(self.catalogue, self.sessions, self.bus, self.station, root, state / "queue", self.reserve, logs.write)
         quality = {camera.name: camera.capture.jpeg_quality for camera in settings.cameras}
+        orders = {
+            camera.name: {
+                "recipe": camera.develop.recipe(),
+                "station": asdict(self.station),
+                "darks": str(darks_folder(state, camera.name).absolute()),
+            }
+            for camera in settings.cameras
+        }
         self.darkroom = Darkroom(
             self.catalogue,
             self.bus.publish,
@@ -81,6 +91,7 @@ class App:
             state / "queue",
             state / "darkroom.lock",  # beside locks/, where a camera may be called darkroom
             jpeg_quality_of=lambda camera: quality.get(camera, 90),
+            order_of=lambda camera: orders.get(camera, {}),
             log=logs.write,
         )
         self.keeping = self._keeping()

@@ -15,7 +15,7 @@ from cupola.camera.storer import Storer
 from cupola.core.clock import utc_now
 from cupola.core.frame import Native, Packet, Station
 from cupola.core.rawfile import embedded_jpeg
-from cupola.darkroom.native import develop_native
+from cupola.darkroom.job import Developer, Order
 from cupola.storage.space import Thrift
 
 JPEG = night_jpeg()
@@ -83,6 +83,7 @@ def test_the_largest_whole_picture_of_a_raw_file_is_found() -> None:
 def test_a_raw_file_that_libraw_does_not_know_is_developed_by_its_own_picture(tmp_path: Path) -> None:
     path = tmp_path / "20261121T231502Z_000342.nef"
     path.write_bytes(RAW)
-    jpeg, width, height = develop_native(path, 90)
-    assert (width, height) == (640, 480)
-    assert simplejpeg.decode_jpeg(jpeg, strict=True).shape == (480, 640, 3)
+    made = Developer().make(path, Order())
+    assert (made.width, made.height) == (640, 480)
+    assert simplejpeg.decode_jpeg(made.data, strict=True).shape == (480, 640, 3)
+    assert made.data == JPEG, "the camera's own, byte for byte"

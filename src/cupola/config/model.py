@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from cupola.config.base import Block, ConfigPath, Float, Int, group, key
+from cupola.config.develop import Develop
 from cupola.config.drivers import DRIVERS, DriverOptions
 from cupola.config.exposure import AutoExposure
 from cupola.config.night import Day, Night
@@ -212,6 +213,7 @@ class _CameraBase(Block):
     preroll: PreRoll | None = key(None, "Pre-roll", "Keep the last seconds of the live view, for clips; null: no clips of this camera.")
     night: Night = group(dict, "Night", "The window of the night in which a series of stills is taken by itself.")
     day: Day = group(dict, "Day", "The window of the day in which a series of stills is taken by itself.")
+    develop: Develop = group(dict, "Develop", "From a sensor's samples to the picture people look at. Originals are never changed.")
     recovery: Recovery = group(dict, "Recovery", "What is done when the camera fails, rung by rung: interrupt, reopen, restart, USB reset, back off.")
     public_latest: bool = key(
         False, "Public newest still", "Anybody who reaches the server may see the newest still, at latest.jpg, without a login."

@@ -1,8 +1,8 @@
-"""The darkroom's own process: one job in, one answer out, nothing kept.
+"""The darkroom's own process: one job in, one answer out; kept is only what spares the next job a reading.
 
 Heavy libraries are imported at the first job that needs them, so that an idle darkroom is small. Which images
 are developed, in which order, and what a failure means is decided by `darkroom.queue`, in the server; the way
-of the pixels from sample to JPEG is `darkroom.develop`.
+of the pixels from sample to JPEG is `darkroom.job`.
 
 From the server, first of all:
 
@@ -10,11 +10,14 @@ From the server, first of all:
 
 Then, each with a `job` number that every answer repeats:
 
-    develop  original, target (absolute paths), quality  →  started, then developed or failed
-    thumb    path, width                                 →  started, then thumb (the payload is the JPEG) or failed
-    close                                                →  the process ends
+    develop  original, target (absolute paths), quality, and what `job.Order` takes  →  started, then developed or failed
+    preview  the same without target, with format and width_max                      →  started, then preview (the payload is the picture) or failed
+    dark     originals, folder (absolute paths)                                      →  started, then dark or failed
+    thumb    path, width                                                             →  started, then thumb (the payload is the JPEG) or failed
+    close                                                                            →  the process ends
 
-`developed` has path, bytes, sha256, width, height, took_ms; `failed` a `kind` (see FailureKind) and a `message`.
+`developed` has path, bytes, sha256, width, height, took_ms, measured; `dark` the `name` of the master's file; `failed` a `kind` (see
+FailureKind) and a `message`.
 `log` (level, event, message) may come at any time. A death before `started` says nothing about the job.
 
 When the server is gone the process ends after the job at hand, whose result is on disk for the next server. The lock is
@@ -24,17 +27,22 @@ held for the process's life: who holds it is the one writer of developed images.
 from __future__ import annotations
 
 import faulthandler
+import functools
+import importlib
 import os
 import sys
 import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from cupola.core.errors import CupolaError, StorageFailed, StorageFull
 from cupola.process.wire import Head, Link, WireError
 from cupola.storage.space import Lock
+
+if TYPE_CHECKING:
+    from cupola.darkroom.job import Developer, Made
 
 NICENESS = 10  # cameras come first
 
@@ -75,6 +83,10 @@ def _answer(link: Link, head: Head) -> tuple[Head, bytes]:
     number = head["job"]
     try:
         answer, payload = JOBS[head["type"]](head, lambda: link.send({"type": "started", "job": number}))
+        for problem in answer.pop("problems", ()):
+            if problem not in _TOLD:
+                _TOLD.add(problem)
+                link.send({"type": "log", "level": "WARNING", "event": "capture", "message": problem})
         return {**answer, "job": number}, payload
     except Failed as failure:
         return {"type": "failed", "job": number, "kind": failure.kind, "message": str(failure)}, b""
@@ -83,50 +95,81 @@ def _answer(link: Link, head: Head) -> tuple[Head, bytes]:
         return {"type": "failed", "job": number, "kind": "error", "message": f"{type(error).__name__}: {error}"}, b""
 
 
-def _develop(head: Head, started: Callable[[], None]) -> tuple[Head, bytes]:
+_TOLD: set[str] = set()  # problems with a recipe that were logged: the next thousand pictures have the same
+
+
+@functools.cache
+def _developer() -> Developer:
+    """One for the process's life, with what the next picture needs again."""
+    from cupola.darkroom.job import Developer
+
+    return Developer()
+
+
+def _load(*libraries: str) -> None:
+    """What a job will need, so that its absence is told from a bad original."""
     try:
-        import astropy.io.fits  # noqa: F401 - what read_original will need, so that its absence is told from a bad original
-        import cv2  # noqa: F401
-        import simplejpeg  # noqa: F401
+        for library in libraries:
+            importlib.import_module(library)
     except ImportError as error:
         raise Failed("installation", f"The darkroom cannot load a library: {error}. Install Cupola again.") from error
-    from cupola.darkroom.develop import develop, encode_jpeg
-    from cupola.darkroom.native import develop_native
-    from cupola.storage.files import ORIGINAL_SUFFIX, write_durable
-    from cupola.storage.originals import read_original
+
+
+def _make(head: Head, started: Callable[[], None]) -> Made:
+    _load("astropy.io.fits", "cv2", "simplejpeg")
+    from cupola.darkroom.job import Order
 
     started()
-    begun = time.monotonic()
     path = Path(head["original"])
+    order = Order.from_head(head)
     try:
-        if path.name.endswith(ORIGINAL_SUFFIX):
-            original = read_original(path)
-            picture = develop(original.data, original.facts.format)
-            height, width = picture.shape[:2]
-            jpeg = encode_jpeg(picture, head["quality"])
-        else:
-            jpeg, width, height = develop_native(path, head["quality"])
+        return _developer().make(path, order)
     except StorageFailed as error:
         raise Failed("original", str(error)) from error
     except ValueError as error:
         raise Failed("original", f"{path} cannot be developed: {error}.") from error
+
+
+def _develop(head: Head, started: Callable[[], None]) -> tuple[Head, bytes]:
+    from cupola.storage.files import write_durable
+
+    begun = time.monotonic()
+    made = _make(head, started)
     try:
-        written = write_durable(Path(head["target"]), jpeg)
+        written = write_durable(Path(head["target"]), made.data)
     except StorageFull as error:
         raise Failed("storage_full", str(error)) from error
     except StorageFailed as error:
         raise Failed("storage_failed", str(error)) from error
     took_ms = round(1000 * (time.monotonic() - begun), 1)
-    facts = {"path": str(written.path), "bytes": written.bytes, "sha256": written.sha256, "width": width, "height": height, "took_ms": took_ms}
-    return {"type": "developed", **facts}, b""
+    facts = {"path": str(written.path), "bytes": written.bytes, "sha256": written.sha256, "width": made.width, "height": made.height}
+    return {"type": "developed", **facts, "took_ms": took_ms, "measured": made.measured, "problems": made.problems}, b""
+
+
+def _preview(head: Head, started: Callable[[], None]) -> tuple[Head, bytes]:
+    made = _make(head, started)
+    return {"type": "preview", "width": made.width, "height": made.height, "notes": list(made.problems)}, made.data
+
+
+def _dark(head: Head, started: Callable[[], None]) -> tuple[Head, bytes]:
+    _load("astropy.io.fits", "cv2")
+    from cupola.darkroom.stacking import make
+
+    started()
+    try:
+        entry = make([Path(original) for original in head["originals"]], Path(head["folder"]))
+    except StorageFull as error:
+        raise Failed("storage_full", str(error)) from error
+    except StorageFailed as error:
+        raise Failed("original", str(error)) from error
+    except ValueError as error:
+        raise Failed("original", f"No master dark: {error}.") from error
+    return {"type": "dark", "name": entry.path.name}, b""
 
 
 def _thumb(head: Head, started: Callable[[], None]) -> tuple[Head, bytes]:
-    try:
-        import simplejpeg  # noqa: F401
-    except ImportError as error:
-        raise Failed("installation", f"The darkroom cannot load a library: {error}. Install Cupola again.") from error
-    from cupola.darkroom.develop import thumbnail
+    _load("simplejpeg")
+    from cupola.darkroom.encode import thumbnail
 
     started()
     path = Path(head["path"])
@@ -139,7 +182,8 @@ def _thumb(head: Head, started: Callable[[], None]) -> tuple[Head, bytes]:
         ) from error
 
 
-JOBS: dict[str, Callable[[Head, Callable[[], None]], tuple[Head, bytes]]] = {"develop": _develop, "thumb": _thumb}
+Job = Callable[[Head, Callable[[], None]], tuple[Head, bytes]]
+JOBS: dict[str, Job] = {"develop": _develop, "preview": _preview, "dark": _dark, "thumb": _thumb}
 
 
 def main(argv: list[str]) -> int:

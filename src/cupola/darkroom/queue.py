@@ -1,4 +1,4 @@
-"""What the darkroom does next: the catalogue's undeveloped images, oldest first, and thumbnails in between.
+"""What the darkroom does next: the catalogue's undeveloped images, oldest first, and thumbnails and errands in between.
 
 Runs in the server's loop and touches no pixel; `darkroom.process` does the work, `darkroom.worker` keeps that
 process. The queue itself is the catalogue: an image waits there until its JPEG is durable and committed, so
@@ -19,14 +19,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from cupola.core.clock import iso_utc
 from cupola.core.errors import CupolaError, NotAllowed, StorageFailed, StorageFull
 from cupola.core.events import DevelopFailed, Event, ImageDeveloped
+from cupola.darkroom.errands import Errand, Errands
 from cupola.darkroom.thumbs import Thumbs
-from cupola.darkroom.worker import Log, Worker, WorkerDied
+from cupola.darkroom.worker import Answer, Log, Worker, WorkerDied
 from cupola.process.wire import Head
 from cupola.storage.catalogue import Catalogue
 from cupola.storage.files import camera_folder, image_stem, inside, relative_name
-from cupola.storage.rows import FileRow, ImageRow, captured_event
+from cupola.storage.rows import FileKind, FileRow, ImageRow, captured_event
 
 ATTEMPTS = 3
 THUMB_WIDTH = 320
@@ -75,7 +77,8 @@ class Darkroom:
 
     `root` and `queue` are the folders that the paths of `raw`, `jpg` and of `queue` files are relative to; `lock_file` is
     held by the one process that may write there. `jpeg_quality_of` answers
-    for any camera's name, also of one that is no longer configured. `deadline_s`: a job that takes longer is killed.
+    for any camera's name, also of one that is no longer configured; so does `order_of`, with the recipe and the facts that
+    `darkroom.job` needs beside it. `deadline_s`: a job that takes longer is killed.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class Darkroom:
         *,
         jpeg_quality_of: Callable[[str], int],
         log: Log,
+        order_of: Callable[[str], Head] = lambda camera: {},
         deadline_s: float = 60.0,
         pause_s: tuple[float, float] = (1.0, 20.0),
         idle_s: float = 600.0,
@@ -97,13 +101,14 @@ class Darkroom:
         self.problem: str | None = None  # why `state` is "waiting", for the owner
         self._catalogue, self._publish, self._log = catalogue, publish, log
         self._root, self._queue = root.absolute(), queue.absolute()
-        self._quality_of = jpeg_quality_of
+        self._quality_of, self._order_of = jpeg_quality_of, order_of
         self._deadline_s, self._idle_s = deadline_s, idle_s
         self._worker = Worker(log, lock_file.absolute(), wanted=lambda: not self._stopping)
         self._broken, self._disk = Pause(*pause_s), Pause(*pause_s)  # the process does not live; the disk takes nothing
         self._again_s = pause_s
         self._later: dict[int, float] = {}  # image → not before
         self._thumbs = Thumbs(cache_bytes)
+        self._errands = Errands()
         self._awake = asyncio.Event()
         self._awake.set()
         self._ended: asyncio.Event | None = None  # while running
@@ -141,14 +146,20 @@ class Darkroom:
                 try:
                     if (file := self._thumbs.oldest()) is not None and self._broken.over(now):
                         await self._make_thumb(file)
+                    elif self._broken.over(now) and (errand := self._errands.due()) is not None:
+                        await self._run(errand)
                     elif (image := await self._next(now)) is not None:
                         await self._develop(image)
+                        self._errands.their_turn()
+                    elif self._errands.their_turn():
+                        continue
                     else:
                         await self._rest(now)
                 except (StorageFull, StorageFailed) as error:  # the catalogue cannot be read or written
                     self._wait_for_disk(str(error))
         finally:
             self._thumbs.refuse_all(_closed())
+            self._errands.refuse_all(_closed())
             await self._worker.end(ask_s=1.0)
             self._ended.set()
             self._ended = None
@@ -227,7 +238,22 @@ class Darkroom:
             target = self._target(image)
         except ValueError as error:
             return f"Image {image.id} cannot be developed: {error}."
-        return {"type": "develop", "original": str(original), "target": str(target), "quality": self._quality_of(image.camera)}
+        return {**self.order(image), "type": "develop", "original": str(original), "target": str(target)}
+
+    def order(self, image: ImageRow) -> Head:
+        """What the process is told about making a picture of this image, beside its files."""
+        shot = {name: getattr(image, name) for name in ("camera", "exposure_s", "gain", "f_number", "temperature_c")}
+        shot["opened_at"] = iso_utc(image.opened_at)
+        return {**self._order_of(image.camera), "quality": self._quality_of(image.camera), "shot": shot, "correction": image.correction}
+
+    def original(self, image: ImageRow) -> Path:
+        """The file a picture of this image can be made of: its original, else its JPEG. Raises NotAllowed when there is none."""
+        places: tuple[tuple[FileKind, Path], ...] = (("raw", self._root), ("queue", self._queue), ("jpg", self._root))
+        for kind, base in places:
+            if (file := image.file(kind)) is not None and not file.missing:
+                with suppress(ValueError):
+                    return inside(base, file.path)
+        raise NotAllowed(f"Image {image.id} has no file any more that a picture could be made of.")
 
     def _target(self, image: ImageRow) -> Path:
         folder = camera_folder(self._root, image.camera).joinpath(*image.day.split("-"), "jpg")
@@ -301,6 +327,42 @@ class Darkroom:
         except TimeoutError:
             reason = self.problem or "It is busy with something that takes long."
             raise DarkroomUnavailable(f"The darkroom could not make a thumbnail of {file.path}. {reason}", self.retry_in_s) from None
+
+    async def errand(self, job: Head, deadline_s: float | None = None) -> Answer:
+        """Have another job done between images: its answer. No more than one between two images that wait.
+
+        Raises NotAllowed, in words for the owner, for what cannot be done; DarkroomUnavailable when nobody can do it now, or too much
+        is asked already; StorageFull and StorageFailed for a disk that takes nothing.
+        """
+        if self._ended is None or self._stopping:
+            raise _closed()
+        asked = self._errands.ask(job, deadline_s or self._deadline_s)
+        if asked is None:
+            raise DarkroomUnavailable("The darkroom has enough to do beside its images: try again in a moment.", 2.0)
+        self._awake.set()
+        return await asked
+
+    async def _run(self, errand: Errand) -> None:
+        try:
+            head, payload = await self._worker.request(errand.job, errand.deadline_s)
+        except WorkerDied as death:
+            self._process_failed(str(death), "-")
+            return errand.refuse(DarkroomUnavailable(str(death), self.retry_in_s))
+        if head["type"] != "failed":
+            self._broken.reset()
+            return errand.give((head, payload))
+        message: str = head["message"]
+        match head["kind"]:
+            case "installation":
+                self._process_failed(message, "-")
+                await self._worker.end(ask_s=1.0)
+                errand.refuse(DarkroomUnavailable(message, self.retry_in_s))
+            case "storage_full":
+                errand.refuse(StorageFull(message))
+            case "original":
+                errand.refuse(NotAllowed(message))
+            case _:
+                errand.refuse(StorageFailed(message))
 
     async def _make_thumb(self, file: FileRow) -> None:
         try:

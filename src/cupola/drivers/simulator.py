@@ -20,7 +20,7 @@ from cupola.core.clock import clock_synced, utc_now
 from cupola.core.errors import CameraLost, CaptureCancelled
 from cupola.core.frame import CameraInfo, Capability, ControlRange, Controls, Frame, Pixels, Station, Stop
 from cupola.drivers.simulator_faults import Faults
-from cupola.drivers.sky import ephemeris
+from cupola.drivers.sky import clock
 from cupola.drivers.sky.scene import Picture, Scene, Streak
 from cupola.drivers.sky.sensor import Sensor
 from cupola.drivers.sky.truth import TruthWriter
@@ -83,7 +83,7 @@ class Simulator:
         self.faults.plug_in()
         options = self._options
         now_s = time.time()
-        opens_s = ephemeris.parse_sky_time(options["sky_time"], now_s, self._station.latitude, self._station.longitude)
+        opens_s = clock.parse_sky_time(options["sky_time"], now_s, self._station.latitude, self._station.longitude)
         self._sky_ahead_s, self._opened_s = opens_s - now_s, now_s
         self._sensor = Sensor(options)
         self._scene = Scene(options, self._station, opens_s)

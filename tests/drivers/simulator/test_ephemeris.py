@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from cupola.drivers.sky import ephemeris
+from cupola.core import ephemeris
+from cupola.drivers.sky.clock import parse_sky_time
 from cupola.drivers.sky.stars import load
 
 
@@ -71,19 +72,19 @@ def test_refraction_lifts_the_horizon_by_half_a_degree_and_leaves_the_zenith() -
 @pytest.mark.parametrize("hour", [0, 6, 12, 18])
 def test_night_is_dark_whenever_it_is_asked_for(hour: int) -> None:
     now_s = seconds(2026, 3, 20, hour)
-    sky_s = ephemeris.parse_sky_time("night", now_s, 47.0, 11.0)
+    sky_s = parse_sky_time("night", now_s, 47.0, 11.0)
     assert ephemeris.sun(sky_s, 47.0, 11.0).altitude_deg < -18
     assert 0 <= sky_s - now_s < 86400
     assert (sky_s == now_s) == (hour == 0)  # dark already: nothing is shifted
 
 
 def test_night_where_it_never_gets_dark_is_its_darkest_moment() -> None:
-    sky_s = ephemeris.parse_sky_time("night", seconds(2026, 6, 21, 12), 60.0, 25.0)
+    sky_s = parse_sky_time("night", seconds(2026, 6, 21, 12), 60.0, 25.0)
     altitude = ephemeris.sun(sky_s, 60.0, 25.0).altitude_deg
     assert altitude == pytest.approx(-(90 - 60 - 23.44), abs=0.05)
 
 
 def test_a_sky_time_without_a_zone_is_utc() -> None:
-    assert ephemeris.parse_sky_time("2026-11-21T23:15:00", 0.0, 0, 0) == seconds(2026, 11, 21, 23, 15)
+    assert parse_sky_time("2026-11-21T23:15:00", 0.0, 0, 0) == seconds(2026, 11, 21, 23, 15)
     with pytest.raises(ValueError, match="tomorrow"):
-        ephemeris.parse_sky_time("tomorrow", 0.0, 0, 0)
+        parse_sky_time("tomorrow", 0.0, 0, 0)

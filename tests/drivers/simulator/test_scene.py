@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cupola.core import ephemeris
 from cupola.core.errors import CaptureCancelled
-from cupola.drivers.sky import ephemeris
 from cupola.drivers.sky.lens import Lens
 from cupola.drivers.sky.mosaic import Mosaic
 from cupola.drivers.sky.scene import Scene

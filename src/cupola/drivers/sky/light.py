@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cupola.drivers.sky import ephemeris
+from cupola.core import ephemeris
 from cupola.drivers.sky.clouds import fractal, sample
 
 Array = npt.NDArray[np.float32]

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cupola.core import ephemeris
 from cupola.core.errors import CaptureCancelled
 from cupola.core.frame import Station
-from cupola.drivers.sky import ephemeris, light
+from cupola.drivers.sky import light
 from cupola.drivers.sky.clouds import Clouds
 from cupola.drivers.sky.lens import Lens
 from cupola.drivers.sky.mosaic import Mosaic

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cupola.drivers.sky import ephemeris
+from cupola.core import ephemeris
 
 _LINE = 277  # bytes a row, newline included
 _EPOCH_YEAR = 1991.25

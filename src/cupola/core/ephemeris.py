@@ -1,14 +1,14 @@
 """Where the sky stands: sidereal time, precession, sun, moon, and the horizon of a place.
 
 Vectors are unit vectors: equatorial (x to the vernal equinox of date, z to the pole) or local (east, north, up).
-Light and its colours are the business of `light`. Formulas: Meeus, "Astronomical Algorithms", 2nd ed. (chapter
+Shared by the simulated sky (`drivers.sky`) and the words on a picture (`darkroom.overlay`); the only module of core that loads numpy.
+Formulas: Meeus, "Astronomical Algorithms", 2nd ed. (chapter
 in each docstring); UT is used for TT, which moves the moon by 0.01° and everything else by less.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -169,26 +169,3 @@ def phase_angle_deg(sky_s: float) -> float:
     elongation = math.acos(max(-1.0, min(1.0, float(to_sun @ to_moon))))
     moon_au = 4.26352e-5 / math.sin(math.radians(parallax))
     return math.degrees(math.atan2(sun_au * math.sin(elongation), moon_au - sun_au * math.cos(elongation)))
-
-
-def night_begins(sky_s: float, latitude_deg: float, longitude_deg: float, below_deg: float = -18.0) -> float:
-    """The next moment (or `sky_s` itself) at which the sun is below `below_deg`; in a white night, its lowest point of the next day."""
-
-    def altitude(moment: float) -> float:
-        return sun(moment, latitude_deg, longitude_deg).altitude_deg
-
-    moments = [sky_s + 120.0 * step for step in range(721)]
-    for moment in moments:
-        if altitude(moment) < below_deg:
-            return moment
-    return min(moments, key=altitude)
-
-
-def parse_sky_time(text: str, now_s: float, latitude_deg: float, longitude_deg: float) -> float:
-    """The sky's clock at opening for `now`, `night` or an ISO time (UTC unless it says otherwise). Raises ValueError."""
-    if text == "now":
-        return now_s
-    if text == "night":
-        return night_begins(now_s, latitude_deg, longitude_deg)
-    moment = datetime.fromisoformat(text)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -1,0 +1,100 @@
+"""Text and the points of the compass on a picture, legible on any sky: white letters with a dark rim.
+
+Only the small patches under the letters are touched, and each is drawn once. What the words are is the business of `facts`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cupola.darkroom.geometry import Picture
+from cupola.darkroom.opencv import opencv
+from cupola.darkroom.recipe import Overlay
+
+FONT, WEIGHT = "sans", 500  # comes with OpenCV, has letters of all Europe
+SMALLEST_PX = 9
+RIM = 0.12  # of the letters' height
+RIM_DARKNESS = 0.8
+MARK_AT = 0.94  # of the radius
+Mask = npt.NDArray[np.float32]
+
+
+def draw(picture: Picture, overlay: Overlay, lines: Sequence[str], circle: tuple[float, float, float] | None) -> Picture:
+    """The picture with `lines` and marks: the one given where it may be changed, else a copy.
+
+    (H, W) or (H, W, 3), uint8 or uint16. `circle`: column, row and radius of the lens's circle in this picture; without it the
+    marks stand on the largest circle the picture holds.
+    """
+    if not lines and overlay.north_deg is None:
+        return picture
+    picture = picture if picture.flags.writeable else picture.copy()
+    height, width = picture.shape[:2]
+    size = max(SMALLEST_PX, round(overlay.size_percent / 100 * height))
+    if overlay.north_deg is not None:
+        _marks(picture, overlay, circle or ((width - 1) / 2, (height - 1) / 2, min(width, height) / 2), size)
+    if lines:
+        _lines(picture, overlay.corner, lines, size)
+    return picture
+
+
+def _lines(picture: Picture, corner: str, lines: Sequence[str], size: int) -> None:
+    height, width = picture.shape[:2]
+    margin, pitch = size // 2, round(1.35 * size)
+    patches = [_patch(line, size) for line in lines]
+    top = margin if corner.startswith("top") else height - margin - pitch * len(lines)
+    for number, patch in enumerate(patches):
+        left = margin if corner.endswith("left") else width - margin - patch.shape[2]
+        _blend(picture, patch, left, top + number * pitch)
+
+
+def _marks(picture: Picture, overlay: Overlay, circle: tuple[float, float, float], size: int) -> None:
+    x, y, radius = circle
+    east = -90 if overlay.east == "left" else 90  # clockwise from north
+    for letter, turn in (("N", 0), ("E", east), ("S", 180), ("W", -east)):
+        angle = math.radians((overlay.north_deg or 0.0) + turn)
+        patch = _mark(letter, round(1.4 * size))
+        left = round(x + MARK_AT * radius * math.sin(angle) - patch.shape[2] / 2)
+        top = round(y - MARK_AT * radius * math.cos(angle) - patch.shape[1] / 2)
+        _blend(picture, patch, left, top)
+
+
+@lru_cache(maxsize=8)
+def _mark(letter: str, size: int) -> Mask:
+    """The same on every picture: drawn once."""
+    return _patch(letter, size)
+
+
+def _patch(text: str, size: int) -> Mask:
+    """(2, h, w), 0…1: how much of the picture's own light stays, and how much white is added."""
+    cv2 = opencv()
+    font = cv2.FontFace(FONT)
+    rim = max(1, round(RIM * size))
+    _, _, wide, high = cv2.getTextSize((0, 0), text, (0, 0), font, size, WEIGHT)
+    baseline = rim + size
+    letters = np.zeros((baseline + max(high - size, size // 3) + rim, wide + size // 2 + 2 * rim), np.uint8)
+    cv2.putText(letters, text, (rim, baseline), (255,), font, size, WEIGHT)
+    around = cv2.dilate(letters, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * rim + 1, 2 * rim + 1)))
+    white: Mask = letters.astype(np.float32) / np.float32(255)
+    stays: Mask = (1 - np.float32(RIM_DARKNESS / 255) * around.astype(np.float32)) * (1 - white)
+    used = np.flatnonzero(around.any(axis=0))
+    end = int(used[-1]) + 1 if used.size else 1
+    return np.stack([stays, white])[:, :, :end]
+
+
+def _blend(picture: Picture, patch: Mask, left: int, top: int) -> None:
+    """Put a patch on the picture, as far as it lies on it."""
+    height, width = picture.shape[:2]
+    rows, columns = slice(max(top, 0), min(top + patch.shape[1], height)), slice(max(left, 0), min(left + patch.shape[2], width))
+    if rows.start >= rows.stop or columns.start >= columns.stop:
+        return
+    part = patch[:, rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+    stays, white = (part[0], part[1]) if picture.ndim == 2 else (part[0][..., np.newaxis], part[1][..., np.newaxis])
+    under: Any = picture[rows, columns]
+    largest = np.iinfo(picture.dtype).max
+    under[...] = under * stays + white * largest
