@@ -23,10 +23,12 @@ from cupola.capture.archive import Archive
 from cupola.capture.session import Request, Sessions
 from cupola.config.drivers import DRIVERS
 from cupola.config.model import Camera, Settings
+from cupola.config.products import Products
 from cupola.core.bus import Bus
 from cupola.core.errors import ConfigError, StorageFailed, StorageFull
 from cupola.core.events import SessionEvent, StorageLow
 from cupola.core.frame import Controls, Station
+from cupola.darkroom.growing import Growing
 from cupola.darkroom.queue import Darkroom
 from cupola.storage.catalogue import Catalogue
 from cupola.storage.space import Reserve, free_space
@@ -68,6 +70,16 @@ class App:
         self.reserve = Reserve(state / "reserve", settings.storage.reserve_mb * 1_000_000)
         self.archive = Archive(self.catalogue, self.sessions, self.bus, self.station, root, state / "queue", self.reserve, logs.write)
         quality = {camera.name: camera.capture.jpeg_quality for camera in settings.cameras}
+        recipes = {camera.name: camera.products.model_dump() for camera in settings.cameras}
+        self.growing = Growing(
+            self.catalogue,
+            self.bus.publish,
+            root,
+            state / "products",
+            recipe_of=lambda camera: recipes.get(camera) or Products().model_dump(),
+            station=self.station,
+            log=logs.write,
+        )
         self.darkroom = Darkroom(
             self.catalogue,
             self.bus.publish,
@@ -76,6 +88,7 @@ class App:
             state / "darkroom.lock",  # beside locks/, where a camera may be called darkroom
             jpeg_quality_of=lambda camera: quality.get(camera, 90),
             log=logs.write,
+            growing=self.growing,
         )
         self.archive.stored = self.darkroom.wake
         if self.catalogue.created:
@@ -108,6 +121,7 @@ class App:
             self.leases,
             addresses,
             self.endpoint.url,
+            self.growing,
         )
         self.server: Server = make_server(create_app(self.runtime, tls=certificate is not None), certificate, addresses.proxied)
         lan = self.runtime.lan

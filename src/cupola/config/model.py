@@ -25,6 +25,7 @@ from pydantic_core import PydanticCustomError
 from cupola.config.base import Block, ConfigPath, Float, Int, group, key
 from cupola.config.drivers import DRIVERS, DriverOptions
 from cupola.config.problems import nearest, suggestion
+from cupola.config.products import Products
 
 _DEVICE_NAMES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))})
 _NAME_RULE = "small letters, digits, - and _, at most 32"
@@ -178,6 +179,7 @@ class _CameraBase(Block):
     exposure: Exposure = group(dict, "Exposure", "The settings stills begin with.")
     capture: Capture = group(dict, "Capture", "Series of stills.")
     recovery: Recovery = group(dict, "Recovery", "What is done when the camera fails, rung by rung: interrupt, reopen, restart, USB reset, back off.")
+    products: Products = group(dict, "Products", "Keogram, startrails and video, which grow with each image of a night or day.")
     public_latest: bool = key(
         False, "Public newest still", "Anybody who reaches the server may see the newest still, at latest.jpg, without a login."
     )

@@ -1,4 +1,4 @@
-"""The darkroom's own process: one job in, one answer out, nothing kept.
+"""The darkroom's own process: one job in, one answer out, nothing kept but what grows with each image, which is on disk too.
 
 Heavy libraries are imported at the first job that needs them, so that an idle darkroom is small. Which images
 are developed, in which order, and what a failure means is decided by `darkroom.queue`, in the server; the way
@@ -12,6 +12,7 @@ Then, each with a `job` number that every answer repeats:
 
     develop  original, target (absolute paths), quality  →  started, then developed or failed
     thumb    path, width                                 →  started, then thumb (the payload is the JPEG) or failed
+    grow, preview, finish                                →  started, then as `darkroom.growjobs` says, or failed
     close                                                →  the process ends
 
 `developed` has path, bytes, sha256, width, height, took_ms; `failed` a `kind` (see FailureKind) and a `message`.
@@ -139,7 +140,31 @@ def _thumb(head: Head, started: Callable[[], None]) -> tuple[Head, bytes]:
         ) from error
 
 
-JOBS: dict[str, Callable[[Head, Callable[[], None]], tuple[Head, bytes]]] = {"develop": _develop, "thumb": _thumb}
+def _growing(head: Head, started: Callable[[], None]) -> tuple[Head, bytes]:
+    try:
+        import av
+        import cv2
+        import simplejpeg  # noqa: F401
+    except ImportError as error:
+        raise Failed("installation", f"The darkroom cannot load a library: {error}. Install Cupola again.") from error
+    from cupola.darkroom import growjobs
+
+    cv2.setNumThreads(1)
+    av.logging.set_level(av.logging.PANIC)  # what goes wrong is raised as well
+    started()
+    try:
+        return growjobs.JOBS[head["type"]](head), b""
+    except StorageFull as error:
+        raise Failed("storage_full", str(error)) from error
+    except StorageFailed as error:
+        raise Failed("storage_failed", str(error)) from error
+
+
+JOBS: dict[str, Callable[[Head, Callable[[], None]], tuple[Head, bytes]]] = {
+    "develop": _develop,
+    "thumb": _thumb,
+    **dict.fromkeys(("grow", "preview", "finish"), _growing),
+}
 
 
 def main(argv: list[str]) -> int:

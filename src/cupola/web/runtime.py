@@ -14,6 +14,7 @@ from cupola.capture.session import Sessions
 from cupola.config.model import Settings
 from cupola.core.bus import Bus
 from cupola.core.errors import CupolaError
+from cupola.darkroom.growing import Growing
 from cupola.darkroom.queue import Darkroom
 from cupola.storage.catalogue import Catalogue
 from cupola.web.access.address import Addresses
@@ -47,6 +48,7 @@ class Runtime:
     leases: Leases
     addresses: Addresses
     url: str
+    growing: Growing
     lan: LanWindow = field(default_factory=LanWindow)
     started: float = field(default_factory=time.monotonic)
     viewers: int = 0
