@@ -49,10 +49,13 @@ class Night(Place):
         super().__init__(folder / "images", folder / "state")
         self.state = folder / "state"
         with self.catalogue.writing() as connection:
-            self.period: int = connection.execute(
-                "INSERT INTO period (camera, kind, day, starts_at, ends_at, interval_s, state) VALUES ('north', ?, ?, ?, ?, ?, 'capturing')",
-                (kind, DAY, iso_utc(START), iso_utc(END), interval_s),
-            ).lastrowid or 0
+            self.period: int = (
+                connection.execute(
+                    "INSERT INTO period (camera, kind, day, starts_at, ends_at, interval_s, state) VALUES ('north', ?, ?, ?, ?, ?, 'capturing')",
+                    (kind, DAY, iso_utc(START), iso_utc(END), interval_s),
+                ).lastrowid
+                or 0
+            )
 
     def over(self, state: str = "finishing") -> None:
         with self.catalogue.writing() as connection:
@@ -64,9 +67,7 @@ class Night(Place):
         path = self.root / "north/2026/03/14/jpg" / f"{image_stem(opened, number)}.jpg"
         written = write_durable(path, content if content is not None else jpeg(sky(number)))
         file = FileRow("jpg", relative_name(path, self.root), written.bytes, written.sha256)
-        return self.catalogue.add_image(
-            NewImage("north", number, opened, DAY, (file,), exposure_s=200.0, period=self.period if period else None)
-        )
+        return self.catalogue.add_image(NewImage("north", number, opened, DAY, (file,), exposure_s=200.0, period=self.period if period else None))
 
     def growing(self, recipe: dict[str, Any] | None = None) -> Growing:
         return Growing(
@@ -92,7 +93,15 @@ async def at_work(night: Night, recipe: dict[str, Any] | None = None, **options:
     growing = night.growing(recipe)
     options = {"pause_s": (0.05, 0.2), **options}
     room = Darkroom(
-        night.catalogue, night.events.append, night.root, night.queue, night.lock, jpeg_quality_of=lambda _: 90, log=night.log, growing=growing, **options
+        night.catalogue,
+        night.events.append,
+        night.root,
+        night.queue,
+        night.lock,
+        jpeg_quality_of=lambda _: 90,
+        log=night.log,
+        growing=growing,
+        **options,
     )
     task = asyncio.create_task(room.run())
     try:

@@ -161,7 +161,9 @@ async def test_damaged_images_are_left_out_and_named(night: Night) -> None:
 
 
 @needs_signals
-async def test_an_image_with_which_the_process_dies_is_left_out_after_three_tries(night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_image_with_which_the_process_dies_is_left_out_after_three_tries(
+    night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "sitecustomize.py").write_text(DEADLY)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *filter(None, sys.path)]))
     async with at_work(night) as (_, growing):

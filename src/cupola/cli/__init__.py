@@ -23,6 +23,7 @@ COMMANDS = {  # in the order of help: name → module:function
     "stop": "cupola.cli.control:stop",
     "snap": "cupola.cli.control:snap",
     "focus": "cupola.cli.focus:focus",
+    "render": "cupola.cli.render:render",
     "token": "cupola.cli.token:token",
     "service": "cupola.cli.service:service",
     "config": "cupola.cli.config:config",

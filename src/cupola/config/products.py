@@ -8,7 +8,12 @@ class Keogram(Block):
 
     make: bool = key(True, "Make it", "Whether a keogram is made of each night and day.")
     angle_deg: Float = key(
-        0.0, "Angle", "The line through the middle of the image, turned clockwise from the vertical: 0 is a column, 90 a row.", unit="°", ge=-180, le=180
+        0.0,
+        "Angle",
+        "The line through the middle of the image, turned clockwise from the vertical: 0 is a column, 90 a row.",
+        unit="°",
+        ge=-180,
+        le=180,
     )
     width: Int = key(1440, "Width", "Columns from the beginning to the end of the night or day.", unit="px", ge=240, le=8192)
 

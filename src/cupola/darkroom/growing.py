@@ -81,9 +81,12 @@ class Growing:
         return found
 
     async def again(self, period: int, kinds: Collection[ProductKind]) -> list[ProductRow]:
-        """Begin products of a period anew from its stored images; what `render` does. Raises NotAllowed for one without images."""
-        if not await self._catalogue.run(self.products.count, period):
+        """Begin products of a period anew from its stored images; what `render` does. Raises NotAllowed for one without images, or that is not over."""
+        span = await self._catalogue.run(self.products.span, period)
+        if span is None or not await self._catalogue.run(self.products.count, period):
             raise NotAllowed("There are no images of that night or day to make anything of.")
+        if not span.over:
+            raise NotAllowed(f"The {span.kind} of {span.day} is not over: what is made of it grows, and is finished with it.")
         begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._anew.append((period, tuple(kinds), begun))
         self.wake()
@@ -121,10 +124,12 @@ class Growing:
         try:
             return path if await asyncio.wait_for(asyncio.shield(asked), PATIENCE_S) else None
         except TimeoutError:
-            raise DarkroomUnavailable(f"The darkroom could not make a preview of the {kind}. It is busy, or has trouble: see its log.", None) from None
+            raise DarkroomUnavailable(
+                f"The darkroom could not make a preview of the {kind}. It is busy, or has trouble: see its log.", None
+            ) from None
 
-    async def step(self, request: Request) -> bool:
-        """One image fed, one preview or one ending; False when there is nothing to do now.
+    async def step(self, request: Request, only: int | None = None) -> bool:
+        """One image fed, one preview or one ending, of any period or `only` this; False when there is nothing to do now.
 
         Raises WorkerDied, StorageFull, StorageFailed: nothing is lost, try again after a pause.
         """
@@ -134,7 +139,7 @@ class Growing:
         if self._asked:
             return await self._preview(request)
         for span in await self._catalogue.run(self.products.growing):
-            if span.id in self._empty:
+            if span.id in self._empty or (only is not None and span.id != only):
                 continue
             feed = await self._catalogue.run(self.products.next, span.id, self._after.get(span.id, 0))
             if feed is not None and not feed.waits:

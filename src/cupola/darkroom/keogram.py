@@ -34,7 +34,7 @@ class Settings:
 
 
 class Keogram:
-    """(line, width, 3) pixels and which columns have any, whatever the number of images."""
+    """(width, line, 3) pixels, so that a column lies in one piece, and which columns have any; whatever the number of images."""
 
     kind: Kind = "keogram"
 
@@ -64,13 +64,13 @@ class Keogram:
         elif shape != self._shape:
             raise LeftOut(f"it has {shape[1]} x {shape[0]} pixels, not {self._shape[1]} x {self._shape[0]} as those before")
         covered = slice(max(first, 0), min(last, self._settings.width - 1) + 1)
-        self._columns[:, covered] = picture[self._line][:, np.newaxis]
+        self._columns[covered] = picture[self._line]
         self._covered[covered] = True
 
     def _begin(self, shape: tuple[int, int]) -> None:
         self._shape = shape
         self._line = line_through(shape, self._settings.angle_deg)
-        self._columns = np.zeros((len(self._line[0]), self._settings.width, 3), np.uint8)
+        self._columns = np.zeros((self._settings.width, len(self._line[0]), 3), np.uint8)
 
     def _column(self, moment: datetime) -> int:
         return int((moment - self._window.starts_at).total_seconds() / self._span_s * self._settings.width // 1)
@@ -83,16 +83,16 @@ class Keogram:
             return
         covered = np.unpackbits(np.frombuffer(bytes.fromhex(facts["covered"]), np.uint8), count=self._settings.width)
         shape = (int(facts["shape"][0]), int(facts["shape"][1]))
-        if pixels.shape != (len(line_through(shape, self._settings.angle_deg)[0]), self._settings.width, 3):
+        if pixels.shape != (self._settings.width, len(line_through(shape, self._settings.angle_deg)[0]), 3):
             raise ValueError("its pixels have another size")
         self._begin(shape)
         self._columns, self._covered = pixels, covered.astype(np.bool_)
 
     def picture(self) -> Picture:
         """(line + BAND, width, 3): the columns, and the time axis below them."""
-        height, width = self._columns.shape[:2]
+        width, height = self._columns.shape[:2]
         whole = np.zeros((height + BAND, width, 3), np.uint8)
-        whole[:height] = self._columns
+        whole[:height] = self._columns.transpose(1, 0, 2)
         rows, gaps = np.arange(height)[:, np.newaxis], np.flatnonzero(~self._covered)
         whole[:height, gaps] = np.where((rows + gaps) % 12 < 6, *HATCH)[:, :, np.newaxis]
         _draw_axis(whole[height:], self._window)

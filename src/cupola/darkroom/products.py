@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cupola.darkroom import keogram, startrails, timelapse
-from cupola.darkroom.growth import EVERY, KINDS, Checkpoint, Kind, LeftOut, Ledger, Picture, Product, Shot, Window, read_picture
+from cupola.darkroom.growth import EVERY, KINDS, Checkpoint, Kind, Ledger, LeftOut, Picture, Product, Shot, Window, read_picture
 from cupola.storage.files import WrittenFile
 
 
@@ -77,7 +77,8 @@ class Growth:
         return self._save() or saved
 
     def _save(self) -> bool:
-        return any([grower.save_if_due() for grower in self._growers.values()])
+        saved = [grower.save_if_due() for grower in self._growers.values()]
+        return any(saved)
 
     def preview(self, kind: Kind, target: Path) -> bool:
         grower = self._growers.get(kind)

@@ -16,7 +16,7 @@ import numpy as np
 from cupola.darkroom.growth import JPEG_QUALITY, Kind, LeftOut, Picture, Shot, put, read_picture
 from cupola.storage.files import WrittenFile, write_durable
 
-STEP = 12  # every so many pixels one is looked at for the sky's brightness
+STEP = 12  # every so many pixels one is looked at for the sky's brightness, in green
 QUANTILE = 0.9  # stars cover far less than a tenth, clouds and glow that matter more
 STAR_ABOVE = 30  # of 255, over its surroundings: what is brighter is a star when gaps are filled
 
@@ -105,7 +105,7 @@ class Startrails:
 
 def sky_of(picture: Picture) -> float:
     """How bright the brighter parts of the sky are, 0…1: a tenth of the picture is brighter."""
-    sparse = picture[STEP // 2 :: STEP, STEP // 2 :: STEP].mean(axis=2)
+    sparse = picture[STEP // 2 :: STEP, STEP // 2 :: STEP, 1]
     return round(float(np.quantile(sparse, QUANTILE)) / 255, 4)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from cupola.core.clock import iso_utc, parse_utc, utc_now
 from cupola.storage.catalogue import Catalogue, writes
@@ -175,8 +175,9 @@ def _span(row: sqlite3.Row) -> Span:
 
 
 def _product(row: sqlite3.Row) -> ProductRow:
-    values = {key: row[key] for key in row.keys()}  # noqa: SIM118 - a Row iterates over values
-    return ProductRow(**{**values, "made_at": parse_utc(row["made_at"]) if row["made_at"] else None})
+    values: dict[str, Any] = {key: row[key] for key in row.keys()}  # noqa: SIM118 - a Row iterates over values
+    values["made_at"] = parse_utc(row["made_at"]) if row["made_at"] else None
+    return ProductRow(**values)
 
 
 def _feed(row: sqlite3.Row) -> Feed:

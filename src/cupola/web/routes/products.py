@@ -12,6 +12,7 @@ from cupola.storage.files import inside
 from cupola.storage.products import SUFFIXES, PeriodKind, Span
 from cupola.web import models
 from cupola.web.runtime import NoSuchThing, Runtime, runtime_of
+from cupola.web.views import product_list
 
 router = APIRouter(tags=["nights"])
 Kind = Annotated[PeriodKind, Query(description="night or day: a date may have both.")]
@@ -26,20 +27,11 @@ async def _span(runtime: Runtime, camera: str, date: Date, kind: PeriodKind) -> 
     return span
 
 
-async def _listed(runtime: Runtime, span: Span) -> models.ProductList:
-    products = runtime.growing.products
-    rows = await runtime.catalogue.run(products.of, span.id)
-    now = runtime.growing.images.get(span.id, {})
-    items = [models.Product.model_validate(row) for row in rows]
-    items = [item.model_copy(update={"images": now[item.kind]}) if item.state == "growing" and item.kind in now else item for item in items]
-    return models.ProductList(images=await runtime.catalogue.run(products.count, span.id), items=items)
-
-
 @router.get("/api/nights/{camera}/{date}/products")
 async def listed(request: Request, camera: str, date: Date, kind: Kind = "night") -> models.ProductList:
     """How far each product is. A night without images has none."""
     runtime = runtime_of(request)
-    return await _listed(runtime, await _span(runtime, camera, date, kind))
+    return await product_list(runtime.growing, runtime.catalogue, await _span(runtime, camera, date, kind))
 
 
 @router.post("/api/nights/{camera}/{date}/render", status_code=202)
@@ -50,7 +42,7 @@ async def render(request: Request, camera: str, date: Date, body: models.RenderR
     if span is None:
         raise NoSuchThing(f'There is no {kind} of {date} of a camera "{camera[:40]}", and no image that could become one.')
     await runtime.growing.again(span.id, body.products or runtime.growing.kinds_of(span.camera))
-    return await _listed(runtime, span)
+    return await product_list(runtime.growing, runtime.catalogue, span)
 
 
 @router.get("/api/nights/{camera}/{date}/{product}", response_class=FileResponse)
@@ -74,4 +66,3 @@ async def file(request: Request, camera: str, date: Date, product: models.Produc
         raise NoSuchThing(f"The {product} of the {kind} of {date} was not made. {row.message or ''}")
     name = f"{span.camera}-{date}-{'' if kind == 'night' else 'day-'}{product}{SUFFIXES[product]}"
     return FileResponse(path, media_type=MEDIA[path.suffix], filename=name, content_disposition_type="inline", headers=headers)
-
