@@ -28,10 +28,12 @@ from cupola.capture.session import Request, Sessions
 from cupola.clips.clips import Clips, PreRoll
 from cupola.config.drivers import DRIVERS
 from cupola.config.model import Camera, Settings
+from cupola.config.products import Products as ProductsBlock
 from cupola.core.bus import Bus
 from cupola.core.errors import ConfigError, StorageFailed, StorageFull
 from cupola.core.events import SessionEvent
 from cupola.core.frame import Controls, Station
+from cupola.darkroom.growing import Growing
 from cupola.darkroom.masters import darks_folder
 from cupola.darkroom.queue import Darkroom
 from cupola.storage.catalogue import Catalogue
@@ -84,6 +86,16 @@ class App:
             }
             for camera in settings.cameras
         }
+        recipes = {camera.name: camera.products.model_dump() for camera in settings.cameras}
+        self.growing = Growing(
+            self.catalogue,
+            self.bus.publish,
+            root,
+            state / "products",
+            recipe_of=lambda camera: recipes.get(camera) or ProductsBlock().model_dump(),
+            station=self.station,
+            log=logs.write,
+        )
         self.darkroom = Darkroom(
             self.catalogue,
             self.bus.publish,
@@ -93,6 +105,7 @@ class App:
             jpeg_quality_of=lambda camera: quality.get(camera, 90),
             order_of=lambda camera: orders.get(camera, {}),
             log=logs.write,
+            growing=self.growing,
         )
         self.keeping = self._keeping()
         self.archive.stored = self._stored
@@ -143,6 +156,7 @@ class App:
             self.endpoint.url,
             self.clips,
             self.keeping,
+            self.growing,
         )
         self.server: Server = make_server(create_app(self.runtime, tls=certificate is not None), certificate, addresses.proxied)
         lan = self.runtime.lan

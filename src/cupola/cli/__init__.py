@@ -25,6 +25,7 @@ COMMANDS = {  # in the order of help: name → module:function
     "trigger": "cupola.cli.trigger:trigger",
     "focus": "cupola.cli.focus:focus",
     "schedule": "cupola.cli.schedule:schedule",
+    "render": "cupola.cli.render:render",
     "retention": "cupola.cli.retention:retention",
     "token": "cupola.cli.token:token",
     "service": "cupola.cli.service:service",

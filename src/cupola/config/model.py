@@ -29,6 +29,7 @@ from cupola.config.exposure import AutoExposure
 from cupola.config.night import Day, Night
 from cupola.config.preroll import ClipLimits, PreRoll
 from cupola.config.problems import nearest, suggestion
+from cupola.config.products import Products
 from cupola.config.retention import Retention
 
 _DEVICE_NAMES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))})
@@ -215,6 +216,7 @@ class _CameraBase(Block):
     day: Day = group(dict, "Day", "The window of the day in which a series of stills is taken by itself.")
     develop: Develop = group(dict, "Develop", "From a sensor's samples to the picture people look at. Originals are never changed.")
     recovery: Recovery = group(dict, "Recovery", "What is done when the camera fails, rung by rung: interrupt, reopen, restart, USB reset, back off.")
+    products: Products = group(dict, "Products", "Keogram, startrails and video, which grow with each image of a night or day.")
     public_latest: bool = key(
         False, "Public newest still", "Anybody who reaches the server may see the newest still, at latest.jpg, without a login."
     )

@@ -148,6 +148,39 @@ class ClipFailed(_Event):
     message: str
 
 
+class ProductUpdated(_Event):
+    """Keogram, startrails and video of a night or day contain more images; told once a second at most."""
+
+    kind: Literal["product_updated"] = "product_updated"
+    period: int
+    period_kind: Literal["night", "day"]
+    day: str
+    images: dict[str, int] = Field(description="By product.")
+
+
+class ProductFinished(_Event):
+    """A product of a night or day is durable, and in the catalogue."""
+
+    kind: Literal["product_finished"] = "product_finished"
+    product: Literal["keogram", "startrails", "timelapse"]
+    period: int
+    period_kind: Literal["night", "day"]
+    day: str
+    path: str
+    bytes: int
+    images: int
+    message: str | None = Field(default=None, description="Which images are not in it, and why.")
+
+
+class ProductFailed(_Event):
+    kind: Literal["product_failed"] = "product_failed"
+    product: Literal["keogram", "startrails", "timelapse"]
+    period: int
+    period_kind: Literal["night", "day"]
+    day: str
+    message: str
+
+
 class SessionEvent(_Event):
     """A viewer came, went or was turned away; somebody logged in or out; control of a camera went to somebody."""
 
@@ -225,6 +258,9 @@ Event = Annotated[
     | ClipStarted
     | ClipSaved
     | ClipFailed
+    | ProductUpdated
+    | ProductFinished
+    | ProductFailed
     | SessionEvent
     | CameraChanged
     | ScheduleMade

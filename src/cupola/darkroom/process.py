@@ -1,4 +1,4 @@
-"""The darkroom's own process: one job in, one answer out; kept is only what spares the next job a reading.
+"""The darkroom's own process: one job in, one answer out; kept is only what spares the next job a reading, and what grows with each image.
 
 Heavy libraries are imported at the first job that needs them, so that an idle darkroom is small. Which images
 are developed, in which order, and what a failure means is decided by `darkroom.queue`, in the server; the way
@@ -14,6 +14,7 @@ Then, each with a `job` number that every answer repeats:
     preview  the same without target, with format and width_max                      →  started, then preview (the payload is the picture) or failed
     dark     originals, folder (absolute paths)                                      →  started, then dark or failed
     thumb    path, width                                                             →  started, then thumb (the payload is the JPEG) or failed
+    grow, so_far, finish                                                             →  started, then as `darkroom.growjobs` says, or failed
     close                                                                            →  the process ends
 
 `developed` has path, bytes, sha256, width, height, took_ms, measured; `dark` the `name` of the master's file; `failed` a `kind` (see
@@ -182,8 +183,34 @@ def _thumb(head: Head, started: Callable[[], None]) -> tuple[Head, bytes]:
         ) from error
 
 
+def _growing(head: Head, started: Callable[[], None]) -> tuple[Head, bytes]:
+    try:
+        import av
+        import cv2
+        import simplejpeg  # noqa: F401
+    except ImportError as error:
+        raise Failed("installation", f"The darkroom cannot load a library: {error}. Install Cupola again.") from error
+    from cupola.darkroom import growjobs
+
+    cv2.setNumThreads(1)
+    av.logging.set_level(av.logging.PANIC)  # what goes wrong is raised as well
+    started()
+    try:
+        return growjobs.JOBS[head["type"]](head), b""
+    except StorageFull as error:
+        raise Failed("storage_full", str(error)) from error
+    except StorageFailed as error:
+        raise Failed("storage_failed", str(error)) from error
+
+
 Job = Callable[[Head, Callable[[], None]], tuple[Head, bytes]]
-JOBS: dict[str, Job] = {"develop": _develop, "preview": _preview, "dark": _dark, "thumb": _thumb}
+JOBS: dict[str, Job] = {
+    "develop": _develop,
+    "preview": _preview,
+    "dark": _dark,
+    "thumb": _thumb,
+    **dict.fromkeys(("grow", "so_far", "finish"), _growing),
+}
 
 
 def main(argv: list[str]) -> int:

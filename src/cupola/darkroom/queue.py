@@ -1,4 +1,4 @@
-"""What the darkroom does next: the catalogue's undeveloped images, oldest first, and thumbnails and errands in between.
+"""What the darkroom does next: the catalogue's undeveloped images, oldest first, thumbnails and errands in between, and what grows of them.
 
 Runs in the server's loop and touches no pixel; `darkroom.process` does the work, `darkroom.worker` keeps that
 process. The queue itself is the catalogue: an image waits there until its JPEG is durable and committed, so
@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import Literal
 
 from cupola.core.clock import iso_utc
-from cupola.core.errors import CupolaError, NotAllowed, StorageFailed, StorageFull
+from cupola.core.errors import NotAllowed, StorageFailed, StorageFull
 from cupola.core.events import DevelopFailed, Event, ImageDeveloped
 from cupola.darkroom.errands import Errand, Errands
+from cupola.darkroom.growing import Growing
 from cupola.darkroom.thumbs import Thumbs
-from cupola.darkroom.worker import Answer, Log, Worker, WorkerDied
+from cupola.darkroom.worker import Answer, DarkroomUnavailable, Log, Worker, WorkerDied
 from cupola.process.wire import Head
 from cupola.storage.catalogue import Catalogue
 from cupola.storage.files import camera_folder, image_stem, inside, relative_name
@@ -34,16 +35,6 @@ ATTEMPTS = 3
 THUMB_WIDTH = 320
 THUMB_PATIENCE_S = 15.0
 State = Literal["stopped", "idle", "developing", "waiting"]
-
-
-class DarkroomUnavailable(CupolaError):
-    """Nobody develops or makes thumbnails now: try again after `retry_in_s`."""
-
-    kind = "darkroom_unavailable"
-
-    def __init__(self, message: str, retry_in_s: float | None) -> None:
-        super().__init__(message)
-        self.retry_in_s = retry_in_s
 
 
 def _closed() -> DarkroomUnavailable:
@@ -96,6 +87,7 @@ class Darkroom:
         pause_s: tuple[float, float] = (1.0, 20.0),
         idle_s: float = 600.0,
         cache_bytes: int = 8_000_000,
+        growing: Growing | None = None,
     ) -> None:
         self.pending = 0  # images that wait, as of the last look
         self.problem: str | None = None  # why `state` is "waiting", for the owner
@@ -109,6 +101,9 @@ class Darkroom:
         self._later: dict[int, float] = {}  # image → not before
         self._thumbs = Thumbs(cache_bytes)
         self._errands = Errands()
+        self._growing = growing
+        if growing is not None:
+            growing.wake = self.wake
         self._awake = asyncio.Event()
         self._awake.set()
         self._ended: asyncio.Event | None = None  # while running
@@ -146,14 +141,14 @@ class Darkroom:
                 try:
                     if (file := self._thumbs.oldest()) is not None and self._broken.over(now):
                         await self._make_thumb(file)
-                    elif self._broken.over(now) and (errand := self._errands.due()) is not None:
-                        await self._run(errand)
-                    elif (image := await self._next(now)) is not None:
-                        await self._develop(image)
-                        self._errands.their_turn()
-                    elif self._errands.their_turn():
                         continue
-                    else:
+                    if self._broken.over(now) and (errand := self._errands.due()) is not None:
+                        await self._run(errand)
+                        continue
+                    if (image := await self._next(now)) is not None:
+                        await self._develop(image)
+                    grown = await self._grow(now)  # one for one, so that the end of a night is near when its last image is developed
+                    if not self._errands.their_turn() and image is None and not grown:
                         await self._rest(now)
                 except (StorageFull, StorageFailed) as error:  # the catalogue cannot be read or written
                     self._wait_for_disk(str(error))
@@ -192,6 +187,23 @@ class Darkroom:
         if not self._later:
             self.pending, self.problem = 0, None
         return None
+
+    async def _grow(self, now: float) -> bool:
+        """One step of what grows with each image; False when there is none to do at `now`."""
+        if self._growing is None or self._stopping or not (self._broken.over(now) and self._disk.over(now)):
+            return False
+        self._busy = True
+        try:
+            done = await self._growing.step(self._worker.request)
+        except WorkerDied as death:
+            self._process_failed(str(death), "-")
+            return False
+        finally:
+            self._busy = False
+        if done:
+            self._broken.reset()
+            self._disk.reset()
+        return done
 
     async def _rest(self, now: float) -> None:
         """Until `wake`, the end of a pause that ran at `now`, or the moment an idle process is no longer worth its memory."""

@@ -31,6 +31,16 @@ class WorkerDied(CupolaError):
         self.began = began
 
 
+class DarkroomUnavailable(CupolaError):
+    """Nobody develops or makes pictures now: try again after `retry_in_s`."""
+
+    kind = "darkroom_unavailable"
+
+    def __init__(self, message: str, retry_in_s: float | None) -> None:
+        super().__init__(message)
+        self.retry_in_s = retry_in_s
+
+
 class Worker:
     """At most one process and one job. Not started by the constructor.
 

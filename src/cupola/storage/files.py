@@ -140,6 +140,17 @@ def settle(path: Path) -> None:
         sync_folder(path.parent)
 
 
+def place_durable(tmp: Path, path: Path) -> WrittenFile:
+    """Make `tmp`, which is too large to be written from memory and is complete, durable, and rename it to `path` in the same folder. Raises as `write_durable`."""
+    settle(tmp)
+    digest = sha256_of(tmp)
+    with telling(path, "write"):
+        size = tmp.stat().st_size
+        os.replace(tmp, path)
+        sync_folder(path.parent)
+    return WrittenFile(path, size, digest)
+
+
 @contextmanager
 def telling(path: Path, action: str) -> Generator[None]:
     """Turn an OSError into StorageFull or StorageFailed that say where, what, and what to do."""

@@ -204,6 +204,34 @@ class CapturePage(_Answer):
     next: str | None
 
 
+ProductName = Literal["keogram", "startrails", "timelapse"]
+
+
+class Product(_Answer):
+    """What grew, or grows, of the images of a night or day."""
+
+    kind: ProductName
+    state: Literal["growing", "finished", "failed"]
+    images: int = Field(description="How many are in it.")
+    path: str | None = Field(description="Relative to storage.root, once it was finished.")
+    bytes: int | None
+    sha256: str | None
+    message: str | None = Field(description="Which images were left out, or why it failed.")
+    made_at: datetime | None
+
+
+class ProductList(_Answer):
+    images: int = Field(description="Of the night or day, developed or not.")
+    items: list[Product]
+    next: str | None = None
+
+
+class RenderRequest(_Request):
+    """Which products are made again; without any, all that are configured."""
+
+    products: list[ProductName] = Field(default_factory=list[ProductName], max_length=3)
+
+
 class CameraList(_Answer):
     items: list[CameraStatus]
     next: str | None = None

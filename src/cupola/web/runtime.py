@@ -17,6 +17,7 @@ from cupola.clips.clips import Clips
 from cupola.config.model import Settings
 from cupola.core.bus import Bus
 from cupola.core.errors import CupolaError
+from cupola.darkroom.growing import Growing
 from cupola.darkroom.queue import Darkroom
 from cupola.storage.catalogue import Catalogue
 from cupola.web.access.address import Addresses
@@ -53,6 +54,7 @@ class Runtime:
     url: str
     clips: Clips
     keeping: Keeping
+    growing: Growing
     lan: LanWindow = field(default_factory=LanWindow)
     started: float = field(default_factory=time.monotonic)
     viewers: int = 0

@@ -9,7 +9,10 @@ from cupola.camera.supervisor import CameraSupervisor
 from cupola.capture.shutter import Shutter, wear_notes
 from cupola.core.clock import utc_now
 from cupola.core.frame import CameraInfo
+from cupola.darkroom.growing import Growing
+from cupola.storage.catalogue import Catalogue
 from cupola.storage.files import day_of
+from cupola.storage.products import Span
 from cupola.storage.rows import ImageRow
 from cupola.web import models
 from cupola.web.access.models import held
@@ -209,3 +212,11 @@ async def camera_status(runtime: Runtime, camera: CameraSupervisor) -> models.Ca
         recovery=models.Recovery(rungs=dict(camera.tally.rungs), restarts=dict(camera.tally.restarts), usb_port=camera.usb_port),
         notes=await _notes(runtime, camera),
     )
+
+
+async def product_list(growing: Growing, catalogue: Catalogue, span: Span) -> models.ProductList:
+    """The products of a night or day, with the images that are in them this moment."""
+    now = growing.images.get(span.id, {})
+    items = [models.Product.model_validate(row) for row in await catalogue.run(growing.products.of, span.id)]
+    items = [item.model_copy(update={"images": now.get(item.kind, item.images)}) if item.state == "growing" else item for item in items]
+    return models.ProductList(images=await catalogue.run(growing.products.count, span.id), items=items)

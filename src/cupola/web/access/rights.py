@@ -31,6 +31,7 @@ class Rule:
 _CAM = "/api/cameras/{cam}"
 _CAPTURE = "/api/captures/{number}"
 _CONTROL = "/api/control/{cam}"
+_NIGHT = "/api/nights/{camera}/{date}"
 
 RULES: dict[str, Rule] = {
     PAGE: Rule(NONE, unclaimed=True),
@@ -96,6 +97,10 @@ RULES: dict[str, Rule] = {
     "GET /api/schedule": Rule(OBSERVER),
     "GET /api/nights": Rule(OBSERVER),
     "GET /api/nights/{camera}/{date}": Rule(OBSERVER),
+    # what grew of a night's images
+    f"GET {_NIGHT}/products": Rule(OBSERVER),
+    f"GET {_NIGHT}/{{product}}": Rule(OBSERVER),
+    f"POST {_NIGHT}/render": Rule(MASTER),
     # sockets, and what clients may say on them
     "WS /ws/live/{cam}": Rule(OBSERVER, stream=True),
     "WS /ws/events": Rule(OBSERVER, stream=True),
