@@ -38,6 +38,7 @@ from cupola.darkroom.masters import darks_folder
 from cupola.darkroom.queue import Darkroom
 from cupola.storage.catalogue import Catalogue
 from cupola.storage.forecast import Nights
+from cupola.storage.kinds import Clips as ClipFiles
 from cupola.storage.kinds import Frames, Logs, Originals, Products
 from cupola.storage.retention import Retention
 from cupola.storage.space import Reserve, Thrift
@@ -170,7 +171,13 @@ class App:
         retention = Retention(
             catalogue,
             root,
-            [Originals(catalogue, root), Frames(catalogue, root, names), Products(catalogue, root), Logs(self.settings.logging.folder, root)],
+            [
+                Originals(catalogue, root),
+                Frames(catalogue, root, names),
+                ClipFiles(catalogue, root),
+                Products(catalogue, root),
+                Logs(self.settings.logging.folder, root),
+            ],
             days=storage.retention.days.model_dump(),
             keep_free_percent=storage.keep_free_percent,
         )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,7 @@ def film(path: Path, seconds: int) -> Path:
 
 def gaps(found: list[int | None]) -> list[tuple[int | None, int | None]]:
     """Neighbours whose numbers do not follow each other."""
-    return [(a, b) for a, b in zip(found, found[1:], strict=False) if a is None or b is None or b != a + 1]
+    return [(a, b) for a, b in pairwise(found) if a is None or b is None or b != a + 1]
 
 
 def wait_until(moment: float) -> None:

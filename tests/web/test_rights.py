@@ -45,6 +45,7 @@ def test_only_these_answer_to_strangers() -> None:
 
 def test_what_moves_a_camera_needs_its_lease() -> None:
     moves = {key for key in RULES if re.search(r"^(POST|PATCH) /api/(connect$|cameras/)", key)}
+    moves.discard("POST /api/cameras/{cam}/trigger")  # keeps what there is; a machine that reports a fault waits for nobody
     moves.add("GET /api/cameras/{cam}/focus")  # has a camera without video take test shots
     assert moves == {key for key, rule in RULES.items() if rule.lease}
     assert all(RULES[key].least == Role.MASTER for key in moves)

@@ -15,11 +15,12 @@ class RetentionDays(Block):
     originals: Float | None = _days("Originals", "The original of a developed image")
     jpg: Float | None = _days("Images", "An image, with its original,")
     products: Float | None = _days("Products", "Keograms, startrails, videos and summaries")
+    clips: Float | None = _days("Clips", "A clip")
     logs: Float | None = _days("Logs", "A rotated log file")
 
 
 class Retention(Block):
-    """What is deleted so that the disk never fills: originals first, then the oldest images, and products last."""
+    """What is deleted so that the disk never fills: originals first, then the oldest images, clips a little later, and products last."""
 
     keep_free_percent: Float | None = key(
         None,

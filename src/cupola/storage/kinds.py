@@ -1,6 +1,6 @@
 """What may be deleted to make room, kind by kind: what there is of it, oldest first, and how it is forgotten.
 
-Which of it goes, and when, is decided in `retention`. A further kind (clips) is a class with `Kind`'s members and its
+Which of it goes, and when, is decided in `retention`. A further kind is a class with `Kind`'s members and its
 place in the list that `app` hands to `Retention`, and a key of its name in `storage.retention.days`.
 """
 
@@ -174,6 +174,30 @@ class Products:
 
     def held(self) -> tuple[int, int]:
         return _total(self._catalogue, "SELECT count(*), sum(bytes) FROM product WHERE path IS NOT NULL")
+
+
+class Clips:
+    """Clips that are finished; their rows go with them."""
+
+    name, tier, worth = "clips", 2, 3.0
+
+    def __init__(self, catalogue: Catalogue, root: Path) -> None:
+        self._catalogue, self._root = catalogue, root
+
+    def oldest(self, limit: int, after: int = 0) -> list[Item]:
+        rows = self._catalogue.read(
+            "SELECT id, triggered_at, path, bytes FROM clip WHERE state = 'saved' AND path IS NOT NULL AND id > ? ORDER BY id LIMIT ?", after, limit
+        )
+        return [
+            Item(self.name, row["id"], row["triggered_at"][:10], parse_utc(row["triggered_at"]), (_at(self._root, row["path"]),), row["bytes"])
+            for row in rows
+        ]
+
+    def forget(self, writer: sqlite3.Connection, items: Sequence[Item]) -> None:
+        writer.execute(f"DELETE FROM clip WHERE id {_CHOSEN}", (_keys(items),))
+
+    def held(self) -> tuple[int, int]:
+        return _total(self._catalogue, "SELECT count(*), sum(bytes) FROM clip WHERE path IS NOT NULL")
 
 
 class Logs:
