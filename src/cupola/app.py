@@ -40,6 +40,7 @@ from cupola.storage.catalogue import Catalogue
 from cupola.storage.forecast import Nights
 from cupola.storage.kinds import Clips as ClipFiles
 from cupola.storage.kinds import Frames, Logs, Originals, Products
+from cupola.storage.periods import PeriodRow
 from cupola.storage.retention import Retention
 from cupola.storage.space import Reserve, Thrift
 from cupola.watchdog import ServiceManager
@@ -132,6 +133,7 @@ class App:
             left_s=self._exposure_left_s,
         )
         self.sessions.changed = lambda name, finish: self.cameras[name].plan_changed(finish=finish)
+        self.scheduler.finish = self._products_done
         store = Store(state / "access.sqlite")
         self.leases = Leases(self.cameras, self.bus.publish, store.count_start())
         self.desk = Desk(
@@ -230,6 +232,9 @@ class App:
                 preroll = PreRoll(kept.seconds, kept.max_mb * 1_000_000, kept.before_s, kept.after_s, kept.longest_s)
                 clips.watch(camera.name, self.cameras[camera.name].hub, preroll)
         return clips
+
+    async def _products_done(self, period: PeriodRow) -> None:
+        await self.growing.finish(period.id)
 
     def _exposure_left_s(self, camera: str) -> float:
         """Of the still under way, as the camera process told last."""

@@ -17,6 +17,9 @@ export type ControlRange = Schemas["ControlRange"];
 export type Health = Schemas["Health"];
 export type ModeSettings = Schemas["ModeSettings"];
 export type Session = Schemas["Session"];
+export type Period = Schemas["Period"];
+export type Product = Schemas["Product"];
+export type Clip = Schemas["Clip"];
 export type SettingsAccepted = Schemas["SettingsAccepted"];
 export type SettingsRequest = Schemas["SettingsRequest"];
 export type StartRequest = Schemas["StartRequest"];
@@ -101,6 +104,7 @@ async function open(path: string, camera: string, signal: AbortSignal): Promise<
 
 const part = encodeURIComponent;
 const camera = (name: string): string => `/api/cameras/${part(name)}`;
+const period = (night: Period): string => `/api/nights/${part(night.camera)}/${night.day}`;
 const control = (name: string): string => `/api/control/${part(name)}`;
 /** What moves or sets a camera: needs control of it. */
 const act = <T = unknown>(method: string, name: string, what: string, body?: unknown, timeoutMs?: number): Promise<T> =>
@@ -122,6 +126,14 @@ export const api = {
   captures: (name: string, after: string | null) =>
     ask<CapturePage>("GET", `/api/captures?${new URLSearchParams({ camera: name, limit: "24", ...(after ? { after } : {}) })}`),
   capture: (id: number) => ask<Capture>("GET", `/api/captures/${id}`),
+
+  status: () => ask<Schemas["StationStatus"]>("GET", "/api/status"),
+  nights: (name: string, limit: number) =>
+    ask<Schemas["PeriodPage"]>("GET", `/api/nights?${new URLSearchParams({ camera: name, limit: String(limit) })}`),
+  products: (night: Period) => ask<Schemas["ProductList"]>("GET", `${period(night)}/products?kind=${night.kind}`),
+  clips: (name: string, limit: number) =>
+    ask<Schemas["ClipPage"]>("GET", `/api/clips?${new URLSearchParams({ camera: name, limit: String(limit) })}`),
+  trigger: (name: string) => ask<Clip>("POST", `${camera(name)}/trigger`, { label: "page" }),
 
   me: () => ask<Me>("GET", "/api/me", undefined, { timeoutMs: 8_000 }),
   claim: (code: string, user: string, passphrase: string | null) => ask<Schemas["Claimed"]>("POST", "/api/claim", { code, user, passphrase }),
@@ -149,3 +161,6 @@ export const api = {
 };
 
 export const captureUrl = (id: number, what: "thumb" | "image" | "raw"): string => `/api/captures/${id}/${what}`;
+export const clipUrl = (id: number): string => `/api/clips/${id}/video`;
+/** `version` makes a browser fetch it anew. */
+export const productUrl = (night: Period, kind: Product["kind"], version: number): string => `${period(night)}/${kind}?kind=${night.kind}&v=${version}`;

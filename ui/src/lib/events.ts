@@ -14,6 +14,10 @@ export type StationEvent = Base &
     | { kind: "image_developed"; id: number }
     | { kind: "develop_failed"; id: number; message: string }
     | { kind: "capture_failed"; message: string }
+    | { kind: "night_started" | "night_finished" | "product_updated" | "product_finished" }
+    | { kind: "product_failed"; product: string; day: string; message: string }
+    | { kind: "clip_started" | "clip_saved"; id: number; label: string }
+    | { kind: "clip_failed"; id: number; label: string; message: string }
     | { kind: "capture_stopped"; done: number; failed: number; reason: string }
     | { kind: "camera_recovered"; down_s: number; attempts: number }
     | { kind: "storage_low"; free_bytes: number; free_percent: number }

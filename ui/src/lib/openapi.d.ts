@@ -58,6 +58,30 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/retention": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Dry Run
+         * @description What would be deleted now. Cupola looks by itself: this is to see it beforehand.
+         */
+        get: operations["dry_run_api_retention_get"];
+        put?: never;
+        /**
+         * Run
+         * @description Delete what is due now rather than at the next look.
+         */
+        post: operations["run_api_retention_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/me": {
         parameters: {
             query?: never;
@@ -708,6 +732,107 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/cameras/{cam}/trigger": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Trigger
+         * @description Keep the seconds before, and some after. Answers at once; the clip is saved when its end has come.
+         */
+        post: operations["trigger_api_cameras__cam__trigger_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/trigger": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Trigger All
+         * @description A clip of every camera that keeps a pre-roll.
+         */
+        post: operations["trigger_all_trigger_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/clips": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Clips
+         * @description Newest first. `next` of one page is `after` of the following.
+         */
+        get: operations["clips_api_clips_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/clips/{number}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One */
+        get: operations["one_api_clips__number__get"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete
+         * @description Delete a clip and its file.
+         */
+        delete: operations["delete_api_clips__number__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/clips/{number}/video": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Video
+         * @description The MP4; a part of it where the browser asks for one.
+         */
+        get: operations["video_api_clips__number__video_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/cameras/{cam}/focus": {
         parameters: {
             query?: never;
@@ -722,6 +847,126 @@ export interface paths {
          *     test shots meanwhile, which are not stored.
          */
         get: operations["focus_api_cameras__cam__focus_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/schedule": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Schedule
+         * @description The windows of each camera, from the one that is open on.
+         */
+        get: operations["schedule_api_schedule_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/nights": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Nights
+         * @description Nights and days, newest first. `next` of one page is `after` of the following.
+         */
+        get: operations["nights_api_nights_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/nights/{camera}/{date}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Night
+         * @description One night, or with `kind=day` one day, and its summary.
+         */
+        get: operations["night_api_nights__camera___date__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/nights/{camera}/{date}/products": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Listed
+         * @description How far each product is. A night without images has none.
+         */
+        get: operations["listed_api_nights__camera___date__products_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/nights/{camera}/{date}/render": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Render
+         * @description Make products again from the stored images. A date whose images belong to no night becomes one. What was made before stays until the new one is finished.
+         */
+        post: operations["render_api_nights__camera___date__render_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/nights/{camera}/{date}/{product}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * File
+         * @description keogram and startrails as JPEG, timelapse as MP4, in parts if asked for. While it grows for the first time: as it is now.
+         */
+        get: operations["file_api_nights__camera___date___product__get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -859,6 +1104,19 @@ export interface components {
             /** Next */
             next?: string | null;
         };
+        /** CameraSchedule */
+        CameraSchedule: {
+            /** Camera */
+            camera: string;
+            /**
+             * State
+             * @description waiting: its night or day has begun, the window not; paused: by the moon; stopped: by hand.
+             * @enum {string}
+             */
+            state: "idle" | "waiting" | "capturing" | "paused" | "stopped" | "creating_video";
+            /** Windows */
+            windows: components["schemas"]["ScheduledWindow"][];
+        };
         /** CameraStatus */
         CameraStatus: {
             /** Name */
@@ -877,6 +1135,8 @@ export interface components {
             session: components["schemas"]["Session"] | null;
             control: components["schemas"]["Held"];
             live: components["schemas"]["Live"];
+            /** @description null: none is kept. */
+            preroll: components["schemas"]["PreRoll"] | null;
             /**
              * Undeveloped
              * @description Originals that wait for the darkroom.
@@ -887,6 +1147,8 @@ export interface components {
             last_image: components["schemas"]["Capture"] | null;
             /** Images Today */
             images_today: number;
+            /** @description The schedule; null where the camera has none, or no window is to come. */
+            night: components["schemas"]["NightStatus"] | null;
             /** Restarts */
             restarts: number;
             recovery: components["schemas"]["Recovery"];
@@ -1029,6 +1291,76 @@ export interface components {
              */
             generated?: string | null;
         };
+        /**
+         * Clip
+         * @description A clip; seconds count from its first trigger.
+         */
+        Clip: {
+            /** Id */
+            id: number;
+            /** Camera */
+            camera: string;
+            /** Label */
+            label: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "recording" | "saved" | "failed";
+            /**
+             * Triggered At
+             * Format: date-time
+             */
+            triggered_at: string;
+            /**
+             * Triggers
+             * @description Each trigger: at, source, payload.
+             */
+            triggers: {
+                [key: string]: unknown;
+            }[];
+            /** Before S */
+            before_s: number;
+            /** After S */
+            after_s: number;
+            /**
+             * Before Got S
+             * @description More than asked where the picture before is no keyframe, less where the pre-roll did not reach back.
+             */
+            before_got_s: number | null;
+            /** After Got S */
+            after_got_s: number | null;
+            /** Frames */
+            frames: number | null;
+            /** Duration S */
+            duration_s: number | null;
+            /**
+             * Missing
+             * @description Gaps: at, seconds, frames (null: nobody knows), why.
+             */
+            missing: {
+                [key: string]: unknown;
+            }[];
+            /** Codec */
+            codec: string | null;
+            /** Width */
+            width: number | null;
+            /** Height */
+            height: number | null;
+            /** Bytes */
+            bytes: number | null;
+            /** Sha256 */
+            sha256: string | null;
+            /** Message */
+            message: string | null;
+        };
+        /** ClipPage */
+        ClipPage: {
+            /** Items */
+            items: components["schemas"]["Clip"][];
+            /** Next */
+            next: string | null;
+        };
         /** Control */
         Control: {
             holder: components["schemas"]["Holder"] | null;
@@ -1082,6 +1414,30 @@ export interface components {
              * @description Originals that wait to be developed.
              */
             waiting: number;
+        };
+        /** DeletedFiles */
+        DeletedFiles: {
+            /**
+             * Kind
+             * @description originals, jpg, products, logs
+             */
+            kind: string;
+            /**
+             * Reason
+             * @enum {string}
+             */
+            reason: "age" | "space";
+            /** Files */
+            files: number;
+            /** Bytes */
+            bytes: number;
+            /**
+             * First Day
+             * @description The oldest observing day of them.
+             */
+            first_day: string;
+            /** Last Day */
+            last_day: string;
         };
         /** Discovery */
         Discovery: {
@@ -1163,6 +1519,15 @@ export interface components {
              * @description Who would like to have control, the latest last.
              */
             requests: components["schemas"]["Asking"][];
+        };
+        /** HeldFiles */
+        HeldFiles: {
+            /** Kind */
+            kind: string;
+            /** Files */
+            files: number;
+            /** Bytes */
+            bytes: number;
         };
         /** Holder */
         Holder: {
@@ -1360,6 +1725,12 @@ export interface components {
                 number,
                 number
             ] | null;
+            /**
+             * Automatic
+             * @description Settings that auto exposure chooses: null in `requested`; `applied` says what it chose.
+             * @default []
+             */
+            automatic: string[];
         };
         /** NewToken */
         NewToken: {
@@ -1389,6 +1760,59 @@ export interface components {
             /** Passphrase */
             passphrase?: string | null;
         };
+        /**
+         * NightStatus
+         * @description What a camera's schedule does: the window that is open, or the next one.
+         */
+        NightStatus: {
+            /**
+             * State
+             * @description waiting: its night or day has begun, the window not; paused: by the moon; stopped: by hand.
+             * @enum {string}
+             */
+            state: "idle" | "waiting" | "capturing" | "paused" | "stopped" | "creating_video";
+            /**
+             * Words
+             * @description For people: 'night of 2026-11-21 until 05:41 UTC, 120 of 750 photos'.
+             */
+            words: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "night" | "day";
+            /** Day */
+            day: string;
+            /**
+             * Starts At
+             * Format: date-time
+             */
+            starts_at: string;
+            /**
+             * Ends At
+             * Format: date-time
+             */
+            ends_at: string;
+            /** Interval S */
+            interval_s: number | null;
+            /** Expected */
+            expected: number | null;
+            /** Photos */
+            photos: number;
+        };
+        /** Part */
+        Part: {
+            /**
+             * Starts At
+             * Format: date-time
+             */
+            starts_at: string;
+            /**
+             * Ends At
+             * Format: date-time
+             */
+            ends_at: string;
+        };
         /** PasswdRequest */
         PasswdRequest: {
             /**
@@ -1401,6 +1825,117 @@ export interface components {
              * @description 12 characters at least when it is a new one.
              */
             new: string;
+        };
+        /**
+         * Period
+         * @description A night or day of the schedule.
+         */
+        Period: {
+            /** Id */
+            id: number;
+            /** Camera */
+            camera: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "night" | "day";
+            /** Day */
+            day: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "capturing" | "finishing" | "finished";
+            /**
+             * Starts At
+             * Format: date-time
+             */
+            starts_at: string;
+            /**
+             * Ends At
+             * Format: date-time
+             */
+            ends_at: string;
+            /** Interval S */
+            interval_s: number | null;
+            /** Expected */
+            expected: number | null;
+            /** Photos */
+            photos: number;
+            /** Finished At */
+            finished_at: string | null;
+        };
+        /** PeriodPage */
+        PeriodPage: {
+            /** Items */
+            items: components["schemas"]["Period"][];
+            /** Next */
+            next: string | null;
+        };
+        /** PeriodWhole */
+        PeriodWhole: {
+            /** Id */
+            id: number;
+            /** Camera */
+            camera: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "night" | "day";
+            /** Day */
+            day: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "capturing" | "finishing" | "finished";
+            /**
+             * Starts At
+             * Format: date-time
+             */
+            starts_at: string;
+            /**
+             * Ends At
+             * Format: date-time
+             */
+            ends_at: string;
+            /** Interval S */
+            interval_s: number | null;
+            /** Expected */
+            expected: number | null;
+            /** Photos */
+            photos: number;
+            /** Finished At */
+            finished_at: string | null;
+            /**
+             * Summary
+             * @description What summary.json holds; of a period that goes on, as of now.
+             */
+            summary: {
+                [key: string]: unknown;
+            };
+        };
+        /**
+         * PreRoll
+         * @description The last packets of the live view, kept for clips.
+         */
+        PreRoll: {
+            /**
+             * Seconds
+             * @description What it reaches back now.
+             */
+            seconds: number;
+            /** Packets */
+            packets: number;
+            /** Bytes */
+            bytes: number;
+            /**
+             * Cut Short
+             * @description preroll.max_mb did not suffice for preroll.seconds.
+             */
+            cut_short: boolean;
         };
         /** Problem */
         Problem: {
@@ -1436,6 +1971,55 @@ export interface components {
             field?: string | null;
         };
         /**
+         * Product
+         * @description What grew, or grows, of the images of a night or day.
+         */
+        Product: {
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "keogram" | "startrails" | "timelapse";
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "growing" | "finished" | "failed";
+            /**
+             * Images
+             * @description How many are in it.
+             */
+            images: number;
+            /**
+             * Path
+             * @description Relative to storage.root, once it was finished.
+             */
+            path: string | null;
+            /** Bytes */
+            bytes: number | null;
+            /** Sha256 */
+            sha256: string | null;
+            /**
+             * Message
+             * @description Which images were left out, or why it failed.
+             */
+            message: string | null;
+            /** Made At */
+            made_at: string | null;
+        };
+        /** ProductList */
+        ProductList: {
+            /**
+             * Images
+             * @description Of the night or day, developed or not.
+             */
+            images: number;
+            /** Items */
+            items: components["schemas"]["Product"][];
+            /** Next */
+            next?: string | null;
+        };
+        /**
          * Recovery
          * @description How often this camera had to be helped since the server's start.
          */
@@ -1459,6 +2043,157 @@ export interface components {
              * @description The port a USB reset would switch, when it is known.
              */
             usb_port: string | null;
+        };
+        /**
+         * RenderRequest
+         * @description Which products are made again; without any, all that are configured.
+         */
+        RenderRequest: {
+            /** Products */
+            products?: ("keogram" | "startrails" | "timelapse")[];
+        };
+        /** RetentionReport */
+        RetentionReport: {
+            /**
+             * Words
+             * @description The forecast in words: full in 12 nights.
+             */
+            words: string;
+            /**
+             * Keep Free Percent
+             * @description Below this the oldest files are deleted; 0: nothing is deleted for space.
+             */
+            keep_free_percent: number;
+            /**
+             * Bytes Per Night
+             * @description What the last nights stored, each, in the mean; null before the first.
+             */
+            bytes_per_night: number | null;
+            /**
+             * Nights Left
+             * @description So many nights until only keep_free_percent are free.
+             */
+            nights_left: number | null;
+            /**
+             * Low
+             * @description Less is free than that, and nothing is left that may be deleted.
+             */
+            low: boolean;
+            /**
+             * Stored
+             * @description What cameras store at this free space: all, or less and less of it.
+             * @enum {string}
+             */
+            stored: "all" | "no_originals" | "every_2nd" | "every_4th" | "none";
+            /**
+             * Problem
+             * @description Why nothing is deleted at the moment although it should be.
+             */
+            problem: string | null;
+            /** Dry Run */
+            dry_run: boolean;
+            /**
+             * Deleted
+             * @description What went; after a dry run, what would go.
+             */
+            deleted: components["schemas"]["DeletedFiles"][];
+            /**
+             * Gone
+             * @description Files that somebody else had deleted.
+             */
+            gone: number;
+            /**
+             * Held
+             * @description What there is after that.
+             */
+            held: components["schemas"]["HeldFiles"][];
+        };
+        /**
+         * RetentionStatus
+         * @description How full the disk will be when, and what is stored meanwhile.
+         */
+        RetentionStatus: {
+            /**
+             * Words
+             * @description The forecast in words: full in 12 nights.
+             */
+            words: string;
+            /**
+             * Keep Free Percent
+             * @description Below this the oldest files are deleted; 0: nothing is deleted for space.
+             */
+            keep_free_percent: number;
+            /**
+             * Bytes Per Night
+             * @description What the last nights stored, each, in the mean; null before the first.
+             */
+            bytes_per_night: number | null;
+            /**
+             * Nights Left
+             * @description So many nights until only keep_free_percent are free.
+             */
+            nights_left: number | null;
+            /**
+             * Low
+             * @description Less is free than that, and nothing is left that may be deleted.
+             */
+            low: boolean;
+            /**
+             * Stored
+             * @description What cameras store at this free space: all, or less and less of it.
+             * @enum {string}
+             */
+            stored: "all" | "no_originals" | "every_2nd" | "every_4th" | "none";
+            /**
+             * Problem
+             * @description Why nothing is deleted at the moment although it should be.
+             */
+            problem: string | null;
+        };
+        /** ScheduleList */
+        ScheduleList: {
+            /** Items */
+            items: components["schemas"]["CameraSchedule"][];
+            /** Next */
+            next?: string | null;
+        };
+        /**
+         * ScheduledWindow
+         * @description A night or day to come, or the one that is open.
+         */
+        ScheduledWindow: {
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "night" | "day";
+            /**
+             * Day
+             * @description Its date at the station: of a night, that of its evening.
+             */
+            day: string;
+            /**
+             * Starts At
+             * Format: date-time
+             */
+            starts_at: string;
+            /**
+             * Ends At
+             * Format: date-time
+             */
+            ends_at: string;
+            /**
+             * Parts
+             * @description When stills are taken in it: all of it, unless the moon forbids some; none where it forbids all.
+             */
+            parts: components["schemas"]["Part"][];
+            /** Interval S */
+            interval_s: number | null;
+            /**
+             * Expected
+             * @description Photos it makes; null where no interval is set.
+             */
+            expected: number | null;
         };
         /**
          * Session
@@ -1517,6 +2252,12 @@ export interface components {
             ];
             requested: components["schemas"]["Values"];
             applied: components["schemas"]["Values"] | null;
+            /**
+             * Automatic
+             * @description Settings that auto exposure chooses.
+             * @default []
+             */
+            automatic: string[];
         };
         /**
          * SettingsRequest
@@ -1531,6 +2272,11 @@ export interface components {
             f_number?: number | null;
             /** Mode */
             mode?: ("live" | "still") | null;
+            /**
+             * Auto
+             * @description Of stills: true gives all settings that are not given to auto exposure, false keeps what it chose last. A setting that is given is left alone by auto exposure from then on.
+             */
+            auto?: boolean | null;
         };
         /** SnapRequest */
         SnapRequest: {
@@ -1551,11 +2297,22 @@ export interface components {
             gain?: number | null;
             /** Count */
             count?: number | null;
+            /**
+             * Auto
+             * @description As of settings.
+             */
+            auto?: boolean | null;
         };
         /** StationStatus */
         StationStatus: {
             /** Station */
             station: string;
+            /**
+             * State
+             * @description What the station does, by its schedule and its series.
+             * @enum {string}
+             */
+            state: "idle" | "waiting" | "capturing" | "creating_video";
             /** Version */
             version: string;
             /** Uptime S */
@@ -1564,6 +2321,7 @@ export interface components {
             disk_free_bytes: number;
             /** Disk Free Percent */
             disk_free_percent: number;
+            retention: components["schemas"]["RetentionStatus"];
             darkroom: components["schemas"]["DarkroomStatus"];
             /** Cameras */
             cameras: components["schemas"]["CameraStatus"][];
@@ -1617,6 +2375,42 @@ export interface components {
              * @description Shown this once.
              */
             token: string;
+        };
+        /**
+         * TriggerRequest
+         * @description Everything may be left out: the camera's configuration says what is usual.
+         */
+        TriggerRequest: {
+            /**
+             * Label
+             * @description Part of the file's name; clips of the same label extend each other.
+             * @default trigger
+             */
+            label: string;
+            /** Before S */
+            before_s?: number | null;
+            /** After S */
+            after_s?: number | null;
+            /**
+             * Payload
+             * @description Kept with the clip: anything JSON, at most 4096 characters.
+             */
+            payload?: unknown;
+        };
+        /**
+         * Triggered
+         * @description What became of one trigger for all cameras with a pre-roll.
+         */
+        Triggered: {
+            /** Items */
+            items: components["schemas"]["Clip"][];
+            /**
+             * Failed
+             * @description Cameras of which no clip is made, and why.
+             */
+            failed: {
+                [key: string]: string;
+            };
         };
         /** User */
         User: {
@@ -1778,6 +2572,64 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["StationStatus"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    dry_run_api_retention_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RetentionReport"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    run_api_retention_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RetentionReport"];
                 };
             };
             /** @description What was wrong, and what to do (RFC 9457). */
@@ -2944,6 +3796,196 @@ export interface operations {
             };
         };
     };
+    trigger_api_cameras__cam__trigger_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                cam: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["TriggerRequest"] | null;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Clip"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    trigger_all_trigger_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["TriggerRequest"] | null;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Triggered"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    clips_api_clips_get: {
+        parameters: {
+            query?: {
+                camera?: string | null;
+                after?: number | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ClipPage"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    one_api_clips__number__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Clip"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    delete_api_clips__number__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    video_api_clips__number__video_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
     focus_api_cameras__cam__focus_get: {
         parameters: {
             query?: {
@@ -2957,6 +3999,213 @@ export interface operations {
             header?: never;
             path: {
                 cam: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    schedule_api_schedule_get: {
+        parameters: {
+            query?: {
+                days?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ScheduleList"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    nights_api_nights_get: {
+        parameters: {
+            query?: {
+                camera?: string | null;
+                after?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PeriodPage"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    night_api_nights__camera___date__get: {
+        parameters: {
+            query?: {
+                kind?: "night" | "day";
+            };
+            header?: never;
+            path: {
+                camera: string;
+                /** @description As in 2026-11-21. */
+                date: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PeriodWhole"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    listed_api_nights__camera___date__products_get: {
+        parameters: {
+            query?: {
+                /** @description night or day: a date may have both. */
+                kind?: "night" | "day";
+            };
+            header?: never;
+            path: {
+                camera: string;
+                date: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProductList"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    render_api_nights__camera___date__render_post: {
+        parameters: {
+            query?: {
+                /** @description night or day: a date may have both. */
+                kind?: "night" | "day";
+            };
+            header?: never;
+            path: {
+                camera: string;
+                date: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RenderRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProductList"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    file_api_nights__camera___date___product__get: {
+        parameters: {
+            query?: {
+                /** @description night or day: a date may have both. */
+                kind?: "night" | "day";
+            };
+            header?: never;
+            path: {
+                camera: string;
+                date: string;
+                product: "keogram" | "startrails" | "timelapse";
             };
             cookie?: never;
         };

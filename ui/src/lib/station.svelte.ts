@@ -42,6 +42,7 @@ export class Station {
   strange = (): void => undefined;
   opened = (): void => undefined;
   said = (_event: StationEvent | Answer): void => undefined;
+  #ears = new Set<(event: StationEvent) => void>();
 
   camera = $derived(this.cameras.find((camera) => camera.name === this.selected) ?? null);
   /** Since `camera` was true: since its `as_of`, once the station's clock is known, else since it arrived. */
@@ -97,6 +98,12 @@ export class Station {
     clearInterval(this.#rereading);
     clearTimeout(this.#timer);
     this.lost = null;
+  }
+
+  /** Be told of every event, until the answer is called. */
+  hear(ear: (event: StationEvent) => void): () => void {
+    this.#ears.add(ear);
+    return () => this.#ears.delete(ear);
   }
 
   /** Whether it could be said. */
@@ -183,6 +190,7 @@ export class Station {
     this.#proof();
     this.said(event);
     this.roll?.heard(event);
+    for (const ear of this.#ears) ear(event);
     const who = event.camera ?? "";
     switch (event.kind) {
       case "camera_changed":
@@ -194,6 +202,12 @@ export class Station {
         break;
       case "develop_failed":
         notices.problem(`${who}: a picture could not be developed`, event.message);
+        break;
+      case "product_failed":
+        notices.problem(`${who}: the ${event.product} of ${event.day} failed`, event.message);
+        break;
+      case "clip_failed":
+        notices.problem(`${who}: a clip failed`, event.message);
         break;
       case "camera_recovered":
         notices.info(`${who} is back`, `It was away for ${Math.round(event.down_s)} s.`);
