@@ -222,7 +222,7 @@ def test_the_demo_is_a_night_sky_that_captures_by_itself_and_obeys_variables(tmp
     (camera,) = settings.cameras
     options = settings.driver_options(camera)
     assert (camera.name, camera.driver, options["sky_time"], options["width"], options["height"]) == ("sky", "simulator", "night", 1920, 1080)
-    assert (camera.capture.autostart, camera.capture.interval_s, camera.exposure.exposure_s, camera.live.exposure_s) == (True, 10, 4, 1)
+    assert (camera.night.window, camera.night.interval_s, camera.exposure.exposure_s, camera.live.exposure_s) == ("always", 10, 4, 1)
     assert settings.storage.root == tmp_path / "cupola-data"
     assert settings.web.port == 9000
     assert settings.source is None
