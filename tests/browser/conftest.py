@@ -125,10 +125,16 @@ def log_in(page: Page, user: str, words: str) -> None:
     page.get_by_role("button", name="Log in").click()
 
 
+def stir(page: Page) -> None:
+    """What lies over the picture is in sight for a while."""
+    half: int = (page.viewport_size or {"width": 1280})["width"] // 2
+    page.mouse.move(half, 300)
+    page.mouse.move(half + 10, 310)
+
+
 def control(page: Page) -> Locator:
     """The line that says who has control; a touch keeps what lies over the picture in sight."""
-    page.mouse.move(600, 300)
-    page.mouse.move(610, 310)
+    stir(page)
     return page.locator("footer").get_by_role("group", name="Control")
 
 

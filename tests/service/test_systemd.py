@@ -103,6 +103,62 @@ def test_a_server_that_hangs_is_restarted_by_the_watchdog(service: Systemd) -> N
     snap(service)
 
 
+# name in the table below: type, major, minor. All may be opened by everybody as far as their mode goes.
+NODES = {
+    "usb": "c 189 0",
+    "video": "c 81 0",
+    "heap": "c 10 229",
+    "null": "c 1 3",
+    "memory": "c 1 1",
+    "serial": "c 4 64",
+    "usb-serial": "c 188 0",
+    "disk": "b 7 0",
+}
+OPENS = """
+import errno, json, os
+def opened(path):
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK))
+    except OSError as error:
+        return errno.errorcode[error.errno]
+    return "opened"
+with open("/var/lib/cupola/opens.json", "w") as file:
+    json.dump({name: opened(f"/srv/nodes/{name}") for name in sorted(os.listdir("/srv/nodes"))}, file)
+"""
+
+
+def test_the_service_opens_nodes_of_cameras_and_no_others(service: Systemd) -> None:
+    """The kernel here may have no USB and no V4L2: systemd is told their usual majors, and that DMA heaps are what is there, /dev/fuse. Who
+    may open a node without a device behind it is told ENXIO or ENODEV by the kernel, who may not is told EPERM before.
+    """
+    kinds = "189 usb_device\\n 81 video4linux\\n 10 dma_heap\\n"
+    told = service.run(
+        "sh", "-c", f"sed '/misc$/d; s/^Character devices:/&\\n{kinds}/' /proc/devices > /srv/kinds && mount --bind /srv/kinds /proc/devices"
+    )
+    assert told.returncode == 0, told.stderr
+    try:
+        service.run("mkdir", "/srv/nodes")
+        for name, node in NODES.items():
+            assert service.run("mknod", "-m", "666", f"/srv/nodes/{name}", *node.split()).returncode == 0
+        service.write("/srv/opens.py", OPENS)
+        service.write("/etc/systemd/system/cupola.service.d/nodes.conf", f"[Service]\nExecStartPre={PYTHON} /srv/opens.py\n")
+        service.run("systemctl", "daemon-reload")
+        assert service.run("systemctl", "restart", "cupola").returncode == 0
+        inside = json.loads(service.run("cat", "/var/lib/cupola/opens.json").stdout)
+        assert service.run(PYTHON, "/srv/opens.py").returncode == 0
+        outside = json.loads(service.run("cat", "/var/lib/cupola/opens.json").stdout)
+        print("\nin the service:", inside, "outside:", outside)
+        assert "EPERM" not in outside.values(), "it is the service's policy that says no"
+        assert {name for name, answer in inside.items() if answer == "EPERM"} == {"memory", "serial", "usb-serial", "disk"}
+        assert (inside["heap"], inside["null"]) == ("opened", "opened")
+        assert {inside["usb"], inside["video"]} <= {"ENXIO", "ENODEV", "opened"}
+        snap(service)
+    finally:
+        service.run("umount", "/proc/devices")
+        service.run("rm", "-rf", "/etc/systemd/system/cupola.service.d/nodes.conf", "/srv/nodes")
+        service.run("systemctl", "daemon-reload")
+
+
 def test_uninstalling_ends_all_of_it_and_leaves_the_images(service: Systemd) -> None:
     snap(service)
     kept = originals(service)
