@@ -4,7 +4,7 @@ To the camera process:
   configure  driver, options, station, camera, storage, still, live, recovery, next_sequence    first, once
   settings   mode, generation, controls            new wanted settings of mode "live" or "still"
   live       codecs                                what viewers want; empty: nobody watches
-  plan       session, remaining, interval_s, delay_s, first_in_s; or null     a series of stills
+  plan       session, remaining, interval_s, delay_s, first_at_s; or null     a series of stills
   focus      region: x, y, size; or null           measure how sharp the stars there are; null: nobody looks
   snap       token, exposure_s                     one still beside any plan
   close      -                                     finish writing, let the device go, exit
@@ -45,14 +45,15 @@ class Plan:
     """A series of stills as the camera process runs it.
 
     `interval_s` from opening to opening, or `delay_s` from shutter close to next opening.
-    `remaining` images are still to be stored; None: until told otherwise.
+    `remaining` images are still to be stored; None: until told otherwise. `first_at_s`: the first opening to wait for, by the
+    monotonic clock that all processes of a machine share; None: now.
     """
 
     session: int
     remaining: int | None = None
     interval_s: float | None = None
     delay_s: float = 0.0
-    first_in_s: float = 0.0
+    first_at_s: float | None = None
 
 
 def facts_of(picture: Frame | Packet) -> Head:
