@@ -87,6 +87,7 @@ def rig(tmp_path: Path) -> Make:
         policy: Policy | None = None,
         claims: Claims | None = None,
         interpreter: str | None = None,
+        width_max: int | None = None,
         **options: Any,
     ) -> AsyncIterator[Rig]:
         bus, archive, log = Bus(), MemoryArchive(), list[str]()
@@ -97,7 +98,7 @@ def rig(tmp_path: Path) -> Make:
             options=options,
             station=Station(),
             storage={"root": str(tmp_path / "root"), "queue": None, "lock": str(tmp_path / "card.lock"), "min_free_percent": 0},
-            live_view={"quality": 80, "fps_max": 100, "width_max": None},
+            live_view={"quality": 80, "fps_max": 100, "width_max": width_max},
             live=Controls(),
             still=Controls(),
             recovery=policy or Policy(),

@@ -18,7 +18,7 @@ from dataclasses import replace
 from cupola.camera.deadline import Deadline
 from cupola.camera.frozen import FrozenWatch
 from cupola.camera.messages import MODES, Mode, Plan, failure_facts
-from cupola.camera.orders import Order, Sinks, Snap, Still
+from cupola.camera.orders import Order, Own, Sinks, Snap, Still
 from cupola.camera.series import Series
 from cupola.core.errors import CameraFrozen, CameraLost, CaptureCancelled, ExposureFailed
 from cupola.core.frame import Camera, CameraInfo, Capability, Controls, Frame, Generation, KeepsStills, Packet, Stop
@@ -54,7 +54,7 @@ class Exposer(threading.Thread):
         self._changed = threading.Condition()
         self._wanted: dict[Mode, tuple[Generation, Controls]] = {mode: (Generation(), Controls()) for mode in MODES}
         self._asked: Controls | None = None  # of the hardware, last
-        self._taken = Controls()
+        self._taken, self._own = Controls(), Own()
         self._told: dict[Mode, Generation] = {}
         self._series = Series()
         self._snaps: deque[Snap] = deque()
@@ -295,11 +295,11 @@ class Exposer(threading.Thread):
     # ── settings ───────────────────────────────────────────────────────────
 
     def _apply(self, order: Order) -> None:
-        if self._asked != order.controls:
+        if self._asked != (wanted := self._own.completed(order.controls, self._info)):
             self.deadline.enter("applying", APPLY_BUDGET_S)
             self._asked = None  # unknown, should this be cut short
-            self._taken = self._camera.apply(order.controls)
-            self._asked = order.controls
+            self._taken = self._camera.apply(wanted)
+            self._asked = wanted
         self._tell_applied(order.mode, order.generation, order.snap is None)
 
     def _tell_applied(self, mode: Mode, generation: Generation, theirs: bool) -> None:
