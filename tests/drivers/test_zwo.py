@@ -273,8 +273,10 @@ def test_an_unplugged_camera_is_lost_and_found_again_100_times_and_leaves_nothin
             gc.collect()
             memory, descriptors = _resident_kb(), len(os.listdir("/proc/self/fd"))
     gc.collect()
-    assert len(os.listdir("/proc/self/fd")) <= descriptors
-    assert _resident_kb() - memory < 12_000  # three pictures
+    left, grown = len(os.listdir("/proc/self/fd")), _resident_kb() - memory
+    print(f"driver in {mode}: unplugged and plugged 100 times, from the 21st to the last descriptors {descriptors} → {left}, {grown:+d} kB")
+    assert left <= descriptors
+    assert grown < 12_000  # three pictures
 
 
 def _resident_kb() -> int:
