@@ -89,6 +89,7 @@ def rig(tmp_path: Path) -> Make:
         interpreter: str | None = None,
         auto: AutoSpec | None = None,
         station: Station | None = None,
+        width_max: int | None = None,
         **options: Any,
     ) -> AsyncIterator[Rig]:
         bus, archive, log = Bus(), MemoryArchive(), list[str]()
@@ -106,7 +107,7 @@ def rig(tmp_path: Path) -> Make:
                 "min_free_percent": 0,
                 "keep_free_percent": 0,
             },
-            live_view={"quality": 80, "fps_max": 100, "width_max": None},
+            live_view={"quality": 80, "fps_max": 100, "width_max": width_max},
             live=Controls(),
             still=Controls(),
             auto=auto,

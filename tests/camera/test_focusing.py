@@ -13,6 +13,8 @@ import pytest
 import simplejpeg
 
 from cupola.camera.focusing import FACTS, LEFT_S, Focusing, Looker
+from cupola.camera.messages import Plan
+from cupola.core.frame import Controls
 from cupola.core.hub import LivePacket
 
 STARS = "tests.support.starfield:Starfield"
@@ -73,6 +75,37 @@ async def test_a_camera_without_video_takes_test_shots_that_are_not_stored(rig: 
         taken = r.camera.beat["frames"]
         await asyncio.sleep(0.6)  # a beat and more, in which no shot may be taken
         assert r.camera.beat["frames"] == taken
+
+
+async def test_test_shots_are_made_smaller_for_viewers_and_measured_as_they_are(rig: Callable[..., Any]) -> None:
+    """As a DSLR's are, which have tens of megapixels."""
+    async with rig(STARS, widths=[3.0], form="jpeg", video=False, width_max=320) as r:
+        await r.until(lambda: r.camera.state == "running")
+        viewer = r.camera.hub.join("jpeg")
+        with r.camera.focusing.look(None, None, 400, _nothing) as looker:
+            (measured,) = await _measured(looker, 1)
+            assert measured["width"] == 400 and measured["hfr_px"] == pytest.approx(3.53, rel=0.05)
+            async with asyncio.timeout(10):
+                live = await viewer.next()
+            assert isinstance(live, LivePacket)
+            assert (live.packet.width, live.packet.height) == (320, 320)
+            assert simplejpeg.decode_jpeg(live.packet.data).shape[:2] == (320, 320)
+        r.camera.hub.leave(viewer)
+
+
+async def test_stills_between_test_shots_keep_settings_of_their_own(rig: Callable[..., Any]) -> None:
+    """What the still settings leave open is as the camera has it, not as the test shots or a snap had it."""
+    async with rig(STARS, widths=[3.0], video=False) as r:
+        await r.until(lambda: r.camera.state == "running")
+        r.camera.request("live", Controls(exposure_s=0.2))
+        with r.camera.focusing.look(None, None, 400, _nothing) as looker:
+            assert {measured["exposure_s"] for measured in await _measured(looker, 2)} == {0.2}
+            await r.camera.snap(0.1)
+            r.archive.running = Plan(session=1, remaining=3, interval_s=0.5)
+            r.camera.plan_changed()
+            await r.until(lambda: len(r.archive.rows) == 4)
+            assert 0.2 in {measured["exposure_s"] for measured in await _measured(looker, 3)}  # stills are looked at too
+        assert [row["applied"]["exposure_s"] for row in r.archive.rows] == [0.1, 0.05, 0.05, 0.05]
 
 
 async def test_viewers_and_the_one_who_focuses_do_not_disturb_each_other(rig: Callable[..., Any]) -> None:

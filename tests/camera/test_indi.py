@@ -35,6 +35,7 @@ async def test_a_series_survives_ten_deaths_of_the_indiserver_in_mid_exposure(ri
         r.camera.request("still", Controls(exposure_s=1.0))
         r.archive.running = Plan(session=1)
         r.camera.plan_changed()
+        seen, again = list[float](), list[float]()
         for number in range(10):
             taken = len(r.archive.rows)
             await r.until(lambda taken=taken: len(r.archive.rows) > taken and r.exposing_since, 20)
@@ -43,12 +44,14 @@ async def test_a_series_survives_ten_deaths_of_the_indiserver_in_mid_exposure(ri
             killed = time.monotonic()
             await asyncio.to_thread(server.kill)
             await r.until(lambda lost=lost: len(r.told("camera_lost")) > lost, 5)
+            seen.append(time.monotonic() - killed)
             if number == 5:  # away until it could not be opened again in the same process, and a new one was started
                 await r.until(lambda lost=lost: len(r.told("camera_lost")) > lost + 1, 30)
             await asyncio.to_thread(server.start)
             possible = time.monotonic()
             await r.until(lambda back=back, killed=killed: len(r.told("camera_recovered")) > back and r.exposing_since > killed, BACK_WITHIN_S)
-            assert time.monotonic() - possible < BACK_WITHIN_S
+            again.append(time.monotonic() - possible)
+            assert again[-1] < BACK_WITHIN_S
         taken = len(r.archive.rows)
         await r.until(lambda: len(r.archive.rows) > taken, 20)
         assert len(r.told("camera_recovered")) >= 10
@@ -57,6 +60,8 @@ async def test_a_series_survives_ten_deaths_of_the_indiserver_in_mid_exposure(ri
         assert all(os.path.getsize(row["file"]["path"]) == row["file"]["bytes"] for row in r.archive.rows)
         await r.until(lambda: r.camera.problem is None, 5)
         assert not any("Traceback" in line for line in r.log), r.log
+        print(f"indiserver killed {len(seen)} times: seen within {max(seen):.2f} s, exposing again within {max(again):.2f} s of its start, ")
+        print(f"{len(r.archive.rows)} images without a gap in their numbers, camera process restarted {r.camera.restarts} times")
 
 
 async def test_a_change_during_a_long_still_is_obeyed_within_a_second_and_the_still_says_what_the_camera_reports(rig, server: IndiServer) -> None:

@@ -85,6 +85,9 @@ async def test_a_fault_of_the_third_exposure_costs_that_exposure_and_seconds(
         assert 3 not in [original(row)[0] for row in r.archive.rows]
         assert seen - begun < exposure_s + SEEN_S + BUSY_S
         assert again - seen < AGAIN_S
+        print(
+            f"{fault} in {mode}: seen {seen - begun - exposure_s:+.2f} s after the exposure's end, exposing again {again - seen:.2f} s later, {rungs}"
+        )
 
 
 @pytest.mark.torture
@@ -119,7 +122,7 @@ async def test_a_cable_that_comes_off_again_and_again_leaves_the_server_as_it_wa
     async with rig(DRIVER, **bench.options(serial=SERIALS[0], roi={"width": 640, "height": 480})) as r:
         await r.until(lambda: r.camera.info)
         viewer = r.camera.hub.join("jpeg")
-        memory, descriptors = 0, 0
+        memory, descriptors, longest = 0, 0, 0.0
         for replug in range(REPLUGS):
             await _live_packet(viewer)
             bench.unplug()
@@ -128,14 +131,19 @@ async def test_a_cable_that_comes_off_again_and_again_leaves_the_server_as_it_wa
             plugged = time.monotonic()
             await r.until(lambda: r.camera.state == "running", AGAIN_S)
             await _live_packet(viewer)
-            assert time.monotonic() - plugged < AGAIN_S
+            longest = max(longest, time.monotonic() - plugged)
+            assert longest < AGAIN_S
             if replug == 0:
                 gc.collect()
                 memory, descriptors = _resident_kb(), len(os.listdir("/proc/self/fd"))
         gc.collect()
         assert r.camera.restarts == REPLUGS
-        assert len(os.listdir("/proc/self/fd")) <= descriptors
-        assert _resident_kb() - memory < 10_000 + 20 * REPLUGS
+        left, grown = len(os.listdir("/proc/self/fd")), _resident_kb() - memory
+        print(
+            f"unplugged and plugged {REPLUGS} times: a live picture within {longest:.2f} s of each, server's descriptors {descriptors} → {left}, {grown:+d} kB"
+        )
+        assert left <= descriptors
+        assert grown < 10_000 + 20 * REPLUGS
         r.camera.hub.leave(viewer)
 
 

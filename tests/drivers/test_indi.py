@@ -19,12 +19,12 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from cupola.core.errors import CameraLost, CameraNotFound, CameraUnresponsive, CaptureCancelled
+from cupola.core.errors import CameraBusy, CameraLost, CameraNotFound, CameraUnresponsive, CaptureCancelled
 from cupola.core.frame import Capability, Controls, PixelKind, Station, Stop
 from cupola.drivers.indi import Indi, discover
 from cupola.drivers.indi_client import IndiClient
 from cupola.storage.originals import encode_original, read_original
-from tests.drivers.indi_sources import indi_server, options
+from tests.drivers.indi_sources import indi_server, options, without
 from tests.support.indi_server import CAMERA, TELESCOPE, IndiServer
 
 
@@ -174,6 +174,45 @@ def test_an_exposure_left_behind_by_a_dead_process_is_ended(server: IndiServer) 
     with opened(server) as camera:
         camera.apply(Controls(exposure_s=0.1))
         assert camera.expose(Stop()).applied.exposure_s == 0.1
+
+
+def test_a_driver_that_cannot_abort_finishes_a_cancelled_exposure_and_is_waited_for(server: IndiServer) -> None:
+    with without(server, b"CCD_ABORT_EXPOSURE") as port:
+        camera = Indi(options(server, port=port), Station())
+        try:
+            assert camera.open().finishes_exposures
+            camera.apply(Controls(exposure_s=7.0))
+            stop = Stop()
+            threading.Timer(0.5, stop.set).start()
+            begun = time.monotonic()
+            with pytest.raises(CaptureCancelled):
+                camera.expose(stop)
+            assert time.monotonic() - begun < 3, "who cancels does not wait"
+            camera.apply(Controls(exposure_s=0.1))
+            assert camera.expose(Stop()).applied.exposure_s == pytest.approx(0.1)
+            assert time.monotonic() - begun > 7, "the long exposure went on until its end"
+        finally:
+            camera.close()
+    with opened(server) as camera:
+        assert not camera.open().finishes_exposures
+
+
+def test_an_exposure_that_nobody_can_end_is_told_at_opening(server: IndiServer) -> None:
+    with without(server, b"CCD_ABORT_EXPOSURE") as port:
+        with other_client(server) as client:
+            client.send(CAMERA, "CONNECTION", {"CONNECT": "On"})
+            assert client.wait(lambda: client.vector(CAMERA, "CCD_EXPOSURE"), 10, lambda: False)
+            client.send(CAMERA, "CCD_EXPOSURE", {"CCD_EXPOSURE_VALUE": 60.0})
+            assert client.wait(lambda: client.vector(CAMERA, "CCD_EXPOSURE").state == "Busy", 10, lambda: False)
+        camera = Indi(options(server, port=port), Station())
+        try:
+            with pytest.raises(CameraBusy, match=r"exposes for another \d+ s, and its driver cannot end that"):
+                camera.open()
+        finally:
+            camera.close()
+    with opened(server) as camera:  # with its abort it is no trouble
+        camera.apply(Controls(exposure_s=0.1))
+        camera.expose(Stop())
 
 
 def test_an_exposure_aborted_by_another_program_is_told(server: IndiServer) -> None:

@@ -44,8 +44,9 @@ class Starfield(TestCard):
             self._encoder.options = {"preset": "ultrafast", "tune": "zerolatency", "crf": "12", "bf": "0", "repeat-headers": "1"}
             self._encoder.gop_size = 5
         native = {"raw": set[Capability](), "jpeg": {Capability.NATIVE_JPEG}, "h264": {Capability.NATIVE_H264}}[self._form]
-        ways = {Capability.VIDEO, Capability.CONTINUOUS} if self._form != "raw" else {Capability.STILLS, *([Capability.VIDEO] if self._video else [])}
-        controls = {"exposure_s": ControlRange(0.01, 10, 0.05)} if self._form == "raw" else {}
+        continuous = self._form != "raw" and self._video
+        ways = {Capability.VIDEO, Capability.CONTINUOUS} if continuous else {Capability.STILLS, *([Capability.VIDEO] if self._video else [])}
+        controls = {} if continuous else {"exposure_s": ControlRange(0.01, 10, 0.05)}
         return replace(super().open(), model="Stars", capabilities=frozenset(ways | native), controls=controls, noisy=False)
 
     def expose(self, stop: Stop) -> Frame | Packet:
@@ -55,7 +56,7 @@ class Starfield(TestCard):
         data.flags.writeable = False
         if self._form == "raw":
             return replace(frame, data=data)
-        packet = Packet(frame.seq, frame.opened_at, frame.ended_at, frame.monotonic_ns, "jpeg", b"", SIZE, SIZE)
+        packet = Packet(frame.seq, frame.opened_at, frame.ended_at, frame.monotonic_ns, "jpeg", b"", SIZE, SIZE, applied=frame.applied)
         if self._form == "jpeg":
             return replace(packet, data=simplejpeg.encode_jpeg(data[..., np.newaxis], quality=95, colorspace="GRAY"))
         (encoded,) = self._encoder.encode(av.VideoFrame.from_ndarray(data, format="gray").reformat(format="yuv420p"))

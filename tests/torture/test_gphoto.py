@@ -32,3 +32,4 @@ def test_every_one_of_200_exposures_is_on_disk_or_reported_failed(tmp_path: Path
         assert COUNT // 27 <= len(failures) == stopped["failed"] <= COUNT // 27 + 1
         assert all("took no picture" in failure["message"] for failure in failures)
         assert station.camera()["restarts"] == 0, "a failed exposure cost the camera's process"
+        print(f"{COUNT} images on disk and developed, {len(failures)} exposures reported failed, 0 restarts of the camera process")

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 from cupola.camera.deadline import Deadline
 from cupola.camera.messages import MODES, Mode
-from cupola.camera.orders import Order
-from cupola.core.frame import Camera, Controls, Generation
+from cupola.camera.orders import Order, Own
+from cupola.core.frame import Camera, CameraInfo, Controls, Generation
 from cupola.process.wire import Head
 
 APPLY_BUDGET_S = 10.0
@@ -25,6 +25,7 @@ class Applying:
         self._wanted: dict[Mode, tuple[Generation, Controls]] = {mode: (Generation(), Controls()) for mode in MODES}
         self._asked: Controls | None = None  # of the hardware, last
         self._told: dict[Mode, tuple[Generation, Controls]] = {}
+        self._own = Own()
         self.taken = Controls()
 
     def want(self, mode: Mode, generation: Generation, controls: Controls) -> None:
@@ -38,13 +39,14 @@ class Applying:
         self._asked, self.taken = None, Controls()
         self._told.clear()
 
-    def apply(self, order: Order, deadline: Deadline) -> None:
+    def apply(self, order: Order, deadline: Deadline, info: CameraInfo | None) -> None:
         """Give the hardware what the order wants, unless it has that already, and tell what it took. Raises as the driver does."""
-        if self._asked != order.controls:
+        wanted = self._own.completed(order.controls, info)
+        if self._asked != wanted:
             deadline.enter("applying", APPLY_BUDGET_S)
             self._asked = None  # unknown, should this be cut short
-            self.taken = self._camera.apply(order.controls)
-            self._asked = order.controls
+            self.taken = self._camera.apply(wanted)
+            self._asked = wanted
         self.tell(order.mode, order.generation, order.snap is None)
 
     def told(self, mode: Mode) -> bool:

@@ -207,7 +207,7 @@ class Exposer(threading.Thread):
 
     def _obey(self, order: Order) -> None:
         try:
-            self._settings.apply(order, self.deadline)
+            self._settings.apply(order, self.deadline, self._info)
             if order.apply_only:
                 return
             if self._capable(Capability.CONTINUOUS) or (order.mode == "live" and self._capable(Capability.VIDEO)):

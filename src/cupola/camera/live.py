@@ -56,6 +56,7 @@ class LiveWorker(threading.Thread):
         self.encoded = 0
         self._renderer = None
         self._decoder = None
+        self.of_exposures = False  # the camera makes no video: its live pictures are test shots, as large as stills
 
     def set_codecs(self, codecs: frozenset[Codec], *, whole: bool = False) -> None:
         """What viewers take; `whole`: somebody needs every picture."""
@@ -152,7 +153,7 @@ class LiveWorker(threading.Thread):
     def _pass_through(self, packet: Packet, mode: Mode, codecs: frozenset[Codec], pixels: bool) -> Frame | None:
         """Send a packet to those who take it as it is; its pixels if there is somebody else, or `pixels` are needed."""
         if packet.codec in codecs:
-            sent = self._shrunk(packet) if mode == "still" and packet.codec == "jpeg" else packet
+            sent = self._shrunk(packet) if packet.codec == "jpeg" and (mode == "still" or self.of_exposures) else packet
             self._send(packet_head(sent, mode), sent.data)
         if packet.codec == "jpeg":
             return self._decode(packet) if pixels else None
@@ -162,7 +163,7 @@ class LiveWorker(threading.Thread):
         return None
 
     def _shrunk(self, still: Packet) -> Packet:
-        """A camera's full-size JPEG as one that a phone can take; small ones stay untouched."""
+        """An exposure's full-size JPEG as one that a phone can take; small ones stay untouched."""
         width_max = self._width_max or STILL_WIDTH
         if still.width <= width_max:
             return still

@@ -4,7 +4,7 @@ To the camera process:
   configure  driver, options, station, camera, storage, still, live, auto_exposure, recovery, next_sequence    first, once
   settings   mode, generation, controls, automatic      new wanted settings of mode "live" or "still"; which of them auto exposure chooses
   live       codecs                                what viewers want; empty: nobody watches
-  plan       session, remaining, interval_s, delay_s, first_in_s, day, period; or null     a series of stills; finish: the exposure under way is let end
+  plan       session, remaining, interval_s, delay_s, first_at_s, day, period; or null     a series of stills; finish: the exposure under way is let end
   focus      region: x, y, size; or null           measure how sharp the stars there are; null: nobody looks
   snap       token, exposure_s                     one still beside any plan
   close      -                                     finish writing, let the device go, exit
@@ -45,7 +45,8 @@ class Plan:
     """A series of stills as the camera process runs it.
 
     `interval_s` from opening to opening, or `delay_s` from shutter close to next opening.
-    `remaining` images are still to be stored; None: until told otherwise. `day` (`2026-11-21`) and `period`: the date whose
+    `remaining` images are still to be stored; None: until told otherwise. `first_at_s`: the first opening to wait for, by the
+    monotonic clock that all processes of a machine share; None: now. `day` (`2026-11-21`) and `period`: the date whose
     folder the images go into, and the number of the night or day they belong to; None: the observing day of each, and none.
     """
 
@@ -53,7 +54,7 @@ class Plan:
     remaining: int | None = None
     interval_s: float | None = None
     delay_s: float = 0.0
-    first_in_s: float = 0.0
+    first_at_s: float | None = None
     day: str | None = None
     period: int | None = None
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cupola.camera.messages import Mode, Plan
-from cupola.core.frame import Controls, Frame, Generation, Packet
+from cupola.core.frame import CameraInfo, Controls, Frame, Generation, Packet
 from cupola.process.wire import Head
 
 
@@ -38,6 +38,20 @@ class Order:
     @property
     def token(self) -> int | None:
         return self.snap.token if self.snap else None
+
+
+class Own:
+    """The camera's own values of the controls that some order has set: what an order leaves open is as the camera had it, not as another had it."""
+
+    def __init__(self) -> None:
+        self._values = Controls()
+
+    def completed(self, controls: Controls, info: CameraInfo | None) -> Controls:
+        """The controls of an order, with all of those that orders have set so far."""
+        if info is not None:
+            named = {name: info.controls[name].default for name, value in controls.to_dict().items() if value is not None and name in info.controls}
+            self._values = self._values.over(Controls(**named))
+        return controls.over(self._values)
 
 
 @dataclass(frozen=True, slots=True)

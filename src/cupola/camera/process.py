@@ -31,7 +31,7 @@ from cupola.camera.messages import BEAT_S, EXIT_LOST, IDLE_BUDGET_S, MODES, Plan
 from cupola.camera.orders import Sinks, Snap, Still
 from cupola.camera.storer import Storer
 from cupola.core.errors import CameraBusy, CupolaError
-from cupola.core.frame import Camera, CameraInfo, Codec, Controls, Generation, KeepsStills, Station
+from cupola.core.frame import Camera, CameraInfo, Capability, Codec, Controls, Generation, KeepsStills, Station
 from cupola.process.wire import Head, Link, WireError
 from cupola.storage.space import Lock, Thrift
 
@@ -184,6 +184,7 @@ class CameraProcess:
 
     def _opened(self, info: CameraInfo) -> None:
         self._info = info
+        self._live.of_exposures = Capability.VIDEO not in info.capabilities
         self._storer.opened(info)
         self._outbox.tell(info_head(info))
 

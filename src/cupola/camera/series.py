@@ -5,11 +5,13 @@ Kept by the exposer under its own lock. Which series runs, and what it has got, 
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from cupola.camera.messages import Plan
 
 FAILED_PAUSE_S = 5.0  # at least, between an exposure that failed and the next one
+SAME_BEAT = 1e-6  # of an interval: two moments as close as this are the same opening
 
 
 class Series:
@@ -17,7 +19,7 @@ class Series:
 
     def __init__(self) -> None:
         self.plan: Plan | None = None
-        self._next_opening = 0.0
+        self._first_opening = self._next_opening = 0.0
         self._in_flight = 0  # taken, and not yet known to be on disk
 
     def set(self, plan: Plan | None, now: float) -> bool:
@@ -27,7 +29,7 @@ class Series:
             return False
         ended = self.plan is not None
         self.plan, self._in_flight = plan, 0
-        self._next_opening = now + (plan.first_in_s if plan else 0.0)
+        self._first_opening = self._next_opening = plan.first_at_s if plan is not None and plan.first_at_s is not None else now
         return ended
 
     @property
@@ -48,9 +50,8 @@ class Series:
             return
         if plan.interval_s is None:
             self._next_opening = at + exposure_s + plan.delay_s
-        else:  # on the grid of the first opening; an opening that was missed is not made up for
-            late = max(0.0, at - self._next_opening)
-            self._next_opening = at - (late % plan.interval_s) + plan.interval_s
+        else:
+            self._next_opening = self._on_grid(plan.interval_s, at + 2 * SAME_BEAT * plan.interval_s)
 
     def taken(self) -> None:
         """A still was handed on to be stored."""
@@ -71,7 +72,12 @@ class Series:
     def failed(self, plan: Plan, now: float) -> None:
         """The still under way failed in the camera: the next one waits a little."""
         if self._is(plan):
-            self._next_opening = max(self._next_opening, now + FAILED_PAUSE_S)
+            earliest = max(self._next_opening, now + FAILED_PAUSE_S)
+            self._next_opening = earliest if plan.interval_s is None else self._on_grid(plan.interval_s, earliest)
+
+    def _on_grid(self, interval_s: float, earliest: float) -> float:
+        """The first opening from a moment on, on the grid of the first one, whatever came between; one that was missed is not made up for."""
+        return self._first_opening + interval_s * math.ceil((earliest - self._first_opening) / interval_s - SAME_BEAT)
 
     def _is(self, plan: Plan) -> bool:
         """Whether this series is still the one of `plan`, which was counted down meanwhile."""

@@ -6,9 +6,10 @@ came of it, and ends it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from cupola.camera.messages import Plan
 from cupola.core.bus import Bus
@@ -40,7 +41,7 @@ class Session:
     started_at: datetime
     done: int = 0
     failed: int = 0
-    last_opened_at: datetime | None = None
+    first_opened_at: datetime | None = None
     day: str | None = None  # of the night or day it runs in, as of Plan
     period: int | None = None
 
@@ -50,13 +51,13 @@ class Session:
         return self.request.interval_s or (self.request.exposure_s or 0.0) + (self.request.delay_s or 0.0)
 
     def plan(self) -> Plan:
-        """What is left to do, on the grid of the last opening."""
-        wait = 0.0
-        if self.request.interval_s is not None and self.last_opened_at is not None:
-            due = self.last_opened_at + timedelta(seconds=self.request.interval_s)
-            wait = min(self.request.interval_s, max(0.0, (due - utc_now()).total_seconds()))
+        """What is left to do, on the grid of the first opening: those that were missed are not made up for."""
+        first_at_s, interval_s = None, self.request.interval_s
+        if interval_s is not None and self.first_opened_at is not None:
+            since_s = (utc_now() - self.first_opened_at).total_seconds()
+            first_at_s = time.monotonic() + (-since_s) % interval_s
         remaining = None if self.request.count is None else max(0, self.request.count - self.done)
-        return Plan(self.id, remaining, self.request.interval_s, self.request.delay_s or 0.0, wait, self.day, self.period)
+        return Plan(self.id, remaining, interval_s, self.request.delay_s or 0.0, first_at_s, self.day, self.period)
 
 
 class Sessions:
@@ -86,9 +87,8 @@ class Sessions:
         """Take up the series that were running when the server ended. One that had all its images then is finished."""
         for row in await self._catalogue.run(self._catalogue.running_sessions):
             if row.camera in cameras:
-                newest = await self._catalogue.run(self._catalogue.latest, row.camera)
                 session = self._running[row.camera] = self._session(row)
-                session.last_opened_at = newest.opened_at if newest is not None and newest.session == row.id else None
+                session.first_opened_at = await self._catalogue.run(self._catalogue.first_opening, row.id)
                 await self._finish_if_complete(session)
             else:
                 await self._catalogue.run(self._catalogue.close_session, row.id, "stopped")
@@ -119,7 +119,7 @@ class Sessions:
         if session is None or session.id != session_id:
             return
         session.done += 1
-        session.last_opened_at = max(opened_at, session.last_opened_at or opened_at)
+        session.first_opened_at = session.first_opened_at or opened_at
         await self._finish_if_complete(session)
 
     async def _finish_if_complete(self, session: Session) -> None:

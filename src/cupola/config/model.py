@@ -118,8 +118,15 @@ class Live(Exposure):
     """The live view."""
 
     fps_max: Int = key(30, "Highest frame rate", "More frames than this a second are not encoded.", unit="fps", ge=1, le=120)
-    quality: Int = key(80, "JPEG quality", "Quality of encoded live pictures. A camera's own JPEGs are passed on untouched.", ge=10, le=100)
-    width_max: Int | None = key(None, "Greatest width", "Wider pictures are made smaller; null: as they are.", unit="px", ge=64, le=16384)
+    quality: Int = key(80, "JPEG quality", "Quality of encoded live pictures. A camera's own video is passed on untouched.", ge=10, le=100)
+    width_max: Int | None = key(
+        None,
+        "Greatest width",
+        "Wider pictures are made smaller, but for video that the camera encodes; null: as they are, and JPEGs of stills and test shots at most 1920 px wide.",
+        unit="px",
+        ge=64,
+        le=16384,
+    )
 
 
 class Capture(Block):

@@ -15,11 +15,11 @@ import threading
 import time
 from collections.abc import Callable, Generator, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cupola.core.clock import clock_synced, utc_now
-from cupola.core.errors import CameraLost, CameraNotFound, CameraUnresponsive, CaptureCancelled, CupolaError
-from cupola.core.frame import CameraInfo, Capability, ControlRange, Controls, Frame, PixelFormat, PixelKind, Station, Stop
+from cupola.core.errors import CameraBusy, CameraLost, CameraNotFound, CameraUnresponsive, CaptureCancelled, CupolaError
+from cupola.core.frame import CameraInfo, Capability, Controls, Frame, PixelFormat, PixelKind, Station, Stop
 from cupola.drivers.abort import Abort
 from cupola.drivers.found import Found
 
@@ -33,11 +33,18 @@ _GAINS = (("CCD_GAIN", "GAIN"), ("CCD_CONTROLS", "Gain"))  # where drivers have 
 _COMPLETE_AFTER_S = 0.3  # no further property announced: the driver has told them all
 _ALL_DEVICES_AFTER_S = 0.7  # the same for devices; each driver is a process of its own
 _SETTLES_S = 5.0  # for an aborted exposure to end
-_PICTURE_FOLLOWS_S = 1.0  # the picture of an exposure that was cut short, from drivers that send it
 _ANSWERS_S = 4.0  # to a change of settings
 _LINK_BYTES_S = 9e6  # a network of 100 Mbit/s with INDI's text encoding: the first guess of the readout
 _DATE_OBS_STEP_NS = 1_000_000  # INDI writes milliseconds
 _SAME = 1e-6
+
+
+class _Ending(NamedTuple):
+    """A cancelled exposure is over when `told_by` was told more than `after` times and CCD_EXPOSURE is not Busy; by `until`."""
+
+    told_by: str
+    after: int
+    until: float
 
 
 class Indi:
@@ -54,7 +61,7 @@ class Indi:
         self._gain: tuple[str, str] | None = None
         self._exposure_s = 1.0
         self._count = 0
-        self._aborted: int | None = None  # answers to aborts that had come when the last was sent; None: no exposure to wait for
+        self._ending: _Ending | None = None  # of an exposure that was cancelled and has to be waited for
 
     # ── opening ────────────────────────────────────────────────────────────
 
@@ -140,7 +147,11 @@ class Indi:
     def _prepare(self, client: IndiClient) -> None:
         """What other programs may have left otherwise, and what the options name."""
         if client.vector(self._device, "CCD_EXPOSURE").state == "Busy":  # of an earlier process of ours, or of somebody's
-            self._end_exposure()
+            left_s = client.number(self._device, "CCD_EXPOSURE", "CCD_EXPOSURE_VALUE") or 0.0
+            if not self._aborts(client) and left_s + _SETTLES_S > self._left_s():
+                where = f'"{self._device}" at the INDI server {client.where}'
+                raise CameraBusy(f"{where} exposes for another {left_s:.0f} s, and its driver cannot end that. It is opened after it.")
+            self._end_exposure(left_s, -1)
         self._settle(client, self._abort.is_set)
         for name, member in (("UPLOAD_MODE", "UPLOAD_CLIENT"), ("CCD_TRANSFER_FORMAT", "FORMAT_FITS"), ("CCD_FRAME_TYPE", "FRAME_LIGHT")):
             if client.text(self._device, name, member) == "Off":
@@ -161,6 +172,8 @@ class Indi:
 
     def _set(self, client: IndiClient, name: str, wanted: Mapping[str, float | str]) -> None:
         """Set a property that is not so yet. Raises CameraNotFound when the camera refuses, which only the owner can mend."""
+        from cupola.drivers.indi_client import number_of
+
         vector = client.vector(self._device, name)
         if vector is None:
             if name == "CCD_BINNING" and self._options["binning"] == 1:
@@ -168,7 +181,7 @@ class Indi:
             raise CameraNotFound(
                 f'"{self._device}" has no {name} and cannot be set as configured. Remove binning, roi and temperature_c from its options.'
             )
-        if all(_number(vector, member) == value if isinstance(value, int | float) else vector[member] == value for member, value in wanted.items()):
+        if all(number_of(vector, member) == value if isinstance(value, int | float) else vector[member] == value for member, value in wanted.items()):
             return
         answer = client.change(self._device, name, wanted, _ANSWERS_S, self._abort.is_set)
         if answer.state == "Alert":
@@ -184,14 +197,15 @@ class Indi:
 
     def _describe(self, client: IndiClient) -> CameraInfo:
         from cupola.drivers.indi_blob import shifted_bayer
+        from cupola.drivers.indi_client import range_of
 
         device = self._device
-        exposures = _range(client.vector(device, "CCD_EXPOSURE"), "CCD_EXPOSURE_VALUE", 1.0)
+        exposures = range_of(client.vector(device, "CCD_EXPOSURE"), "CCD_EXPOSURE_VALUE", 1.0)
         controls = {"exposure_s": exposures}
         self._exposure_s = exposures.default
         self._gain = next((where for where in _GAINS if client.number(device, *where) is not None), None)
         if self._gain is not None:
-            controls["gain"] = _range(client.vector(device, self._gain[0]), self._gain[1], client.number(device, *self._gain) or 0.0)
+            controls["gain"] = range_of(client.vector(device, self._gain[0]), self._gain[1], client.number(device, *self._gain) or 0.0)
         binning = int(client.number(device, "CCD_BINNING", "HOR_BIN") or 1)
         sides = (client.number(device, "CCD_FRAME", side) or 0.0 for side in ("X", "Y", "WIDTH", "HEIGHT"))
         x, y, width, height = (int(side) for side in sides)
@@ -212,6 +226,7 @@ class Indi:
             format=PixelFormat(PixelKind.BAYER if bayer else PixelKind.MONO, self._format.bits, bayer, roi=self._format.roi, binning=binning),
             capabilities=frozenset({Capability.STILLS, Capability.VIDEO} | cooled),
             controls=controls,
+            finishes_exposures=not self._aborts(client),
             readout_s=0.5 + 2 * (width // binning) * (height // binning) / _LINK_BYTES_S,
             frame_timeout_s=self._timeout_s,
         )
@@ -244,12 +259,13 @@ class Indi:
 
         self._settle(client, cancelled)
         controls = self._controls(client)
+        told = client.count(self._device, "CCD_EXPOSURE")
         shot = client.shoot(self._exposure_s)
         try:
             patience_s = shot.seconds + max(self._timeout_s, 3 * info.readout_s)
-            client.wait(lambda: shot.data or _given_up(shot), patience_s, cancelled)
+            client.wait(lambda: shot.data or shot.given_up, patience_s, cancelled)
         except CaptureCancelled:
-            self._end_exposure()
+            self._end_exposure(shot.seconds - (time.monotonic_ns() - shot.requested_ns) / 1e9, told)
             raise
         finally:
             client.forget()
@@ -257,7 +273,7 @@ class Indi:
             where = f'"{self._device}" at the INDI server {client.where}'
             if shot.given_up_ns:
                 raise CameraLost(f"{where} gave up an exposure of {shot.seconds:g} s, or another program aborted it.{client.said(self._device)}")
-            self._end_exposure()
+            self._end_exposure(0.0, told)
             raise CameraUnresponsive(
                 f"{where} sent no picture within {patience_s:.0f} s of an exposure of {shot.seconds:g} s.{client.said(self._device)} Check its power and cable."
             )
@@ -299,30 +315,34 @@ class Indi:
                 if not stop.is_set():
                     raise
 
-    def _end_exposure(self) -> None:
-        """Ask for the end of the exposure under way; what then comes of it is for `_settle` to wait for."""
+    def _aborts(self, client: IndiClient) -> bool:
+        """Whether the driver can end an exposure; some cannot, and finish it."""
+        return client.vector(self._device, "CCD_ABORT_EXPOSURE") is not None
+
+    def _end_exposure(self, left_s: float, told: int) -> None:
+        """Ask for the end of the exposure under way, which has `left_s` to go; `told`: how often the driver had told of exposures before it."""
         client = self._client
         assert client is not None
-        if client.vector(self._device, "CCD_ABORT_EXPOSURE") is None:
-            self._aborted = -1
-        else:
-            self._aborted = client.count(self._device, "CCD_ABORT_EXPOSURE")
+        if self._aborts(client):
+            self._ending = _Ending("CCD_ABORT_EXPOSURE", client.count(self._device, "CCD_ABORT_EXPOSURE"), time.monotonic() + _SETTLES_S)
             client.send(self._device, "CCD_ABORT_EXPOSURE", {"ABORT": "On"})
+        else:
+            readout_s = self._info.readout_s if self._info is not None else 0.0
+            self._ending = _Ending("CCD_EXPOSURE", told, time.monotonic() + max(0.0, left_s) + readout_s + _SETTLES_S)
 
     def _settle(self, client: IndiClient, cancelled: Callable[[], bool]) -> None:
-        """Wait until an aborted exposure has really ended: its end must not be taken for that of the next one."""
-        aborted = self._aborted
-        if aborted is None:
+        """Wait until a cancelled exposure has really ended: its end must not be taken for that of the next one."""
+        ending = self._ending
+        if ending is None:
             return
         if not client.wait(
-            lambda: client.count(self._device, "CCD_ABORT_EXPOSURE") > aborted and _settled(client.vector(self._device, "CCD_EXPOSURE")),
-            _SETTLES_S,
+            lambda: client.count(self._device, ending.told_by) > ending.after and _settled(client.vector(self._device, "CCD_EXPOSURE")),
+            max(0.0, ending.until - time.monotonic()),
             cancelled,
         ):
-            raise CameraUnresponsive(
-                f'"{self._device}" at the INDI server {client.where} did not end an exposure within {_SETTLES_S:g} s. If this repeats, restart its driver.'
-            )
-        self._aborted = None
+            where = f'"{self._device}" at the INDI server {client.where}'
+            raise CameraUnresponsive(f"{where} did not end an exposure {_SETTLES_S:g} s after it should have. If this repeats, restart its driver.")
+        self._ending = None
 
     def interrupt(self) -> None:
         """End the exposure under way, or an `open`, with CaptureCancelled. Any thread, any time."""
@@ -331,8 +351,7 @@ class Indi:
 
     def close(self) -> None:
         """Leave the server; the camera stays connected there."""
-        client, self._client, self._info = self._client, None, None
-        self._aborted = None
+        client, self._client, self._info, self._ending = self._client, None, None, None
         if client is not None:
             client.close()
 
@@ -347,26 +366,9 @@ def _never() -> bool:
     return False
 
 
-def _given_up(shot: Shot) -> bool:
-    """Whether the driver ended the exposure itself, and no picture followed all the same."""
-    return bool(shot.given_up_ns) and time.monotonic_ns() - shot.given_up_ns > _PICTURE_FOLLOWS_S * 1e9
-
-
 def _settled(vector: Any) -> Any:
     """The property when it is not Busy."""
     return None if vector is None or vector.state == "Busy" else vector
-
-
-def _number(vector: Any, member: str) -> float | None:
-    return float(vector.getfloatvalue(member)) if member in vector else None
-
-
-def _range(vector: Any, member: str, default: float) -> ControlRange:
-    one = vector.member(member)
-    minimum, maximum = one.getfloat(one.min), one.getfloat(one.max)
-    if maximum <= minimum:  # INDI: no limits given
-        minimum, maximum = 0.0, max(3600.0, default)
-    return ControlRange(minimum, maximum, min(max(default, minimum), maximum))
 
 
 def discover() -> list[Found]:

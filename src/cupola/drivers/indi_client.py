@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 from indipyclient import IPyClient
 
 from cupola.core.errors import CameraLost, CameraNotFound, CameraUnresponsive, CaptureCancelled
+from cupola.core.frame import ControlRange
 from cupola.drivers.abort import Abort, connect
 
 _T = TypeVar("_T")
@@ -35,6 +36,7 @@ _ENOUGH_TO_TELL = 64  # bytes of an answer
 _RETRY_S = 0.25  # between attempts while nobody listens: a server that is being restarted
 _TICK_S = 0.02
 _CLOSE_S = 2.0
+_PICTURE_FOLLOWS_S = 1.0  # the picture of an exposure that was cut short, from drivers that send it
 _CCD_INTERFACE = 1 << 1  # bit of DRIVER_INTERFACE (INDI's basedevice.h) that says: a camera
 
 _problems = logging.StreamHandler()  # to stderr, which is the server's log
@@ -55,6 +57,11 @@ class Shot:
     data: bytes = b""
     suffix: str = ""  # ".fits", ".fits.fz", ".fits.z", as the driver names it
     given_up_ns: int = 0  # the driver said Alert, or Idle in the middle of it
+
+    @property
+    def given_up(self) -> bool:
+        """Whether the driver ended the exposure itself, and no picture followed all the same."""
+        return bool(self.given_up_ns) and time.monotonic_ns() - self.given_up_ns > _PICTURE_FOLLOWS_S * 1e9
 
 
 class _Protocol(IPyClient):
@@ -370,3 +377,17 @@ class IndiClient:
         except TimeoutError:
             future.cancel()
             raise CameraUnresponsive(f"The INDI server at {self.where} takes no more commands. Restart indiserver if this repeats.") from None
+
+
+def number_of(vector: Any, member: str) -> float | None:
+    """A member of a property, None where it has none of that name."""
+    return float(vector.getfloatvalue(member)) if member in vector else None
+
+
+def range_of(vector: Any, member: str, default: float) -> ControlRange:
+    """The limits the driver gives a number."""
+    one = vector.member(member)
+    minimum, maximum = one.getfloat(one.min), one.getfloat(one.max)
+    if maximum <= minimum:  # INDI: no limits given
+        minimum, maximum = 0.0, max(3600.0, default)
+    return ControlRange(minimum, maximum, min(max(default, minimum), maximum))

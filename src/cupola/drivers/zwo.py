@@ -1,7 +1,8 @@
 """ZWO's ASI cameras, through the owner's libASICamera2.
 
 This module turns one camera into the driver's verbs and says what went wrong. Its neighbours: `zwo_library` finds and calls the
-library, `zwo_device` is the opened camera, `zwo_capture` exposes, `zwo_modes` chooses between video and single exposures.
+library, `zwo_device` is the opened camera, `zwo_capture` exposes, `zwo_modes` chooses between video and single exposures, `zwo_rest`
+ends video that nobody needs.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from cupola.drivers.zwo_capture import Halt, NoPicture, Shot, Snapshots, Video
 from cupola.drivers.zwo_device import BAYER, Device, claim, look_at_all
 from cupola.drivers.zwo_library import AsiError, Attached, load
 from cupola.drivers.zwo_modes import Mode, Modes, memory_for
+from cupola.drivers.zwo_rest import Rest
 
 _log = logging.getLogger(__name__)
 _STOP_AFTER_S = 0.1  # an interrupt that the driver's thread has not noticed by then stops the camera from outside
@@ -57,6 +59,8 @@ class Zwo:
             device.close()
             raise device.problem(error, "it was set up") from None
         self._buffers, self._device = buffers, device
+        self._rest = Rest(self._video.stop)
+        self._rest.start()
         memory = memory_for(device.serial or device.camera.model.replace(" ", "-"))
         self._modes = Modes(self._options["mode"], self._options["video_limit_s"], memory)
         capabilities = {Capability.STILLS, Capability.VIDEO} | ({Capability.COOLING} if device.cooled else set[Capability]())
@@ -77,12 +81,13 @@ class Zwo:
         """Set exposure (whole microseconds) and gain, without ending video that can go on; what the camera says it has then."""
         device = self._opened()
         before = device.controls
-        try:
-            changed = device.apply(wanted)
-        except AsiError as error:
-            raise device.problem(error, "it was set") from None
-        if changed:
-            self._video.settings_changed(before.exposure_s or 0.0, device.controls.exposure_s or 0.0)
+        with self._rest.turn():
+            try:
+                changed = device.apply(wanted)
+            except AsiError as error:
+                raise device.problem(error, "it was set") from None
+            if changed:
+                self._video.settings_changed(before.exposure_s or 0.0, device.controls.exposure_s or 0.0)
         return device.controls
 
     def expose(self, stop: Stop) -> Frame:
@@ -122,6 +127,7 @@ class Zwo:
         """End video and let the camera go; its cooler is left as it is."""
         device, self._device, self._info = self._device, None, None
         if device is not None:
+            self._rest.end()
             self._video.stop()
             device.close()
 
@@ -143,6 +149,10 @@ class Zwo:
 
     def _picture(self, halt: Halt, *, asked_ns: int | None, follows: bool) -> Frame:
         device = self._opened()
+        with self._rest.turn():
+            return self._picture_of(device, halt, asked_ns=asked_ns, follows=follows)
+
+    def _picture_of(self, device: Device, halt: Halt, *, asked_ns: int | None, follows: bool) -> Frame:
         exposure_s = device.controls.exposure_s or 0.0
         mode = self._modes.choose(exposure_s)
         self._at_rest.clear()

@@ -240,6 +240,11 @@ class Catalogue:
         only = "acknowledged AND developed" if developed else "acknowledged"
         return next(iter(self._images(f"SELECT * FROM image WHERE camera = ? AND {only} ORDER BY opened_at DESC, id DESC LIMIT 1", camera)), None)
 
+    def first_opening(self, session: int) -> datetime | None:
+        """When the first image of a series of stills was opened; None without one."""
+        first = self.read("SELECT min(opened_at) FROM image WHERE session = ?", session)[0][0]
+        return parse_utc(first) if first else None
+
     def last_sequence(self, camera: str) -> int:
         """The highest image number of a camera, acknowledged or not; 0 when there is none."""
         return self.read("SELECT coalesce(max(sequence), 0) FROM image WHERE camera = ?", camera)[0][0]
