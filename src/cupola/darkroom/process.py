@@ -10,11 +10,14 @@ From the server, first of all:
 
 Then, each with a `job` number that every answer repeats:
 
-    develop  original, target (absolute paths), quality  →  started, then developed or failed
+    develop  original, target (absolute paths), quality, camera, exposure_s, gain, gain_scale
+                                                         →  started, then developed or failed
+    measure  path, image (the JPEG; absolute paths), camera, exposure_s, gain, gain_scale
+                                                         →  started, then measured or failed
     thumb    path, width                                 →  started, then thumb (the payload is the JPEG) or failed
     close                                                →  the process ends
 
-`developed` has path, bytes, sha256, width, height, took_ms; `failed` a `kind` (see FailureKind) and a `message`.
+`developed` has path, bytes, sha256, width, height, took_ms and, as `measured`, what `darkroom.measure` made of it; `failed` a `kind` (see FailureKind) and a `message`.
 `log` (level, event, message) may come at any time. A death before `started` says nothing about the job.
 
 When the server is gone the process ends after the job at hand, whose result is on disk for the next server. The lock is
@@ -24,17 +27,22 @@ held for the process's life: who holds it is the one writer of developed images.
 from __future__ import annotations
 
 import faulthandler
+import functools
 import os
 import sys
 import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cupola.core.errors import CupolaError, StorageFailed, StorageFull
 from cupola.process.wire import Head, Link, WireError
 from cupola.storage.space import Lock
+
+if TYPE_CHECKING:
+    from cupola.core.frame import PixelFormat, Pixels
+    from cupola.darkroom.measure import Measurer
 
 NICENESS = 10  # cameras come first
 
@@ -75,6 +83,8 @@ def _answer(link: Link, head: Head) -> tuple[Head, bytes]:
     number = head["job"]
     try:
         answer, payload = JOBS[head["type"]](head, lambda: link.send({"type": "started", "job": number}))
+        for problem in answer.pop("problems", ()):
+            link.send({"type": "log", "level": "WARNING", "event": "capture", "message": problem})
         return {**answer, "job": number}, payload
     except Failed as failure:
         return {"type": "failed", "job": number, "kind": failure.kind, "message": str(failure)}, b""
@@ -101,11 +111,13 @@ def _develop(head: Head, started: Callable[[], None]) -> tuple[Head, bytes]:
     try:
         if path.name.endswith(ORIGINAL_SUFFIX):
             original = read_original(path)
+            measured = _measured(head, original.data, original.facts.format)
             picture = develop(original.data, original.facts.format)
             height, width = picture.shape[:2]
             jpeg = encode_jpeg(picture, head["quality"])
         else:
             jpeg, width, height = develop_native(path, head["quality"])
+            measured = _measured_jpeg(head, jpeg)
     except StorageFailed as error:
         raise Failed("original", str(error)) from error
     except ValueError as error:
@@ -116,9 +128,59 @@ def _develop(head: Head, started: Callable[[], None]) -> tuple[Head, bytes]:
         raise Failed("storage_full", str(error)) from error
     except StorageFailed as error:
         raise Failed("storage_failed", str(error)) from error
+    measurer = _measurer()
+    measurer.save(measured, written.path)
     took_ms = round(1000 * (time.monotonic() - begun), 1)
     facts = {"path": str(written.path), "bytes": written.bytes, "sha256": written.sha256, "width": width, "height": height, "took_ms": took_ms}
-    return {"type": "developed", **facts}, b""
+    return {"type": "developed", **facts, "measured": measured, "problems": measurer.taken()}, b""
+
+
+@functools.cache
+def _measurer() -> Measurer:
+    """One for the process's life: it remembers each camera's frame before."""
+    from cupola.darkroom.measure import Measurer
+
+    return Measurer()
+
+
+def _measured(head: Head, pixels: Pixels, layout: PixelFormat) -> dict[str, Any]:
+    facts = {name: head.get(name) for name in ("exposure_s", "gain")}
+    return _measurer().measure(pixels, layout, camera=head.get("camera", ""), scale=head.get("gain_scale"), **facts)
+
+
+def _measured_jpeg(head: Head, jpeg: bytes) -> dict[str, Any]:
+    """A picture that a camera has developed itself, on its luma. Raises ValueError for a damaged JPEG."""
+    import simplejpeg
+
+    from cupola.darkroom.measure import LINEAR, linear_luma
+
+    return _measured(head, linear_luma(simplejpeg.decode_jpeg(jpeg, "GRAY")[:, :, 0]), LINEAR)
+
+
+def _measure(head: Head, started: Callable[[], None]) -> tuple[Head, bytes]:
+    """Measure an image that is developed already."""
+    try:
+        import astropy.io.fits  # noqa: F401
+        import cv2  # noqa: F401
+        import simplejpeg  # noqa: F401
+    except ImportError as error:
+        raise Failed("installation", f"The darkroom cannot load a library: {error}. Install Cupola again.") from error
+    from cupola.storage.files import ORIGINAL_SUFFIX
+    from cupola.storage.originals import read_original
+
+    started()
+    path = Path(head["path"])
+    try:
+        if path.name.endswith(ORIGINAL_SUFFIX):
+            original = read_original(path)
+            measured = _measured(head, original.data, original.facts.format)
+        else:
+            measured = _measured_jpeg(head, path.read_bytes())
+    except (OSError, ValueError, StorageFailed) as error:
+        raise Failed("original", f"{path} cannot be read: {error}.") from error
+    measurer = _measurer()
+    measurer.save(measured, Path(head["image"]))
+    return {"type": "measured", "measured": measured, "problems": measurer.taken()}, b""
 
 
 def _thumb(head: Head, started: Callable[[], None]) -> tuple[Head, bytes]:
@@ -139,7 +201,7 @@ def _thumb(head: Head, started: Callable[[], None]) -> tuple[Head, bytes]:
         ) from error
 
 
-JOBS: dict[str, Callable[[Head, Callable[[], None]], tuple[Head, bytes]]] = {"develop": _develop, "thumb": _thumb}
+JOBS: dict[str, Callable[[Head, Callable[[], None]], tuple[Head, bytes]]] = {"develop": _develop, "measure": _measure, "thumb": _thumb}
 
 
 def main(argv: list[str]) -> int:

@@ -21,6 +21,7 @@ from typing import Literal
 
 from cupola.core.errors import CupolaError, NotAllowed, StorageFailed, StorageFull
 from cupola.core.events import DevelopFailed, Event, ImageDeveloped
+from cupola.darkroom.measuring import Measuring
 from cupola.darkroom.thumbs import Thumbs
 from cupola.darkroom.worker import Log, Worker, WorkerDied
 from cupola.process.wire import Head
@@ -88,6 +89,7 @@ class Darkroom:
         *,
         jpeg_quality_of: Callable[[str], int],
         log: Log,
+        gain_scale_of: Callable[[str], str | None] = lambda camera: None,
         deadline_s: float = 60.0,
         pause_s: tuple[float, float] = (1.0, 20.0),
         idle_s: float = 600.0,
@@ -104,6 +106,7 @@ class Darkroom:
         self._again_s = pause_s
         self._later: dict[int, float] = {}  # image → not before
         self._thumbs = Thumbs(cache_bytes)
+        self._measuring = Measuring(catalogue, self._root, publish, gain_scale_of)
         self._awake = asyncio.Event()
         self._awake.set()
         self._ended: asyncio.Event | None = None  # while running
@@ -143,6 +146,8 @@ class Darkroom:
                         await self._make_thumb(file)
                     elif (image := await self._next(now)) is not None:
                         await self._develop(image)
+                    elif self._broken.over(now) and self._disk.over(now) and (image := await self._measuring.next()) is not None:
+                        await self._measure(image)
                     else:
                         await self._rest(now)
                 except (StorageFull, StorageFailed) as error:  # the catalogue cannot be read or written
@@ -227,7 +232,8 @@ class Darkroom:
             target = self._target(image)
         except ValueError as error:
             return f"Image {image.id} cannot be developed: {error}."
-        return {"type": "develop", "original": str(original), "target": str(target), "quality": self._quality_of(image.camera)}
+        facts = self._measuring.facts(image)
+        return {**facts, "type": "develop", "original": str(original), "target": str(target), "quality": self._quality_of(image.camera)}
 
     def _target(self, image: ImageRow) -> Path:
         folder = camera_folder(self._root, image.camera).joinpath(*image.day.split("-"), "jpg")
@@ -237,7 +243,7 @@ class Darkroom:
         """The JPEG is on disk: into the catalogue, then tell, then let go of an original that is not kept."""
         file = FileRow("jpg", relative_name(self._target(image), self._root), head["bytes"], head["sha256"])
         try:
-            was, row = await self._catalogue.run(self._catalogue.extend, image.id, file, width=head["width"], height=head["height"])
+            was, row = await self._measuring.developed(image, file, head)
         except (StorageFull, StorageFailed) as error:
             self._later[image.id] = self._wait_for_disk(str(error))
             return
@@ -248,10 +254,28 @@ class Darkroom:
             self._publish(captured_event(row, file.path))
         took_ms: float = head["took_ms"]
         self._publish(ImageDeveloped(camera=row.camera, id=row.id, sequence=row.sequence, path=file.path, took_ms=took_ms))
+        self._measuring.tell(row, head.get("measured") or {})
         self._log("INFO", f"Developed {file.path} in {took_ms:.0f} ms", event="capture", camera=row.camera)
         if (waiting := image.file("queue")) is not None:
             with suppress(OSError, ValueError):  # if it stays, reconciliation deletes it at the next start
                 await asyncio.to_thread(lambda: inside(self._queue, waiting.path).unlink())
+
+    async def _measure(self, image: ImageRow) -> None:
+        """An image that came as a JPEG. One that cannot be measured is left at that."""
+        if (job := await asyncio.to_thread(self._measuring.job, image)) is None:
+            return await self._measuring.measured(image, {})
+        try:
+            head, _ = await self._worker.request(job, self._deadline_s)
+        except WorkerDied as death:
+            self._process_failed(str(death), image.camera)
+            return await self._measuring.measured(image, {}) if death.began and not self._stopping else None
+        if head["type"] == "failed" and head["kind"] == "installation":  # a new process may find it repaired
+            self._process_failed(head["message"], image.camera)
+            return await self._worker.end(ask_s=1.0)
+        self._broken.reset()
+        if head["type"] == "failed":
+            self._log("WARNING", f"{head['message']} It is not measured.", event="capture", camera=image.camera)
+        return await self._measuring.measured(image, head.get("measured") or {})
 
     async def _failed(self, image: ImageRow, message: str) -> None:
         """An attempt that the image has to answer for."""
