@@ -37,7 +37,13 @@ _NOISE_QUANTILE = 4.16  # of a normal distribution: its 99.5 % quantile of |x| o
 
 
 def measure(
-    linear_raw: Pixels, layout: PixelFormat, exposure_s: float | None, previous: Previous, *, gain: float | None = None, scale: GainScale | None = None
+    linear_raw: Pixels,
+    layout: PixelFormat,
+    exposure_s: float | None,
+    previous: Previous,
+    *,
+    gain: float | None = None,
+    scale: GainScale | None = None,
 ) -> Measured:
     """The numbers of one image; brings `previous` of its camera up to date.
 
@@ -61,12 +67,22 @@ def measure(
         linear_raw, layout = linear_luma(opencv().cvtColor(linear_raw, opencv().COLOR_RGB2GRAY)), LINEAR
     field = Field.of(linear_raw, layout)
     level = float(np.median(field.background[field.sky])) if field.sky.any() else 0.0
-    answer: Measured = {"stars": None, "hfr": None, "sky": _sky(field, level, exposure_s, gain, scale), "sharpness": _sharpness(field, level), "streaks": []}
+    answer: Measured = {
+        "stars": None,
+        "hfr": None,
+        "sky": _sky(field, level, exposure_s, gain, scale),
+        "sharpness": _sharpness(field, level),
+        "streaks": [],
+    }
     if exposure_s is None or exposure_s >= NIGHT_FROM_S:
         stars = find_stars(field)
         streaks = find_streaks(field, stars, previous)
         stars = stars.kept(~_on_streaks(stars, streaks))
-        answer |= {"stars": len(stars), "hfr": None if stars.hfr is None else round(stars.hfr, 3), "streaks": [streak.as_dict() for streak in streaks]}
+        answer |= {
+            "stars": len(stars),
+            "hfr": None if stars.hfr is None else round(stars.hfr, 3),
+            "streaks": [streak.as_dict() for streak in streaks],
+        }
     return answer
 
 
@@ -180,5 +196,3 @@ def crop(pixels: Pixels, layout: PixelFormat, streak: Measured) -> bytes:
     x0, y0 = max(0, int(left) - MARGIN_PX) & ~1, max(0, int(top) - MARGIN_PX) & ~1
     x1, y1 = min(width, (int(right) + MARGIN_PX) | 1), min(height, (int(bottom) + MARGIN_PX) | 1)
     return encode_jpeg(develop(pixels[y0:y1, x0:x1], layout), CROP_QUALITY)
-
-

@@ -318,7 +318,11 @@ def _continued(streak: Streak, before: tuple[Streak, ...]) -> Streak:
         turned = (streak.x1 - streak.x0) * (other.x1 - other.x0) + (streak.y1 - streak.y0) * (other.y1 - other.y0)
         if abs(turned) < 0.94 * streak.length * other.length:
             continue
-        gap = min(np.hypot(a - c, b - d) for a, b in ((streak.x0, streak.y0), (streak.x1, streak.y1)) for c, d in ((other.x0, other.y0), (other.x1, other.y1)))
+        gap = min(
+            np.hypot(a - c, b - d)
+            for a, b in ((streak.x0, streak.y0), (streak.x1, streak.y1))
+            for c, d in ((other.x0, other.y0), (other.x1, other.y1))
+        )
         if gap < 0.5 * min(streak.length, other.length) + 4 * COARSE:
             return Streak(streak.x0, streak.y0, streak.x1, streak.y1, streak.width, streak.flux, streak.snr, goes_on=True)
     return streak

@@ -83,6 +83,7 @@ RULES: dict[str, Rule] = {
     f"GET {_CAPTURE}/image": Rule(OBSERVER),
     f"GET {_CAPTURE}/raw": Rule(OBSERVER),
     f"GET {_CAPTURE}/thumb": Rule(OBSERVER),
+    f"GET {_CAPTURE}/streaks/{{streak}}": Rule(OBSERVER),
     # sockets, and what clients may say on them
     "WS /ws/live/{cam}": Rule(OBSERVER, stream=True),
     "WS /ws/events": Rule(OBSERVER, stream=True),
