@@ -106,6 +106,7 @@ class App:
             state / "darkroom.lock",  # beside locks/, where a camera may be called darkroom
             jpeg_quality_of=lambda camera: quality.get(camera, 90),
             order_of=lambda camera: orders.get(camera, {}),
+            gain_scale_of=self._gain_scale,
             log=logs.write,
             growing=self.growing,
         )
@@ -303,6 +304,12 @@ class App:
         self.runtime.lan.close()
         for close in (self.catalogue.close, self.desk.close):
             await asyncio.get_running_loop().run_in_executor(None, close)
+
+    def _gain_scale(self, camera: str) -> str | None:
+        """What a camera's gain means, where its driver knows."""
+        supervisor = self.cameras.get(camera)
+        gain = None if supervisor is None or supervisor.info is None else supervisor.info.controls.get("gain")
+        return getattr(gain, "scale", None)
 
     def _invite_by(self, code: str) -> None:
         self._invite(link(self.endpoint.url, code))

@@ -88,6 +88,25 @@ class DevelopFailed(_Event):
     message: str
 
 
+class StreakFound(_Event):
+    """Something crossed the sky during an exposure. Positions in pixels of the original."""
+
+    kind: Literal["streak_found"] = "streak_found"
+    id: int = Field(description="The image.")
+    sequence: int
+    opened_at: datetime
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    length: float
+    width: float = Field(description="At half of its brightness.")
+    flux: float = Field(description="In counts of the sensor, above the sky.")
+    snr: float = Field(description="Signal to noise of the whole line.")
+    goes_on: bool = Field(description="It continues a streak of the image before: a satellite or an aeroplane. False may be a meteor.")
+    crop: str | None = Field(description="A picture of it, relative to storage.root.")
+
+
 class CaptureStopped(_Event):
     kind: Literal["capture_stopped"] = "capture_stopped"
     session: int
@@ -250,6 +269,7 @@ Event = Annotated[
     | ImageDeveloped
     | CaptureFailed
     | DevelopFailed
+    | StreakFound
     | CaptureStopped
     | SettingsApplied
     | StorageLow

@@ -8,7 +8,7 @@ same by itself, without a server.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -74,26 +74,27 @@ class Made:
 
 
 class Developer:
-    """Keeps what the next picture of a camera needs again. `measure` is asked about every sensor's picture, if given."""
+    """Keeps what the next picture of a camera needs again."""
 
-    def __init__(self, measure: Measure | None = None) -> None:
-        self._calibrator, self._measure = Calibrator(), measure
+    def __init__(self) -> None:
+        self._calibrator = Calibrator()
 
-    def make(self, path: Path, order: Order) -> Made:
-        """Raises StorageFailed when the original cannot be read, ValueError when there is no picture in it, or none is left of it."""
+    def make(self, path: Path, order: Order, measure: Measure | None = None) -> Made:
+        """One picture, measured by `measure` if given. Raises StorageFailed when the original cannot be read, ValueError when there is no picture in it, or none is left of it."""
         if path.name.endswith(ORIGINAL_SUFFIX):
-            return self._of_sensor(path, order)
-        return _of_picture(_encoded(path), order)
+            return self._of_sensor(path, order, measure)
+        source = _encoded(path)
+        measured = {} if measure is None else measure(_decoded(source), RGB, order.shot.exposure_s if order.shot else None)
+        return replace(_of_picture(source, order), measured=measured)
 
-    def _of_sensor(self, path: Path, order: Order) -> Made:
+    def _of_sensor(self, path: Path, order: Order, measure: Measure | None) -> Made:
         original = read_original(path)
         facts = original.facts
         pixels = original.data
         del original
         calibrated = self._calibrator.calibrate(pixels, facts, order.recipe, order.darks)
         del pixels
-        linear = calibrated.layout.kind is not PixelKind.RGB
-        measured = self._measure(calibrated.pixels, calibrated.layout, facts.applied.exposure_s) if self._measure is not None and linear else {}
+        measured = {} if measure is None else measure(calibrated.pixels, calibrated.layout, facts.applied.exposure_s)
         correction = (facts.correction if order.correction is None else order.correction) or 0.0
         depth = 16 if order.format == "png16" else 8
         picture = develop(calibrated.pixels, calibrated.layout, order.recipe, correction=correction, depth=depth)
@@ -108,11 +109,15 @@ def _of_picture(source: Picture | bytes, order: Order) -> Made:
     if isinstance(source, bytes):
         if not order.recipe.shapes_picture and order.format == "jpeg" and order.width_max is None:
             return Made(source, *jpeg_size(source))
-        import simplejpeg
-
-        source = simplejpeg.decode_jpeg(source, "RGB")
+        source = _decoded(source)
     picture = develop(source, RGB, order.recipe, depth=16 if order.format == "png16" else 8)
     return _complete(picture, (source.shape[1], source.shape[0]), order, order.shot, {"recipe": order.recipe.digest()}, {}, ())
+
+
+def _decoded(source: Picture | bytes) -> Picture:
+    import simplejpeg
+
+    return simplejpeg.decode_jpeg(source, "RGB") if isinstance(source, bytes) else source
 
 
 def _encoded(path: Path) -> Picture | bytes:

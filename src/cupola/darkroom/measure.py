@@ -8,7 +8,6 @@ streaks are found is the business of `stars` and `streaks`; what becomes of the 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -17,7 +16,7 @@ import numpy as np
 
 from cupola.core.frame import PixelFormat, PixelKind
 from cupola.darkroom.develop import develop, encode_jpeg
-from cupola.darkroom.field import Field, opencv
+from cupola.darkroom.field import CELL, Field, opencv
 from cupola.darkroom.stars import Stars, find_stars
 from cupola.darkroom.streaks import Previous, Streak, find_streaks
 from cupola.storage.files import write_durable
@@ -29,6 +28,7 @@ GainScale = Literal["linear", "tenth_db"]
 Measured = dict[str, Any]
 
 NIGHT_FROM_S = 0.1  # a sky that needs no longer exposure shows no stars
+SMALLEST_PX = 2 * CELL
 CAMERAS = 8  # whose frame before is kept; 0.4 MB each at 6.4 MP
 MARGIN_PX = 48  # of a crop around its streak
 CROP_QUALITY = 90
@@ -59,8 +59,10 @@ def measure(
     - `sharpness`: how far the finest details (2 pixels) stand out of the noise, over the sky's level; for comparing images of one scene,
     - `streaks`: a dict each, as `streaks.Streak`.
 
-    Raises ValueError for what is no such picture, or too small.
+    A picture that is less than SMALLEST_PX wide or high has none of them. Raises ValueError for what is no such picture.
     """
+    if min(linear_raw.shape[:2]) < SMALLEST_PX:
+        return {"stars": None, "hfr": None, "sky": None, "sharpness": None, "streaks": []}
     if layout.kind is PixelKind.RGB:
         linear_raw, layout = linear_luma(opencv().cvtColor(linear_raw, opencv().COLOR_RGB2GRAY)), LINEAR
     field = Field.of(linear_raw, layout)
@@ -133,10 +135,10 @@ def linear_luma(luma: Any) -> Pixels:
 
 
 class Measurer:
-    """One for the darkroom's process. `say` is told about failures, once for each kind."""
+    """One for the darkroom's process. `problems`: failures in words, once for each kind, until they are taken."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
+    def __init__(self) -> None:
+        self.problems: list[str] = []
         self._previous: OrderedDict[str, Previous] = OrderedDict()
         self._told: set[str] = set()
         self._crops: list[bytes] = []
@@ -155,7 +157,7 @@ class Measurer:
             self._crops = [crop(pixels, layout, streak) for streak in answer["streaks"]]
         except Exception as error:  # whatever it is, it keeps no image from being developed
             self._previous.pop(camera, None)
-            self._failed(camera, error)
+            self._failed(f'camera "{camera}"', error)
             return {}
         return answer
 
@@ -174,11 +176,16 @@ class Measurer:
                 self._failed(image.name, error)
         self._crops = []
 
+    def taken(self) -> list[str]:
+        """The problems since the last time."""
+        problems, self.problems = self.problems, []
+        return problems
+
     def _failed(self, what: str, error: Exception) -> None:
         kind = type(error).__name__
         if kind not in self._told:
             self._told.add(kind)
-            self._say(f"An image of {what} could not be measured; it is developed all the same. {kind}: {error}")
+            self.problems.append(f"An image of {what} could not be measured; it is developed all the same. {kind}: {error}")
 
 
 def crop(pixels: Pixels, layout: PixelFormat, streak: Measured) -> bytes:

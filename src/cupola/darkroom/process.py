@@ -10,15 +10,17 @@ From the server, first of all:
 
 Then, each with a `job` number that every answer repeats:
 
-    develop  original, target (absolute paths), quality, and what `job.Order` takes  →  started, then developed or failed
-    preview  the same without target, with format and width_max                      →  started, then preview (the payload is the picture) or failed
+    develop  original, target (absolute paths), quality, what `job.Order` takes, camera, exposure_s, gain, gain_scale
+                                                                                     →  started, then developed or failed
+    measure  path, image (the JPEG; absolute paths), camera, exposure_s, gain, gain_scale  →  started, then measured or failed
+    preview  as develop without target, with format and width_max                    →  started, then preview (the payload is the picture) or failed
     dark     originals, folder (absolute paths)                                      →  started, then dark or failed
     thumb    path, width                                                             →  started, then thumb (the payload is the JPEG) or failed
     grow, so_far, finish                                                             →  started, then as `darkroom.growjobs` says, or failed
     close                                                                            →  the process ends
 
-`developed` has path, bytes, sha256, width, height, took_ms, measured; `dark` the `name` of the master's file; `failed` a `kind` (see
-FailureKind) and a `message`.
+`developed` has path, bytes, sha256, width, height, took_ms and, as `measured`, what `darkroom.measure` made of it; `dark` the `name` of the
+master's file; `failed` a `kind` (see FailureKind) and a `message`.
 `log` (level, event, message) may come at any time. A death before `started` says nothing about the job.
 
 When the server is gone the process ends after the job at hand, whose result is on disk for the next server. The lock is
@@ -36,14 +38,16 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cupola.core.errors import CupolaError, StorageFailed, StorageFull
 from cupola.process.wire import Head, Link, WireError
 from cupola.storage.space import Lock
 
 if TYPE_CHECKING:
-    from cupola.darkroom.job import Developer, Made
+    from cupola.core.frame import PixelFormat, Pixels
+    from cupola.darkroom.job import Developer, Made, Measure
+    from cupola.darkroom.measure import Measurer
 
 NICENESS = 10  # cameras come first
 
@@ -116,7 +120,7 @@ def _load(*libraries: str) -> None:
         raise Failed("installation", f"The darkroom cannot load a library: {error}. Install Cupola again.") from error
 
 
-def _make(head: Head, started: Callable[[], None]) -> Made:
+def _make(head: Head, started: Callable[[], None], measure: Measure | None = None) -> Made:
     _load("astropy.io.fits", "cv2", "simplejpeg")
     from cupola.darkroom.job import Order
 
@@ -124,7 +128,7 @@ def _make(head: Head, started: Callable[[], None]) -> Made:
     path = Path(head["original"])
     order = Order.from_head(head)
     try:
-        return _developer().make(path, order)
+        return _developer().make(path, order, measure)
     except StorageFailed as error:
         raise Failed("original", str(error)) from error
     except ValueError as error:
@@ -135,16 +139,19 @@ def _develop(head: Head, started: Callable[[], None]) -> tuple[Head, bytes]:
     from cupola.storage.files import write_durable
 
     begun = time.monotonic()
-    made = _make(head, started)
+    made = _make(head, started, lambda pixels, layout, _: _measured(head, pixels, layout))
     try:
         written = write_durable(Path(head["target"]), made.data)
     except StorageFull as error:
         raise Failed("storage_full", str(error)) from error
     except StorageFailed as error:
         raise Failed("storage_failed", str(error)) from error
+    measurer = _measurer()
+    measurer.save(made.measured, written.path)
     took_ms = round(1000 * (time.monotonic() - begun), 1)
     facts = {"path": str(written.path), "bytes": written.bytes, "sha256": written.sha256, "width": made.width, "height": made.height}
-    return {"type": "developed", **facts, "took_ms": took_ms, "measured": made.measured, "problems": made.problems}, b""
+    problems = [*made.problems, *measurer.taken()]
+    return {"type": "developed", **facts, "took_ms": took_ms, "measured": made.measured, "problems": problems}, b""
 
 
 def _preview(head: Head, started: Callable[[], None]) -> tuple[Head, bytes]:
@@ -168,6 +175,49 @@ def _dark(head: Head, started: Callable[[], None]) -> tuple[Head, bytes]:
     return {"type": "dark", "name": entry.path.name}, b""
 
 
+@functools.cache
+def _measurer() -> Measurer:
+    """One for the process's life: it remembers each camera's frame before."""
+    from cupola.darkroom.measure import Measurer
+
+    return Measurer()
+
+
+def _measured(head: Head, pixels: Pixels, layout: PixelFormat) -> dict[str, Any]:
+    facts = {name: head.get(name) for name in ("exposure_s", "gain")}
+    return _measurer().measure(pixels, layout, camera=head.get("camera", ""), scale=head.get("gain_scale"), **facts)
+
+
+def _measured_jpeg(head: Head, jpeg: bytes) -> dict[str, Any]:
+    """A picture that a camera has developed itself, on its luma. Raises ValueError for a damaged JPEG."""
+    import simplejpeg
+
+    from cupola.darkroom.measure import LINEAR, linear_luma
+
+    return _measured(head, linear_luma(simplejpeg.decode_jpeg(jpeg, "GRAY")[:, :, 0]), LINEAR)
+
+
+def _measure(head: Head, started: Callable[[], None]) -> tuple[Head, bytes]:
+    """Measure an image that is developed already."""
+    _load("astropy.io.fits", "cv2", "simplejpeg")
+    from cupola.storage.files import ORIGINAL_SUFFIX
+    from cupola.storage.originals import read_original
+
+    started()
+    path = Path(head["path"])
+    try:
+        if path.name.endswith(ORIGINAL_SUFFIX):
+            original = read_original(path)
+            measured = _measured(head, original.data, original.facts.format)
+        else:
+            measured = _measured_jpeg(head, path.read_bytes())
+    except (OSError, ValueError, StorageFailed) as error:
+        raise Failed("original", f"{path} cannot be read: {error}.") from error
+    measurer = _measurer()
+    measurer.save(measured, Path(head["image"]))
+    return {"type": "measured", "measured": measured, "problems": measurer.taken()}, b""
+
+
 def _thumb(head: Head, started: Callable[[], None]) -> tuple[Head, bytes]:
     _load("simplejpeg")
     from cupola.darkroom.encode import thumbnail
@@ -184,12 +234,10 @@ def _thumb(head: Head, started: Callable[[], None]) -> tuple[Head, bytes]:
 
 
 def _growing(head: Head, started: Callable[[], None]) -> tuple[Head, bytes]:
-    try:
-        import av
-        import cv2
-        import simplejpeg  # noqa: F401
-    except ImportError as error:
-        raise Failed("installation", f"The darkroom cannot load a library: {error}. Install Cupola again.") from error
+    _load("av", "cv2", "simplejpeg")
+    import av
+    import cv2
+
     from cupola.darkroom import growjobs
 
     cv2.setNumThreads(1)
@@ -206,6 +254,7 @@ def _growing(head: Head, started: Callable[[], None]) -> tuple[Head, bytes]:
 Job = Callable[[Head, Callable[[], None]], tuple[Head, bytes]]
 JOBS: dict[str, Job] = {
     "develop": _develop,
+    "measure": _measure,
     "preview": _preview,
     "dark": _dark,
     "thumb": _thumb,

@@ -24,6 +24,7 @@ from cupola.core.errors import NotAllowed, StorageFailed, StorageFull
 from cupola.core.events import DevelopFailed, Event, ImageDeveloped
 from cupola.darkroom.errands import Errand, Errands
 from cupola.darkroom.growing import Growing
+from cupola.darkroom.measuring import Measuring
 from cupola.darkroom.thumbs import Thumbs
 from cupola.darkroom.worker import Answer, DarkroomUnavailable, Log, Worker, WorkerDied
 from cupola.process.wire import Head
@@ -83,6 +84,7 @@ class Darkroom:
         jpeg_quality_of: Callable[[str], int],
         log: Log,
         order_of: Callable[[str], Head] = lambda camera: {},
+        gain_scale_of: Callable[[str], str | None] = lambda camera: None,
         deadline_s: float = 60.0,
         pause_s: tuple[float, float] = (1.0, 20.0),
         idle_s: float = 600.0,
@@ -104,6 +106,7 @@ class Darkroom:
         self._growing = growing
         if growing is not None:
             growing.wake = self.wake
+        self._measuring = Measuring(catalogue, self._root, publish, gain_scale_of)
         self._awake = asyncio.Event()
         self._awake.set()
         self._ended: asyncio.Event | None = None  # while running
@@ -148,7 +151,8 @@ class Darkroom:
                     if (image := await self._next(now)) is not None:
                         await self._develop(image)
                     grown = await self._grow(now)  # one for one, so that the end of a night is near when its last image is developed
-                    if not self._errands.their_turn() and image is None and not grown:
+                    busy = image is not None or grown or await self._measure(now)
+                    if not self._errands.their_turn() and not busy:
                         await self._rest(now)
                 except (StorageFull, StorageFailed) as error:  # the catalogue cannot be read or written
                     self._wait_for_disk(str(error))
@@ -250,7 +254,7 @@ class Darkroom:
             target = self._target(image)
         except ValueError as error:
             return f"Image {image.id} cannot be developed: {error}."
-        return {**self.order(image), "type": "develop", "original": str(original), "target": str(target)}
+        return {**self._measuring.facts(image), **self.order(image), "type": "develop", "original": str(original), "target": str(target)}
 
     def order(self, image: ImageRow) -> Head:
         """What the process is told about making a picture of this image, beside its files."""
@@ -275,7 +279,7 @@ class Darkroom:
         """The JPEG is on disk: into the catalogue, then tell, then let go of an original that is not kept."""
         file = FileRow("jpg", relative_name(self._target(image), self._root), head["bytes"], head["sha256"])
         try:
-            was, row = await self._catalogue.run(self._catalogue.extend, image.id, file, width=head["width"], height=head["height"])
+            was, row = await self._measuring.developed(image, file, head)
         except (StorageFull, StorageFailed) as error:
             self._later[image.id] = self._wait_for_disk(str(error))
             return
@@ -286,10 +290,37 @@ class Darkroom:
             self._publish(captured_event(row, file.path))
         took_ms: float = head["took_ms"]
         self._publish(ImageDeveloped(camera=row.camera, id=row.id, sequence=row.sequence, path=file.path, took_ms=took_ms))
+        self._measuring.tell(row, head.get("measured") or {})
         self._log("INFO", f"Developed {file.path} in {took_ms:.0f} ms", event="capture", camera=row.camera)
         if (waiting := image.file("queue")) is not None:
             with suppress(OSError, ValueError):  # if it stays, reconciliation deletes it at the next start
                 await asyncio.to_thread(lambda: inside(self._queue, waiting.path).unlink())
+
+    async def _measure(self, now: float) -> bool:
+        """Measure one image that came as a JPEG; False when there is none, or not at `now`. One that cannot be measured is left at that."""
+        if self._stopping or not (self._broken.over(now) and self._disk.over(now)):
+            return False
+        if (image := await self._measuring.next()) is None:
+            return False
+        if (job := await asyncio.to_thread(self._measuring.job, image)) is None:
+            await self._measuring.measured(image, {})
+            return True
+        try:
+            head, _ = await self._worker.request(job, self._deadline_s)
+        except WorkerDied as death:
+            self._process_failed(str(death), image.camera)
+            if death.began and not self._stopping:
+                await self._measuring.measured(image, {})
+            return True
+        if head["type"] == "failed" and head["kind"] == "installation":  # a new process may find it repaired
+            self._process_failed(head["message"], image.camera)
+            await self._worker.end(ask_s=1.0)
+            return True
+        self._broken.reset()
+        if head["type"] == "failed":
+            self._log("WARNING", f"{head['message']} It is not measured.", event="capture", camera=image.camera)
+        await self._measuring.measured(image, head.get("measured") or {})
+        return True
 
     async def _failed(self, image: ImageRow, message: str) -> None:
         """An attempt that the image has to answer for."""

@@ -83,8 +83,9 @@ def _half_flux_radius(cut: Floats, dx: Floats, dy: Floats) -> float:
     order = np.argsort(radius, axis=1)
     radius = np.take_along_axis(radius, order, axis=1)
     light = np.take_along_axis(cut.reshape(len(cut), -1), order, axis=1)
-    held = np.cumsum(np.where(radius <= REACH, light, 0), axis=1)
-    share = held / np.maximum(held[:, -1:], 1e-6)
+    light = np.where(radius <= REACH, light, 0)
+    held = np.cumsum(light, axis=1)
+    share = (held - light / 2) / np.maximum(held[:, -1:], 1e-6)  # half of a pixel lies within its centre's radius
     after = np.minimum((share < 0.5).sum(axis=1), share.shape[1] - 1)
     rows = np.arange(len(cut))
     before = np.maximum(after - 1, 0)

@@ -199,6 +199,35 @@ class Capture(_Answer):
     files: list[CaptureFile]
 
 
+class Streak(_Answer):
+    """Something that crossed the sky during the exposure; pixels of the original."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    length: float
+    width: float = Field(description="At half of its brightness.")
+    flux: float = Field(description="In counts of the sensor, above the sky.")
+    snr: float = Field(description="Signal to noise of the whole line.")
+    goes_on: bool = Field(description="It continues a streak of the image before: a satellite or an aeroplane. False may be a meteor.")
+    crop: str | None = Field(description="A picture of it, relative to storage.root; at /streaks/1 of the capture, /streaks/2 …")
+
+
+class Measured(_Answer):
+    """Numbers of one image; null where there is none."""
+
+    stars: int | None
+    hfr: float | None = Field(description="Median half-flux radius of the stars, in pixels.")
+    sky: float | None = Field(description="Relative brightness of the open sky in magnitudes: the greater the darker; comparable within one camera.")
+    sharpness: float | None = Field(description="Contrast of the finest details; comparable between images of one scene.")
+    streaks: list[Streak]
+
+
+class CaptureDetail(Capture):
+    measured: Measured | None = Field(description="null: nobody has measured it yet.")
+
+
 class CapturePage(_Answer):
     items: list[Capture]
     next: str | None

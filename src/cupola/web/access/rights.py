@@ -93,6 +93,7 @@ RULES: dict[str, Rule] = {
     f"GET {_CAPTURE}/image": Rule(OBSERVER),
     f"GET {_CAPTURE}/raw": Rule(OBSERVER),
     f"GET {_CAPTURE}/thumb": Rule(OBSERVER),
+    f"GET {_CAPTURE}/streaks/{{streak}}": Rule(OBSERVER),
     # the schedule and its nights
     "GET /api/schedule": Rule(OBSERVER),
     "GET /api/nights": Rule(OBSERVER),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from asyncio import to_thread
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import FileResponse, Response
 
+from cupola.storage.files import inside
+from cupola.storage.measurements import Measurements
 from cupola.storage.rows import ImageRow
 from cupola.web import models
 from cupola.web.runtime import NoSuchThing, Runtime, runtime_of
@@ -64,8 +68,31 @@ def _file(runtime: Runtime, row: ImageRow, kind: Literal["raw", "jpg"]) -> Respo
 
 
 @router.get("/api/captures/{number}")
-async def one(request: Request, number: Id) -> models.Capture:
-    return capture(await _row(runtime_of(request), number))
+async def one(request: Request, number: Id) -> models.CaptureDetail:
+    """One image, with what was measured on it."""
+    runtime = runtime_of(request)
+    row = await _row(runtime, number)
+    found = await runtime.catalogue.run(Measurements(runtime.catalogue).of, number)
+    measured = None if found is None else models.Measured.model_validate(asdict(found))
+    return models.CaptureDetail(**capture(row).model_dump(), measured=measured)
+
+
+@router.get("/api/captures/{number}/streaks/{streak}", response_class=FileResponse)
+async def streak(request: Request, number: Id, streak: Annotated[int, Path(ge=1, le=1000)]) -> Response:
+    """A picture of one of an image's streaks, counted from 1 as they are listed."""
+    runtime = runtime_of(request)
+    row = await _row(runtime, number)
+    found = await runtime.catalogue.run(Measurements(runtime.catalogue).of, number)
+    name = found.streaks[streak - 1]["crop"] if found is not None and streak <= len(found.streaks) else None
+    if name is None:
+        raise NoSuchThing(f"Image {row.id} has no picture of a streak {streak}.")
+    try:
+        path = await to_thread(inside, runtime.settings.storage.root, name)
+    except ValueError:
+        raise NoSuchThing(f"The picture of streak {streak} of image {row.id} lies outside of the images' folder.") from None
+    if not path.is_file():
+        raise NoSuchThing(f"The file {name} of image {row.id} is gone from the disk.")
+    return FileResponse(path, media_type="image/jpeg", filename=path.name, content_disposition_type="inline", headers=CACHE)
 
 
 @router.get("/api/captures/{number}/image", response_class=FileResponse)
