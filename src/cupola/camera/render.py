@@ -17,6 +17,7 @@ from cupola.core.frame import Frame, PixelFormat, PixelKind
 
 BACKGROUND = 0.18  # brightness of the background after stretching
 SHADOWS = -2.8  # black point, in deviations below the background
+BLACK_MAX = 0.99  # so that a saturated picture is white
 MADN = 1.4826  # from the median absolute deviation to a standard deviation
 FOLLOW = 0.15  # share of a new frame's statistics in the curve
 SPARSE = 8  # every so many pixels of a phase are measured
@@ -128,7 +129,7 @@ def _background(sample: npt.NDArray[np.integer[Any]], bits: int) -> tuple[float,
     values = sample.astype(np.float32).ravel() / ((1 << bits) - 1)
     median = float(np.median(values))
     deviation = MADN * float(np.median(np.abs(values - median)))
-    return max(0.0, median + SHADOWS * deviation), median
+    return min(max(0.0, median + SHADOWS * deviation), BLACK_MAX), median
 
 
 def _table(black: float, median: float, bits: int, padding: int) -> Plane:

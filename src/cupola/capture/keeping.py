@@ -18,12 +18,12 @@ from cupola.core.errors import StorageFailed, StorageFull
 from cupola.core.events import StorageLow
 from cupola.storage.catalogue import Catalogue
 from cupola.storage.forecast import Forecast, Nights, forecast
-from cupola.storage.retention import Report, Retention
+from cupola.storage.retention import Report, Retention, Run
 from cupola.storage.space import Free, Reserve, Rung, Thrift
 
 T = TypeVar("T")
 LOOK_S = 30.0  # between looks at the disk when nothing is stored
-GAP_S = 2.0  # at least, while images come
+GAP_S = 0.5  # at least, while images come
 AGES_S = 600.0  # between looks at what is too old, and at what the nights stored
 PAUSE_S = 0.05  # between steps, for everybody else who wants the disk
 REST_S = 600.0  # after deleting did not do what it should
@@ -85,9 +85,9 @@ class Keeping:
 
     async def sweep(self) -> Report:
         """A run, now. Raises StorageFailed and StorageFull."""
-        report = await self._sweep(ages=True)
-        await self._judge()
-        return report
+        run = await self._sweep(ages=True)
+        await self._judge(short=run.short)
+        return run.report
 
     async def held(self) -> list[tuple[str, int, int]]:
         """Kind, files and bytes of everything there is, deletable or not."""
@@ -99,14 +99,14 @@ class Keeping:
         if ages:
             self._ages_due = now + AGES_S
         free = await asyncio.to_thread(self._retention.free)
-        due = free.percent < self._retention.keep_free_percent or (ages and self._retention.by_age)
-        if due and now >= self._rests_until:
-            await self._sweep(ages=ages)
+        short = free.percent < self._retention.keep_free_percent
+        if (short or (ages and self._retention.by_age)) and now >= self._rests_until:
+            short = (await self._sweep(ages=ages)).short
         if ages:
             self._stored = await self._catalogue.run(self._nights.note)
-        await self._judge()
+        await self._judge(short=short)
 
-    async def _sweep(self, *, ages: bool) -> Report:
+    async def _sweep(self, *, ages: bool) -> Run:
         async with self._one:
             try:
                 run = await self._with_reserve(lambda: self._retention.begin(ages=ages))
@@ -119,7 +119,7 @@ class Keeping:
                 self._rests_until = time.monotonic() + REST_S
                 raise
             self._problem = None
-            return run.report
+            return run
 
     async def _with_reserve(self, work: Callable[[], T]) -> T:
         """In a thread; where the disk is too full even to delete, once more with the reserve given back."""
@@ -130,10 +130,10 @@ class Keeping:
                 raise
             return await asyncio.to_thread(work)
 
-    async def _judge(self) -> None:
+    async def _judge(self, *, short: bool) -> None:
         """Tell of a change for the worse or the better, and keep the reserve."""
         free = await asyncio.to_thread(self._retention.free)
-        was, low = self.state, free.percent < (self._retention.keep_free_percent or self._thrift.min_free_percent)
+        was, low = self.state, short or free.percent < self._thrift.min_free_percent
         self.state = self._look(free, low=low)
         words = WORDS[self.state.rung]
         if low and not was.low:

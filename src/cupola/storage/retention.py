@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -111,12 +111,9 @@ class Retention:
     def plan(self) -> Report:
         """What a run would delete now; nothing is changed."""
         free, report = self.free(), Report()
-        wanted, taken = self.wanted_bytes(free), set[Path]()
+        wanted = self.wanted_bytes(free)
         for item, reason in self.candidates(ages=True, wants_space=lambda: free.bytes + report.bytes < wanted):
-            rest = tuple(path for path in item.paths if path not in taken)
-            share = item.bytes if len(rest) == len(item.paths) else sum(_size(path) for path in rest)
-            taken.update(rest)
-            report.add(Item(item.kind, item.key, item.day, item.at, rest, share), reason)
+            report.add(item, reason)
         return report
 
     def wanted_bytes(self, free: Free) -> int:
@@ -124,10 +121,19 @@ class Retention:
         if free.percent >= self.keep_free_percent:
             return 0
         asked = free.usable_bytes * self.keep_free_percent / 100
-        return int(asked + min(asked / 10, MARGIN_BYTES))
+        return int(asked + min(asked / 10, (free.usable_bytes - asked) / 10, MARGIN_BYTES))
 
     def candidates(self, *, ages: bool, wants_space: Callable[[], bool]) -> Generator[tuple[Item, Reason]]:
-        """Everything that is due, in the order it goes: by age, then for space as long as `wants_space`."""
+        """Everything that is due, in the order it goes: by age, then for space as long as `wants_space`. No file twice."""
+        taken = set[Path]()
+        for item, reason in self._due(ages, wants_space):
+            if not taken.isdisjoint(item.paths):  # an image whose original goes by itself
+                paths = tuple(path for path in item.paths if path not in taken)
+                item = replace(item, paths=paths, bytes=sum(_size(path) for path in paths))
+            taken.update(item.paths)
+            yield item, reason
+
+    def _due(self, ages: bool, wants_space: Callable[[], bool]) -> Generator[tuple[Item, Reason]]:
         after = {kind.name: 0 for kind in self.kinds}
         now = self._clock() if ages else None
         if now is not None:
@@ -192,14 +198,14 @@ class Retention:
 
 
 class Run:
-    """One run, in steps that each hold up nobody for long."""
+    """One run, in steps that each hold up nobody for long. `short` at its end: nothing is left to delete, and less is free than is to be."""
 
     def __init__(self, retention: Retention, ages: bool) -> None:
         self._retention, self._ages = retention, ages
         self._began = retention.free()
         self._wanted = retention.wanted_bytes(self._began)
         self._steps = 0
-        self.report = Report()
+        self.report, self.short = Report(), False
 
     def step(self) -> bool:
         """Delete the next few files; False when nothing is left to do. Raises StorageFailed and StorageFull."""
@@ -218,6 +224,7 @@ class Run:
             batch.add(item, reason)
         if not chosen:
             retention.finish()
+            self.short = free.percent < retention.keep_free_percent
             return False
         went = {(item.kind, item.key) for item in retention.delete([item for item, _ in chosen])}
         for item, reason in chosen:
