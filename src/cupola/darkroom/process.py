@@ -142,7 +142,7 @@ def _thumb(head: Head, started: Callable[[], None]) -> tuple[Head, bytes]:
 
 def _growing(head: Head, started: Callable[[], None]) -> tuple[Head, bytes]:
     try:
-        import av
+        import av.logging
         import cv2
         import simplejpeg  # noqa: F401
     except ImportError as error:
