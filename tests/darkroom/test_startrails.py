@@ -74,10 +74,10 @@ def test_gaps_between_the_trails_of_two_exposures_are_closed_when_wanted(gaps_px
     pictures[0][40:42, 30:50] = 200
     pictures[1][40:42, 58:78] = 200
     result = _picture(_of(pictures, gaps_px=gaps_px))
-    assert bool(result[41, 50:58].min() == 200) is closed
+    lit = (result > 120).any(axis=2)
+    assert bool(lit[41, 50:58].all()) is closed
     assert result[20].max() == 20, "light where no star was"
-    lit = (result > 30).any(axis=2)
-    assert lit.sum(axis=0).max() <= 3, "a trail became thicker"
+    assert lit.sum(axis=0).max() == 2, "a trail became thicker"
     assert not lit[:, :30].any() and not lit[:, 78:].any(), "a trail became longer"
 
 

@@ -75,9 +75,10 @@ class Startrails:
         assert self._trails is not None
         lines = np.zeros_like(self._trails)
         for one, other in pairs(self._before, stars, self._settings.fill_gaps_px):
-            ends = [(round(16 * float(star[0])), round(16 * float(star[1]))) for star in (one, other)]
+            begin, end = ((round(16 * float(star[0])), round(16 * float(star[1]))) for star in (one, other))
             colour = [float(value) for value in np.minimum(one[3:], other[3:])]
-            cv2.line(lines, *ends, colour, max(1, round(min(one[2], other[2]))), cv2.LINE_AA, shift=4)
+            # with smoothed edges OpenCV's lines come out a pixel wider than they are called
+            cv2.line(lines, begin, end, colour, max(1, round(min(one[2], other[2])) - 1), cv2.LINE_AA, shift=4)
         cv2.max(self._trails, lines, self._trails)
         self._before = stars
 
