@@ -12,11 +12,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import simplejpeg
 from tests.darkroom.nights import DAY, RECIPE, Night, at_work, frames, jpeg, sky
 from tests.darkroom.station import until
 
+from cupola.darkroom.queue import Darkroom
 from cupola.storage.files import sha256_of
 from cupola.storage.products import PRODUCTS, ProductRow
 
@@ -88,32 +90,32 @@ async def test_what_grew_is_what_rendering_the_stored_images_makes(night: Night)
 
 @needs_signals
 async def test_a_darkroom_that_is_killed_again_and_again_grows_the_same(night: Night, tmp_path: Path) -> None:
-    rng = random.Random(5)
-    kills = 0
+    rng, kills = random.Random(5), 0
+
+    async def kill(room: Darkroom) -> None:
+        nonlocal kills
+        await asyncio.sleep(rng.uniform(0.0, 0.1))  # somewhere in a job, or between two
+        if (pid := room.worker_pid) is not None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                kills += 1
+
+    for number in range(1, 81):
+        night.shoot(number)
     async with at_work(night) as (room, growing):
-        killing = True
-
-        async def kill() -> None:
-            nonlocal kills
-            while killing:
-                await asyncio.sleep(rng.uniform(0.0, 0.5))
-                if (pid := room.worker_pid) is not None and killing:
-                    with suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-                        kills += 1
-                    await asyncio.sleep(rng.uniform(0.5, 2.0))  # it has to come somewhere, or an image is blamed
-
-        killer = asyncio.create_task(kill())
-        for number in range(1, 81):
-            night.shoot(number)
-            growing.wake()
-            await asyncio.sleep(0.05)
-        await until(lambda: kills >= 4, WITHIN_S)
-        killing = False
-        await killer
-        rows = await _finished(night, growing)
+        reach = 0
+        while (reach := reach + rng.randint(1, 20)) < 80:
+            await until(lambda: growing.images.get(night.period, {}).get("timelapse", 0) >= reach, WITHIN_S)
+            await kill(room)
+        await until(lambda: growing.images.get(night.period, {}).get("timelapse") == 80, WITHIN_S)
+        night.over()
+        finishing = asyncio.create_task(growing.finish(night.period))
+        await kill(room)
+        rows = {row.kind: row for row in await asyncio.wait_for(finishing, WITHIN_S)}
         grown = _files(night, rows)
         assert all((row.images, row.message) == (80, None) for row in rows.values())
+    assert kills >= 5
+    assert "died (SIGKILL)" in night.errors()
     other = Night(tmp_path / "other")
     try:
         async with at_work(other) as (_, growing):
@@ -249,7 +251,11 @@ async def test_a_preview_shows_the_night_so_far(night: Night) -> None:
         span = growing.products.span(night.period)
         assert span is not None
         assert await growing.preview(span, "keogram") is None
-        for number in range(1, 31):
+        night.shoot(1)
+        growing.wake()
+        await until(lambda: growing.images.get(night.period, {}).get("keogram") == 1, WITHIN_S)
+        assert await growing.preview(span, "keogram") is not None
+        for number in range(2, 31):
             night.shoot(number)
         growing.wake()
         await until(lambda: growing.images.get(night.period, {}).get("keogram") == 30, WITHIN_S)
@@ -270,6 +276,23 @@ async def test_a_preview_shows_the_night_so_far(night: Night) -> None:
         assert path is not None and len(frames(path)) in (30, 31)
         rows = await _finished(night, growing)
     assert {row.images for row in rows.values()} == {31}
+
+
+@needs_signals
+async def test_memory_does_not_grow_with_the_night(night: Night) -> None:
+    """Measured where as many frames wait for their fragment's end: 30, 55 and 80 images."""
+    large = [jpeg(sky(number, (750, 1000))) for number in range(5)]
+    sizes: list[float] = []
+    async with at_work(night) as (room, growing):
+        for number in range(1, 81):
+            night.shoot(number, large[number % 5])
+            if number in (30, 55, 80):
+                growing.wake()
+                await until(lambda: growing.images.get(night.period, {}).get("timelapse") == number, WITHIN_S)  # noqa: B023
+                sizes.append(psutil.Process(room.worker_pid).memory_info().rss / 1e6)
+        rows = await _finished(night, growing)
+        assert {row.images for row in rows.values()} == {80}
+    assert max(sizes) - sizes[0] < 12, f"{sizes} MB"  # the allocator's own movements; one image is 2.3 MB, its packet 0.1
 
 
 async def test_a_night_without_images_ends_without_products(night: Night) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -195,3 +196,17 @@ def running_station(folder: Path, *, max_viewers: int = 5, sky: str = SKY) -> It
 
         eventually(answers, 40)
         yield station
+
+
+def make_night(station: RunningStation, images: list[int], *, state: str = "finished", kind: str = "night") -> str:
+    """A night of the camera `sky` for images of the catalogue; its date. Written behind the running server's back, which looks at its next step."""
+    import sqlite3
+
+    with contextlib.closing(sqlite3.connect(station.images / ".cupola" / "catalogue.sqlite", timeout=20)) as catalogue, catalogue:
+        marks = ", ".join("?" * len(images))
+        day, first, last = catalogue.execute(f"SELECT min(day), min(opened_at), max(ended_at) FROM image WHERE id IN ({marks})", images).fetchone()
+        period = catalogue.execute(
+            "INSERT INTO period (camera, kind, day, starts_at, ends_at, state) VALUES ('sky', ?, ?, ?, ?, ?)", (kind, day, first, last, state)
+        ).lastrowid
+        catalogue.execute(f"UPDATE image SET period = ? WHERE id IN ({marks})", (period, *images))
+    return day

@@ -30,7 +30,12 @@ class Startrails(Block):
         le=1,
     )
     fill_gaps_px: Int = key(
-        0, "Fill gaps", "Gaps in the trails up to twice as long are closed; 0: none. Costs time with each image.", unit="px", ge=0, le=32
+        0,
+        "Fill gaps",
+        "Stars that move by no more than this from one image to the next are joined by a line, which closes the gaps in their trails; 0: they are not.",
+        unit="px",
+        ge=0,
+        le=200,
     )
 
 

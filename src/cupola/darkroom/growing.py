@@ -151,7 +151,7 @@ class Growing:
         return False
 
     async def _grow(self, request: Request, span: Span, feed: Feed) -> None:
-        kinds = [row.kind for row in await self._begin(span) if row.state == "growing"]
+        kinds: list[ProductKind] = [row.kind for row in await self._begin(span) if row.state == "growing"]
         if not kinds:
             self._settle(span.id, empty=True)
             return
@@ -193,7 +193,7 @@ class Growing:
 
     async def _end(self, request: Request, span: Span) -> None:
         """No image comes any more: write the files, then the rows, then tell, then let go of the accumulators."""
-        kinds = [row.kind for row in await self._catalogue.run(self.products.of, span.id) if row.state == "growing"]
+        kinds: list[ProductKind] = [row.kind for row in await self._catalogue.run(self.products.of, span.id) if row.state == "growing"]
         if not kinds:
             self._settle(span.id, empty=True)
             return
@@ -245,7 +245,7 @@ class Growing:
         (period, kind), (span, asked) = next(iter(self._asked.items()))
         path = self._place(period) / f"preview-{product_name(kind, span.kind)}"
         try:
-            kinds = [row.kind for row in await self._catalogue.run(self.products.of, period) if row.state == "growing"]
+            kinds: list[ProductKind] = [row.kind for row in await self._catalogue.run(self.products.of, period) if row.state == "growing"]
             made = False
             if kind in kinds:
                 count = self.images.get(period, {}).get(kind, -1)

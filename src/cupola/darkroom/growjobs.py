@@ -21,6 +21,7 @@ from typing import Any
 from cupola.darkroom.growth import Kind, Shot, Window
 from cupola.darkroom.products import Growth
 from cupola.process.wire import Head
+from cupola.storage.files import ensure_folder
 
 _open: dict[int, tuple[dict[str, Any], Growth]] = {}  # period → what it was opened with, its products
 
@@ -48,7 +49,9 @@ def grow(head: Head) -> Head:
 
 
 def preview(head: Head) -> Head:
-    return {"type": "previewed", "made": _growth(head).preview(head["product"], Path(head["target"]))}
+    target = Path(head["target"])
+    ensure_folder(target.parent)  # the first checkpoint may be still to come
+    return {"type": "previewed", "made": _growth(head).preview(head["product"], target)}
 
 
 def finish(head: Head) -> Head:

@@ -135,7 +135,7 @@ class Checkpoint:
         facts, pixels = product.state()
         head: dict[str, Any] = {"made_with": product.made_with, "ledger": asdict(ledger), "facts": facts, "pixels": None}
         if pixels is not None:
-            written = write_durable(self._folder / f"{self._kind}-{ledger.upto}.raw", memoryview(np.ascontiguousarray(pixels)))
+            written = write_durable(self._folder / f"{self._kind}-{ledger.upto}.raw", np.ascontiguousarray(pixels).data)
             head["pixels"] = {"name": written.path.name, "sha256": written.sha256, "shape": list(pixels.shape)}
         write_durable(self._file, json.dumps(head).encode())
         for old in self._folder.glob(f"{self._kind}-*.raw"):

@@ -234,8 +234,8 @@ def _thumb(head: Head, started: Callable[[], None]) -> tuple[Head, bytes]:
 
 
 def _growing(head: Head, started: Callable[[], None]) -> tuple[Head, bytes]:
-    _load("av", "cv2", "simplejpeg")
-    import av
+    _load("av.logging", "cv2", "simplejpeg")
+    import av.logging
     import cv2
 
     from cupola.darkroom import growjobs

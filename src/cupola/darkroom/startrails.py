@@ -6,19 +6,22 @@ that is darker by more than the margin: at dusk that happens some times, at moon
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from cupola.darkroom.growth import JPEG_QUALITY, Kind, LeftOut, Picture, Shot, put, read_picture
+from cupola.darkroom.growth import JPEG_QUALITY, Kind, LeftOut, Picture, Shot, put
 from cupola.storage.files import WrittenFile, write_durable
 
 STEP = 12  # every so many pixels one is looked at for the sky's brightness, in green
 QUANTILE = 0.9  # stars cover far less than a tenth, clouds and glow that matter more
 STAR_ABOVE = 30  # of 255, over its surroundings: what is brighter is a star when gaps are filled
+STARS_MAX = 1000
+Stars = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +41,7 @@ class Startrails:
         self._trails: Picture | None = None
         self._darkest = self._brightest = 0.0  # sky of the images in it, shares of white
         self.taken = 0
-        self._before: Picture | None = None  # stars of the image before, widened
-        self._before_path: str | None = None
+        self._before = np.zeros((0, 6))  # the stars of the image before, if that was taken
 
     @property
     def made_with(self) -> dict[str, Any]:
@@ -55,7 +57,7 @@ class Startrails:
             self._trails, self.taken = picture.copy(), 0
             self._darkest = self._brightest = sky
         elif margin is not None and sky > self._darkest + margin:
-            self._before = self._before_path = None  # the next one does not follow on this
+            self._before = self._before[:0]  # the next one does not follow on this
             return
         else:
             import cv2
@@ -64,28 +66,29 @@ class Startrails:
             self._darkest, self._brightest = min(self._darkest, sky), max(self._brightest, sky)
         self.taken += 1
         if self._settings.fill_gaps_px:
-            self._fill(picture)
-            self._before_path = str(shot.path)
+            self._join(stars_of(picture))
 
-    def _fill(self, picture: Picture) -> None:
-        """Light what lies near a star of this image and near one of the image before: the gap between the two ends of its trail."""
+    def _join(self, stars: Stars) -> None:
+        """Draw a line from each star of the image before to the same one of this image, as bright as the fainter of both."""
         import cv2
 
-        stars = widened_stars(picture, self._settings.fill_gaps_px)
-        if self._before is not None and self._trails is not None:
-            cv2.max(self._trails, cv2.min(self._before, stars, self._before), self._trails)
+        assert self._trails is not None
+        lines = np.zeros_like(self._trails)
+        for one, other in pairs(self._before, stars, self._settings.fill_gaps_px):
+            begin, end = ((round(16 * float(star[0])), round(16 * float(star[1]))) for star in (one, other))
+            colour = [float(value) for value in np.minimum(one[3:], other[3:])]
+            # with smoothed edges OpenCV's lines come out a pixel wider than they are called
+            cv2.line(lines, begin, end, colour, max(1, round(min(one[2], other[2])) - 1), cv2.LINE_AA, shift=4)
+        cv2.max(self._trails, lines, self._trails)
         self._before = stars
 
     def state(self) -> tuple[dict[str, Any], Picture | None]:
-        facts = {"darkest": self._darkest, "brightest": self._brightest, "taken": self.taken, "before": self._before_path}
+        facts = {"darkest": self._darkest, "brightest": self._brightest, "taken": self.taken, "stars": self._before.tolist()}
         return facts, self._trails
 
     def restore(self, facts: dict[str, Any], pixels: Picture | None) -> None:
         self._darkest, self._brightest, self.taken = float(facts["darkest"]), float(facts["brightest"]), int(facts["taken"])
-        self._trails, self._before_path = pixels, facts["before"]
-        if self._before_path is not None and self._settings.fill_gaps_px:
-            with suppress(LeftOut):  # it is gone: one gap stays
-                self._before = widened_stars(read_picture(Path(self._before_path)), self._settings.fill_gaps_px)
+        self._trails, self._before = pixels, np.array(facts["stars"], float).reshape(-1, 6)
 
     def preview(self, target: Path) -> bool:
         if self._trails is not None:
@@ -109,12 +112,28 @@ def sky_of(picture: Picture) -> float:
     return round(float(np.quantile(sparse, QUANTILE)) / 255, 4)
 
 
-def widened_stars(picture: Picture, radius_px: int) -> Picture:
-    """The stars alone, on black, each wider by `radius_px`."""
+def stars_of(picture: Picture) -> Stars:
+    """The stars of an image, or pieces of their trails, STARS_MAX at most: (N, 6) with column and row of the middle, thickness, red, green, blue."""
     import cv2
 
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     above = cv2.subtract(grey, cv2.blur(grey, (31, 31)))
-    stars = cv2.bitwise_and(picture, picture, mask=cv2.compare(above, STAR_ABOVE, cv2.CMP_GT))
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius_px + 1, 2 * radius_px + 1))
-    return cv2.dilate(stars, disc)
+    _, mask = cv2.threshold(above, STAR_ABOVE, 255, cv2.THRESH_BINARY)
+    _, _, stats, middles = cv2.connectedComponentsWithStats(mask)
+    stats, middles = stats[1:], middles[1:]  # the first is what is no star
+    largest = np.argsort(-stats[:, cv2.CC_STAT_AREA], kind="stable")[:STARS_MAX]
+    stats, middles = stats[largest], middles[largest]
+    thickness = stats[:, cv2.CC_STAT_AREA] / np.maximum(stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT])
+    columns, rows = np.rint(middles).astype(int).T
+    return np.column_stack([middles, thickness, picture[rows, columns]]).astype(float)
+
+
+def pairs(before: Stars, now: Stars, reach_px: float) -> Iterator[tuple[Stars, Stars]]:
+    """The same star in two images: each is the other's nearest, and not farther than that."""
+    if not len(before) or not len(now):
+        return
+    apart = np.hypot(before[:, None, 0] - now[None, :, 0], before[:, None, 1] - now[None, :, 1])
+    forth, back = apart.argmin(axis=1), apart.argmin(axis=0)
+    for one, other in enumerate(forth):
+        if back[other] == one and apart[one, other] <= reach_px:
+            yield before[one], now[other]

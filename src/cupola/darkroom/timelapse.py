@@ -70,9 +70,11 @@ class Encoder:
         import cv2
 
         width, height = self._size
+        shown: Any = picture
         if picture.shape[1] - width > 1 or picture.shape[0] - height > 1:
-            picture = cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA)
-        frame = av.VideoFrame.from_numpy_buffer(cv2.cvtColor(picture[:height, :width], cv2.COLOR_RGB2YUV_I420), "yuv420p")
+            shown = cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA)
+        planes: Any = cv2.cvtColor(shown[:height, :width], cv2.COLOR_RGB2YUV_I420)
+        frame = av.VideoFrame.from_numpy_buffer(planes, "yuv420p")
         frame.pts, frame.time_base = len(self.images), self._pace
         self.images.append(str(path))
         self._container.mux(self._stream.encode(frame))
@@ -164,7 +166,7 @@ class Timelapse:
                 movie = av.open(str(tmp), "w", format="mp4", options=options)
                 with movie:
                     for content in self._contents():
-                        with av.open(io.BytesIO(content)) as fragment:
+                        with av.open(io.BytesIO(content), "r") as fragment:
                             source = fragment.streams.video[0]
                             if stream is None:
                                 stream = movie.add_stream_from_template(source)
