@@ -108,6 +108,14 @@ def test_two_cameras_with_one_webcam_are_both_named() -> None:
             "cupola.yaml:4: cameras[0].capture.delay_s: cannot stand beside interval_s; keep one of the two",
         ),
         (
+            camera("exposure: {auto: {gain_min: 200, gain_max: 100}}"),
+            "cupola.yaml:4: cameras[0].exposure.auto.gain_max: is below the least one; give a greater one, or leave one of the two out",
+        ),
+        (
+            camera("exposure: {auto: {region: {x: 0.5, width: 0.6}}}"),
+            "cupola.yaml:4: cameras[0].exposure.auto.region: reaches beyond the picture; x + width and y + height are at most 1",
+        ),
+        (
             camera("simulator: {exposure_min_s: 2, exposure_max_s: 1}"),
             "cupola.yaml:4: cameras[0].simulator.exposure_max_s: must be longer than exposure_min_s",
         ),

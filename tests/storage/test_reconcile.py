@@ -36,13 +36,13 @@ class Place:
     def queue(self) -> Path:
         return self.folder / "queue"
 
-    def original(self, sequence: int, at: datetime = _NIGHT, *, session: int | None = None, queued: bool = False, camera: str = "north") -> Path:
+    def original(self, sequence: int, at: datetime = _NIGHT, *, session: int | None = None, queued: bool = False, camera: str = "north", correction: float | None = None) -> Path:
         form = PixelFormat(PixelKind.BAYER, 12, "RGGB", 4, 60)
         frame = Frame(
             1, at, at + timedelta(seconds=30), 1, np.full((16, 24), sequence << 4, np.uint16), form, Controls(30.0, 100.0), temperature_c=-5.0
         )
         info = CameraInfo("simulator", "Sim", 24, 16, form, frozenset())
-        data = encode_original(frame, camera=camera, sequence=sequence, station=_STATION, info=info, software="test", session=session)
+        data = encode_original(frame, camera=camera, sequence=sequence, station=_STATION, info=info, software="test", session=session, correction=correction)
         path = files.queue_path(self.queue, "north", at, sequence) if queued else files.raw_path(self.root, "north", at, sequence, _STATION)
         return files.write_durable(path, data).path
 
@@ -119,6 +119,12 @@ def test_a_jpeg_alone_is_an_image_named_by_its_file(place: Place) -> None:
     place.jpeg(9)
     [image] = [adopted.image for adopted in place.reconcile().adopted]
     assert (image.sequence, image.opened_at, image.developed, image.width, image.height) == (9, _NIGHT.replace(microsecond=0), True, 30, 20)
+
+
+def test_an_adopted_original_keeps_the_correction_of_auto_exposure(place: Place) -> None:
+    place.original(1, correction=-0.25)
+    place.original(2, _NIGHT + timedelta(seconds=30))
+    assert [adopted.image.correction for adopted in place.reconcile().adopted] == [-0.25, None]
 
 
 def test_a_camera_s_own_raw_file_is_adopted_by_its_name(place: Place) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 import pytest
 from tests.support.station import RunningStation, eventually
@@ -136,3 +138,33 @@ def test_the_page_and_the_api_carry_security_headers(station: RunningStation) ->
     for path in ("/", "/api/health", "/api/nothing"):
         assert headers(path)["x-content-type-options"] == "nosniff"
         assert "frame-ancestors 'none'" in headers(path)["content-security-policy"]
+
+
+def test_auto_exposure_is_taken_up_left_for_one_setting_and_ended_by_the_api(station: RunningStation) -> None:
+    def patch(**body: object) -> dict[str, Any]:
+        answer = station.http.patch("/api/cameras/sky/settings", json=body)
+        assert answer.status_code == 202, answer.text
+        return answer.json()
+
+    try:
+        taken_up = patch(auto=True)
+        assert (taken_up["mode"], taken_up["automatic"]) == ("still", ["exposure_s", "gain"])
+        assert (taken_up["requested"]["exposure_s"], taken_up["requested"]["gain"]) == (None, None)
+        by_hand = patch(mode="still", exposure_s=0.04)
+        assert (by_hand["automatic"], by_hand["requested"]["exposure_s"]) == (["gain"], 0.04)
+        assert station.http.post("/api/cameras/sky/start", json={"count": 3, "delay_s": 0}).status_code == 200
+        station.until(lambda status: status["session"] is None, 40)
+        images = station.http.get("/api/captures?limit=3").json()["items"]
+        assert all(image["exposure_s"] == 0.04 and image["correction"] is not None for image in images)
+        still = station.until(lambda status: status["settings"]["still"]["visible"]["gain"] == images[0]["gain"])["settings"]["still"]
+        assert still["automatic"] == ["gain"] and still["requested"]["gain"] is None
+        assert still["applied"]["gain"] is not None
+        ended = patch(auto=False)
+        assert ended["automatic"] == [] and ended["requested"]["gain"] is not None
+    finally:
+        patch(mode="still", exposure_s=0.05, gain=200, auto=False)
+
+
+def test_auto_exposure_of_the_live_view_is_refused_by_name(station: RunningStation) -> None:
+    refused = station.http.patch("/api/cameras/sky/settings", json={"mode": "live", "auto": True})
+    assert (refused.status_code, refused.json()["field"]) == (400, "auto")

@@ -6,6 +6,8 @@ Used by the driver thread, between two exposures, so that the next still already
 
 from __future__ import annotations
 
+import statistics
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +16,7 @@ from cupola.camera.messages import Plan
 from cupola.core.frame import CameraInfo, Capability, Controls, Frame, Packet
 
 MARGIN_S = 0.05  # between the end of a readout and the next opening of a series with an interval
+READOUTS = 9  # of so many the median counts: one hiccup does not shorten the exposures
 MISSED = 1.7  # so many times the usual pause, and a picture is missing between two
 
 
@@ -30,6 +33,7 @@ class AutoStills:
         self._all: tuple[Dial, ...] = ()
         self._controller: AutoExposure | None = None
         self._opened_ns, self._usual_ns = 0, 0
+        self._readouts: deque[float] = deque(maxlen=READOUTS)
         self.names: frozenset[str] = frozenset()
 
     def opened(self, info: CameraInfo) -> None:
@@ -48,14 +52,25 @@ class AutoStills:
         """Whether any control of this camera is automatic."""
         return self._controller is not None and any(dial.name in self.names for dial in self._all)
 
-    def controls(self, wanted: Controls, plan: Plan | None, readout_s: float) -> Controls:
+    def read_out(self, seconds: float) -> None:
+        """How long the camera took for a still beyond its exposure."""
+        self._readouts.append(seconds)
+
+    def controls(self, wanted: Controls, plan: Plan | None) -> Controls:
         """The settings of the next still: `wanted`, with what is automatic chosen. Its exposure fits into the series' interval."""
         if self._controller is None or not self.active:
             return wanted
         names = self.names
         self._controller.use(tuple(dial for dial in self._all if dial.name in names))
-        longest = None if plan is None or plan.interval_s is None else plan.interval_s - readout_s - MARGIN_S
-        return self._controller.controls(wanted, exposure_max_s=longest)
+        return self._controller.controls(wanted, exposure_max_s=self._longest_s(plan))
+
+    def _longest_s(self, plan: Plan | None) -> float | None:
+        """The longest exposure that lets the camera be ready in time; half of the interval where it never would be."""
+        if plan is None or plan.interval_s is None:
+            return None
+        told = 0.0 if self._info is None else self._info.readout_s
+        readout_s = max(told, statistics.median(self._readouts) if self._readouts else 0.0)
+        return max(plan.interval_s - readout_s - MARGIN_S, plan.interval_s / 2)
 
     def measured(self, picture: Frame | Packet) -> float | None:
         """Look at a still that was taken with settings of `controls`: the stops by which developing should brighten it, None if that is unknown."""

@@ -261,10 +261,10 @@ class Exposer(threading.Thread):
         if self._serves_stills and self._sinks.has_room() and not self._capable(Capability.CONTINUOUS):
             if self._snaps:
                 snap = self._snaps.popleft()
-                controls = Controls(exposure_s=snap.exposure_s).over(self._auto.controls(controls, None, 0.0))
+                controls = Controls(exposure_s=snap.exposure_s).over(self._auto.controls(controls, None))
                 return Order("still", controls, generation, snap=snap, automatic=snap.exposure_s is None)
             if self._series.due(now):
-                controls = self._auto.controls(controls, self._series.plan, self.deadline.readout_s)
+                controls = self._auto.controls(controls, self._series.plan)
                 return Order("still", controls, generation, plan=self._series.plan, automatic=True)
         wanted = self._watched and (self._capable(Capability.VIDEO) or self._test_shots)
         if self._continuous_now() or (self._serves_live and wanted and self._live_fits(now)):
@@ -276,7 +276,7 @@ class Exposer(threading.Thread):
             generation, controls = self._settings.wanted(mode)
             if (self._serves_live if mode == "live" else self._serves_stills) and not self._settings.told(mode):
                 if mode == "still":
-                    controls = self._auto.controls(controls, self._series.plan, self.deadline.readout_s)
+                    controls = self._auto.controls(controls, self._series.plan)
                 return Order(mode, controls, generation, apply_only=True)
         return None
 
@@ -308,7 +308,9 @@ class Exposer(threading.Thread):
             self._series.opened(order.plan, opened, exposure_s)
         self.deadline.enter("exposing", exposure_s + self.deadline.patience_s(self._info), order.mode, exposure_s)
         picture = self._camera.expose(self._halt)
-        self.deadline.learn(time.monotonic() - opened - exposure_s)
+        readout_s = time.monotonic() - opened - exposure_s
+        self.deadline.learn(readout_s)
+        self._auto.read_out(readout_s)
         self._deliver(picture, order)
         if order.mode == "live" and isinstance(self._camera, KeepsStills):
             self._camera.stored(picture.seq)  # a test shot: nobody else will

@@ -61,6 +61,7 @@ def disconnect(camera: str | None, as_json: bool) -> None:
 @click.option("-d", "--delay", type=float, metavar="DELAY_S", help="Seconds from closing the shutter to the next opening.")
 @click.option("-f", "--f-number", type=float, help="Aperture.")
 @click.option("-g", "--gain", type=float, help="Gain, in the camera's scale; ISO for a DSLR.")
+@click.option("--auto/--no-auto", default=None, help="Let auto exposure choose what is not given here; or keep what it chose last.")
 @click.option("--count", type=int, help="How many images; else until stopped.")
 @click.option("--wait", is_flag=True, help="Stay until the series is finished, showing its progress.")
 @JSON
@@ -70,13 +71,14 @@ def start(
     delay: float | None,
     f_number: float | None,
     gain: float | None,
+    auto: bool | None,
     count: int | None,
     wait: bool,
     as_json: bool,
 ) -> None:
     """Start a series of stills."""
     name = pick_camera(camera)
-    given = {"exposure_s": exposure, "delay_s": delay, "f_number": f_number, "gain": gain, "count": count}
+    given = {"exposure_s": exposure, "delay_s": delay, "f_number": f_number, "gain": gain, "auto": auto, "count": count}
     status = _post(name, "start", {key: value for key, value in given.items() if value is not None})
     _say(status, as_json)
     if wait:

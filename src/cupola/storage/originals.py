@@ -105,7 +105,7 @@ def encode_original(
     for key, (value, comment) in _cards(frame, camera, sequence, station, info, software, session, bits, black).items():
         header[key] = (value, comment)
     if correction is not None:
-        header["EVCORR"] = (round(correction, 4), "[stop] to be brightened by, to look well exposed")
+        header["EVCORR"] = (round(correction, 4), "[stop] to be brightened by when developed")
     _add_cards_of_camera(header, frame.header)
     tile = (1,) * (pixels.ndim - 2) + (min(TILE_ROWS, frame.height), frame.width)
     image = fits.CompImageHDU(pixels, header, compression_type="RICE_1", tile_shape=tile)

@@ -194,6 +194,7 @@ class Capture(_Answer):
     width: int | None
     height: int | None
     session: int | None
+    correction: float | None = Field(default=None, description="Stops that auto exposure missed its target by: developing brightens it by so many.")
     developed: bool
     failure: str | None = Field(description="Why it could not be developed.")
     files: list[CaptureFile]
