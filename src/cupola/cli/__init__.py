@@ -23,6 +23,8 @@ COMMANDS = {  # in the order of help: name → module:function
     "stop": "cupola.cli.control:stop",
     "snap": "cupola.cli.control:snap",
     "focus": "cupola.cli.focus:focus",
+    "develop": "cupola.cli.develop:develop",
+    "darks": "cupola.cli.darks:darks",
     "token": "cupola.cli.token:token",
     "service": "cupola.cli.service:service",
     "config": "cupola.cli.config:config",

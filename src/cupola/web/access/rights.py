@@ -83,6 +83,9 @@ RULES: dict[str, Rule] = {
     f"GET {_CAPTURE}/image": Rule(OBSERVER),
     f"GET {_CAPTURE}/raw": Rule(OBSERVER),
     f"GET {_CAPTURE}/thumb": Rule(OBSERVER),
+    f"GET {_CAPTURE}/preview": Rule(MASTER),  # work for the darkroom, which observers may not give it
+    f"GET {_CAM}/darks": Rule(OBSERVER),
+    f"POST {_CAM}/darks": Rule(MASTER, lease=True),
     # sockets, and what clients may say on them
     "WS /ws/live/{cam}": Rule(OBSERVER, stream=True),
     "WS /ws/events": Rule(OBSERVER, stream=True),

@@ -35,7 +35,8 @@ async def captures(
     return models.CapturePage(items=[capture(row) for row in rows], next=following)
 
 
-async def _row(runtime: Runtime, number: int) -> ImageRow:
+async def row_of(runtime: Runtime, number: int) -> ImageRow:
+    """Raises NoSuchThing."""
     row = await runtime.catalogue.run(runtime.catalogue.image, number)
     if row is None:
         raise NoSuchThing(f"There is no image {number}.")
@@ -60,28 +61,28 @@ def _file(runtime: Runtime, row: ImageRow, kind: Literal["raw", "jpg"]) -> Respo
 
 @router.get("/api/captures/{number}")
 async def one(request: Request, number: Id) -> models.Capture:
-    return capture(await _row(runtime_of(request), number))
+    return capture(await row_of(runtime_of(request), number))
 
 
 @router.get("/api/captures/{number}/image", response_class=FileResponse)
 async def image(request: Request, number: Id) -> Response:
     """The developed JPEG."""
     runtime = runtime_of(request)
-    return _file(runtime, await _row(runtime, number), "jpg")
+    return _file(runtime, await row_of(runtime, number), "jpg")
 
 
 @router.get("/api/captures/{number}/raw", response_class=FileResponse)
 async def raw(request: Request, number: Id) -> Response:
     """The original: FITS of a sensor. A camera that delivers JPEG has its original at /image."""
     runtime = runtime_of(request)
-    return _file(runtime, await _row(runtime, number), "raw")
+    return _file(runtime, await row_of(runtime, number), "raw")
 
 
 @router.get("/api/captures/{number}/thumb", response_class=Response)
 async def thumb(request: Request, number: Id) -> Response:
     """The developed JPEG, small; 404 until it is developed."""
     runtime = runtime_of(request)
-    row = await _row(runtime, number)
+    row = await row_of(runtime, number)
     if not any(file.kind == "jpg" for file in row.files):
         return _file(runtime, row, "jpg")
     return Response(await runtime.darkroom.thumb(row), media_type="image/jpeg", headers=CACHE)
