@@ -102,7 +102,7 @@ def test_changes_for_one_picture_are_checked_like_the_file() -> None:
     for words, said in (
         (("stretch.metod=x",), '--set: stretch.metod: unknown key; did you mean "method"?'),
         (("rotate_deg=far",), "--set: rotate_deg: must be a number"),
-        (("rotate_deg",), "is not KEY=VALUE"),
+        (("rotate_deg",), "has no = between key and value"),
         (("gains=[1",), "is not valid YAML"),
     ):
         with pytest.raises(ConfigProblems) as refused:
