@@ -27,6 +27,8 @@ COMMANDS = {  # in the order of help: name → module:function
     "schedule": "cupola.cli.schedule:schedule",
     "render": "cupola.cli.render:render",
     "retention": "cupola.cli.retention:retention",
+    "develop": "cupola.cli.develop:develop",
+    "darks": "cupola.cli.darks:darks",
     "token": "cupola.cli.token:token",
     "service": "cupola.cli.service:service",
     "config": "cupola.cli.config:config",

@@ -46,7 +46,7 @@ def _merged(below: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
 
 
 def parse_changes(words: tuple[str, ...], name: str) -> dict[str, Any]:
-    """`("stretch.method=asinh", "rotate_deg=90")` nested; values as in YAML. Raises ConfigProblems for a word without `=` or a bad value."""
+    """`("stretch.method=asinh", "rotate_deg=90")` nested; values as in YAML. Raises ConfigProblems for a word without `=`, or a bad value."""
     changes: dict[str, Any] = {}
     problems: list[Problem] = []
     for word in words:
@@ -57,7 +57,7 @@ def parse_changes(words: tuple[str, ...], name: str) -> dict[str, Any]:
             problems.append(Problem(name, None, None, place, "is not valid YAML", "check brackets and quotes"))
             continue
         if not equals or not place.strip():
-            problems.append(Problem(name, None, None, word, "is not KEY=VALUE", "such as stretch.method=asinh"))
+            problems.append(Problem(name, None, None, word, "has no = between key and value", "such as stretch.method=asinh"))
             continue
         *groups, last = place.strip().split(".")
         holder = changes

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +21,7 @@ SMALLEST_PX = 9
 RIM = 0.12  # of the letters' height
 RIM_DARKNESS = 0.8
 MARK_AT = 0.94  # of the radius
-Mask = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.uint8]
 
 
 def draw(picture: Picture, overlay: Overlay, lines: Sequence[str], circle: tuple[float, float, float] | None) -> Picture:
@@ -71,7 +70,7 @@ def _mark(letter: str, size: int) -> Mask:
 
 
 def _patch(text: str, size: int) -> Mask:
-    """(2, h, w), 0…1: how much of the picture's own light stays, and how much white is added."""
+    """(2, h, w), of 255: how much of the picture's own light stays, and how much white is added."""
     cv2 = opencv()
     font = cv2.FontFace(FONT)
     rim = max(1, round(RIM * size))
@@ -80,11 +79,10 @@ def _patch(text: str, size: int) -> Mask:
     letters = np.zeros((baseline + max(high - size, size // 3) + rim, wide + size // 2 + 2 * rim), np.uint8)
     cv2.putText(letters, text, (rim, baseline), (255,), font, size, WEIGHT)
     around = cv2.dilate(letters, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * rim + 1, 2 * rim + 1)))
-    white: Mask = letters.astype(np.float32) / np.float32(255)
-    stays: Mask = (1 - np.float32(RIM_DARKNESS / 255) * around.astype(np.float32)) * (1 - white)
+    stays = cv2.multiply(255 - cv2.convertScaleAbs(around, alpha=RIM_DARKNESS), 255 - letters, scale=1 / 255)
     used = np.flatnonzero(around.any(axis=0))
     end = int(used[-1]) + 1 if used.size else 1
-    return np.stack([stays, white])[:, :, :end]
+    return np.stack([stays, letters])[:, :, :end]
 
 
 def _blend(picture: Picture, patch: Mask, left: int, top: int) -> None:
@@ -94,7 +92,8 @@ def _blend(picture: Picture, patch: Mask, left: int, top: int) -> None:
     if rows.start >= rows.stop or columns.start >= columns.stop:
         return
     part = patch[:, rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
-    stays, white = (part[0], part[1]) if picture.ndim == 2 else (part[0][..., np.newaxis], part[1][..., np.newaxis])
-    under: Any = picture[rows, columns]
-    largest = np.iinfo(picture.dtype).max
-    under[...] = under * stays + white * largest
+    cv2, under = opencv(), picture[rows, columns]
+    stays, white = (np.ascontiguousarray(mask) if picture.ndim == 2 else cv2.merge([mask] * 3) for mask in part)
+    if picture.dtype == np.uint16:
+        stays, white = stays.astype(np.uint16) * np.uint16(257), white.astype(np.uint16) * np.uint16(257)
+    under[...] = cv2.add(cv2.multiply(np.ascontiguousarray(under), stays, scale=1 / np.iinfo(picture.dtype).max), white)

@@ -94,6 +94,9 @@ RULES: dict[str, Rule] = {
     f"GET {_CAPTURE}/raw": Rule(OBSERVER),
     f"GET {_CAPTURE}/thumb": Rule(OBSERVER),
     f"GET {_CAPTURE}/streaks/{{streak}}": Rule(OBSERVER),
+    f"GET {_CAPTURE}/preview": Rule(MASTER),  # work for the darkroom, which observers may not give it
+    f"GET {_CAM}/darks": Rule(OBSERVER),
+    f"POST {_CAM}/darks": Rule(MASTER, lease=True),
     # the schedule and its nights
     "GET /api/schedule": Rule(OBSERVER),
     "GET /api/nights": Rule(OBSERVER),

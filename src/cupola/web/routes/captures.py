@@ -41,7 +41,8 @@ async def captures(
     return models.CapturePage(items=[capture(row) for row in rows], next=following)
 
 
-async def _row(runtime: Runtime, number: int) -> ImageRow:
+async def row_of(runtime: Runtime, number: int) -> ImageRow:
+    """Raises NoSuchThing."""
     row = await runtime.catalogue.run(runtime.catalogue.image, number)
     if row is None:
         raise NoSuchThing(f"There is no image {number}.")
@@ -71,7 +72,7 @@ def _file(runtime: Runtime, row: ImageRow, kind: Literal["raw", "jpg"]) -> Respo
 async def one(request: Request, number: Id) -> models.CaptureDetail:
     """One image, with what was measured on it."""
     runtime = runtime_of(request)
-    row = await _row(runtime, number)
+    row = await row_of(runtime, number)
     found = await runtime.catalogue.run(Measurements(runtime.catalogue).of, number)
     measured = None if found is None else models.Measured.model_validate(asdict(found))
     return models.CaptureDetail(**capture(row).model_dump(), measured=measured)
@@ -81,7 +82,7 @@ async def one(request: Request, number: Id) -> models.CaptureDetail:
 async def streak(request: Request, number: Id, streak: Annotated[int, Path(ge=1, le=1000)]) -> Response:
     """A picture of one of an image's streaks, counted from 1 as they are listed."""
     runtime = runtime_of(request)
-    row = await _row(runtime, number)
+    row = await row_of(runtime, number)
     found = await runtime.catalogue.run(Measurements(runtime.catalogue).of, number)
     name = found.streaks[streak - 1]["crop"] if found is not None and streak <= len(found.streaks) else None
     if name is None:
@@ -99,21 +100,21 @@ async def streak(request: Request, number: Id, streak: Annotated[int, Path(ge=1,
 async def image(request: Request, number: Id) -> Response:
     """The developed JPEG."""
     runtime = runtime_of(request)
-    return _file(runtime, await _row(runtime, number), "jpg")
+    return _file(runtime, await row_of(runtime, number), "jpg")
 
 
 @router.get("/api/captures/{number}/raw", response_class=FileResponse)
 async def raw(request: Request, number: Id) -> Response:
     """The original: FITS of a sensor. A camera that delivers JPEG has its original at /image."""
     runtime = runtime_of(request)
-    return _file(runtime, await _row(runtime, number), "raw")
+    return _file(runtime, await row_of(runtime, number), "raw")
 
 
 @router.get("/api/captures/{number}/thumb", response_class=Response)
 async def thumb(request: Request, number: Id) -> Response:
     """The developed JPEG, small; 404 until it is developed."""
     runtime = runtime_of(request)
-    row = await _row(runtime, number)
+    row = await row_of(runtime, number)
     if not any(file.kind == "jpg" for file in row.files):
         return _file(runtime, row, "jpg")
     return Response(await runtime.darkroom.thumb(row), media_type="image/jpeg", headers=CACHE)
