@@ -55,6 +55,7 @@ class Keeper:
         self._judged = True  # whether it is known how that one ended
         self._windows: list[Window] = []
         self._worth: tuple[datetime, datetime] | None = None
+        self._suspended: list[PeriodRow] = []  # the clock was set back to before their windows
         self._over: Window | None = None  # it is open, but was finished before
         self._made: tuple[str, str] | None = None
 
@@ -64,6 +65,7 @@ class Keeper:
         await self._look(now)
         if (window := self._open_at(now)) is not None:
             await self._enter(window, now)
+        self._look_ahead(now)
 
     async def tick(self, now: datetime) -> None:
         """Make it so. Raises StorageFull and StorageFailed; the next tick tries again."""
@@ -71,17 +73,22 @@ class Keeper:
         period = self.period
         if period is not None and not period.starts_at - SLACK <= now < period.ends_at:
             await self._leave(period, now)
+        if any(row.ends_at <= now for row in self._suspended):
+            await self._sweep(now)
         if self.period is None:
             window = self._open_at(now)
             if window is not None and window != self._over:
                 await self._enter(window, now)
         if self.period is not None and self.window is not None:
             await self._keep(self.period, self.window, now)
+        self._look_ahead(now)
 
     async def _look(self, now: datetime) -> None:
         if self._worth is None or not self._worth[0] <= now < self._worth[1]:
             self._windows = await asyncio.to_thread(self.timetable.windows, now - BEHIND, now + AHEAD)
             self._worth = (now - SLACK, now + WORTH)
+
+    def _look_ahead(self, now: datetime) -> None:
         following = next((window for window in self._windows if window.parts and window.starts_at > now), None)
         if following is not self.following:
             self.following = following
@@ -100,11 +107,16 @@ class Keeper:
 
     async def _sweep(self, now: datetime) -> None:
         """Periods that were left open and whose window is over, or is none any more, are ended."""
+        self._suspended = []
         for row in await self._catalogue.run(self._periods.unfinished, self.camera):
             if row.state == "finishing":
                 self._deeds.ended(row)
-            elif (row.ends_at <= now or not self.timetable) and (self.period is None or row.id != self.period.id):
+            elif self.period is not None and row.id == self.period.id:
+                continue
+            elif row.ends_at <= now or not self.timetable:
                 self._deeds.ended(await self._catalogue.run(self._periods.end, row.id))
+            else:
+                self._suspended.append(row)
 
     async def _enter(self, window: Window, now: datetime) -> None:
         run, periods = self._catalogue.run, self._periods
@@ -139,14 +151,18 @@ class Keeper:
 
     async def _leave(self, period: PeriodRow, now: datetime) -> None:
         """The window is over; or the clock was set back to before it: then it is open again when its time comes."""
-        session = self._sessions.of(self.camera)
-        if session is not None and session.request.scheduled:
-            await self._sessions.stop(self.camera, "finished", finish=True)
         if now >= period.ends_at:
             self._deeds.ended(await self._catalogue.run(self._periods.end, period.id))
-        self._sessions.belong(self.camera, None, None)
+        else:
+            self._suspended.append(period)
         self.period = self.window = None
         self.held = False
+        session = self._sessions.of(self.camera)
+        try:
+            if session is not None and session.request.scheduled:
+                await self._sessions.stop(self.camera, "finished", finish=True)
+        finally:
+            self._sessions.belong(self.camera, None, None)
 
     async def _keep(self, period: PeriodRow, window: Window, now: datetime) -> None:
         session = self._sessions.of(self.camera)

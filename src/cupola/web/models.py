@@ -182,6 +182,8 @@ class Capture(_Answer):
     width: int | None
     height: int | None
     session: int | None
+    day: str = Field(description="The date whose folder it lies in: of its night or day, else its observing day.")
+    period: int | None = Field(description="Number of the night or day of the schedule it belongs to.")
     developed: bool
     failure: str | None = Field(description="Why it could not be developed.")
     files: list[CaptureFile]
