@@ -201,8 +201,9 @@ class Station:
         return {files.relative_name(path, self.root): path for path in found if path.suffix != files.TMP}
 
     def verify_whole(self, known: set[str] | None = None) -> int:
-        """Every file that can be seen is a whole picture, rows or not; with the server down, too. How many were new to `known`."""
-        new = {name: path for name, path in self.visible().items() if known is None or name not in known}
+        """Every image that can be seen is a whole picture, rows or not; with the server down, too. How many were new to `known`."""
+        images = {name: path for name, path in self.visible().items() if path.parent.name in ("raw", "jpg")}
+        new = {name: path for name, path in images.items() if known is None or name not in known}
         for path in new.values():
             if path.suffix == ".jpg":
                 simplejpeg.decode_jpeg(path.read_bytes(), strict=True)

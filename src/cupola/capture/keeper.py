@@ -65,7 +65,18 @@ class Keeper:
         await self._look(now)
         if (window := self._open_at(now)) is not None:
             await self._enter(window, now)
+        await self._close_others()
         self._look_ahead(now)
+
+    async def _close_others(self) -> None:
+        """A scheduled series of a period that is over, or at another pace than the schedule's now, is not resumed."""
+        window, goes_on = self.window, None if self.period is None else self.period.session
+        for row in await self._catalogue.run(self._catalogue.running_sessions):
+            if row.camera != self.camera or not row.plan.get("scheduled"):
+                continue
+            paced = window is not None and (row.plan["interval_s"], row.plan["delay_s"]) == (window.interval_s, window.delay_s)
+            if row.id != goes_on or not paced:
+                await self._catalogue.run(self._catalogue.close_session, row.id, "finished")
 
     async def tick(self, now: datetime) -> None:
         """Make it so. Raises StorageFull and StorageFailed; the next tick tries again."""
@@ -165,13 +176,14 @@ class Keeper:
             self._sessions.belong(self.camera, None, None)
 
     async def _keep(self, period: PeriodRow, window: Window, now: datetime) -> None:
+        takes = window.takes(max(now, window.starts_at))
         session = self._sessions.of(self.camera)
         if session is not None:
             if session.id != self._known:
                 self.period = await self._catalogue.run(self._periods.take, period.id, session.id)
                 self._known = session.id
             self._judged, self.held = False, False
-            if session.request.scheduled and not window.takes(now):
+            if session.request.scheduled and not takes:
                 await self._sessions.stop(self.camera, "finished", finish=True)
             return
         if not self._judged and self._known is not None:
@@ -180,7 +192,7 @@ class Keeper:
             if self.held:
                 words = f"The series was stopped by hand: the schedule goes on after {period.ends_at:%Y-%m-%d %H:%M:%S} UTC, or after a series started by hand."
                 self._deeds.log("INFO", words, event="capture", camera=self.camera)
-        if window.takes(now) and not self.held:
+        if takes and not self.held:
             told = self._deeds.wanted(self.camera)
             request = Request(told.exposure_s, told.gain, told.f_number, window.delay_s, window.interval_s, scheduled=True)
             session = await self._sessions.start(self.camera, request)
