@@ -18,7 +18,7 @@ from cupola.capture import nights
 from cupola.capture.nights import Scheduler
 from cupola.capture.session import Request, Session, Sessions
 from cupola.core.bus import Bus, Subscription
-from cupola.core.errors import StorageFull
+from cupola.core.errors import NotAllowed, StorageFull
 from cupola.core.events import Event
 from cupola.core.frame import Controls
 from cupola.storage.catalogue import Catalogue
@@ -230,6 +230,21 @@ async def test_what_was_stopped_by_hand_stays_so_over_a_restart(night: Make) -> 
         assert (n.session, n.state) == (None, "stopped")
 
 
+async def test_the_schedule_goes_on_when_it_is_told_to(night: Make) -> None:
+    async with night(SUNSET + timedelta(hours=1)) as n:
+        await n.sessions.stop("sky")
+        await n.at(SUNSET + timedelta(hours=2))
+        await n.scheduler.go_on("sky")
+        assert n.session.request.scheduled
+        mine = await n.sessions.start("sky", Request(exposure_s=5.0))
+        await n.at(SUNSET + timedelta(hours=3))
+        await n.scheduler.go_on("sky")
+        assert n.session.request.scheduled and n.session.id != mine.id
+        await n.at(SUNRISE + timedelta(minutes=5))
+        with pytest.raises(NotAllowed, match='No window of camera "sky" is open; the next one opens at 2026-11-22 15:4'):
+            await n.scheduler.go_on("sky")
+
+
 async def test_a_series_started_by_hand_takes_the_scheduled_ones_place_and_when_it_is_done_the_schedule_goes_on(night: Make) -> None:
     async with night(SUNSET + timedelta(hours=1)) as n:
         scheduled = n.session
@@ -303,7 +318,7 @@ async def test_a_clock_set_back_by_days_does_not_add_to_a_night_that_is_over_and
         assert [row.state for row in n.periods()] == ["finished", "capturing"]
         assert any(line.startswith("ERROR") and "Set this machine's clock" in line for line in n.log)
         await n.at(SUNSET + timedelta(days=1, hours=2))
-        assert n.session.day == "2026-11-22"
+        assert n.sessions.of("sky").day == "2026-11-22"
         assert len(n.periods()) == 2
 
 

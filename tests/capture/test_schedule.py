@@ -203,15 +203,17 @@ def test_with_a_rule_for_the_moon_stills_are_taken_only_while_it_is_down_or_thin
 
 def altitude_deg(body: str, at: datetime, place: tuple[float, float, str]) -> float:
     """By astropy, from its own tables, without refraction."""
-    import astropy.units as u
+    from astropy import units
     from astropy.coordinates import AltAz, EarthLocation, get_body
     from astropy.time import Time
     from astropy.utils import iers
 
     with iers.conf.set_temp("auto_download", False), iers.conf.set_temp("iers_degraded_accuracy", "ignore"):
+        u: Any = units
         here = EarthLocation(lat=place[0] * u.deg, lon=place[1] * u.deg, height=400 * u.m)
         moment = Time(at.replace(tzinfo=None))
-        return float(get_body(body, moment, here).transform_to(AltAz(obstime=moment, location=here)).alt.deg)
+        seen: Any = get_body(body, moment, here).transform_to(AltAz(obstime=moment, location=here))
+        return float(seen.alt.deg)
 
 
 @pytest.mark.parametrize("place", [ZURICH, TROMSO, (-54.8, -68.3, "America/Argentina/Ushuaia"), (0.0, 179.9, "UTC")])

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 
 from cupola.capture.schedule import Timetable, Window
 from cupola.capture.session import Request, Sessions
+from cupola.core.errors import NotAllowed
 from cupola.core.events import Event, NightStarted, ScheduleMade
 from cupola.core.frame import Controls
 from cupola.storage.catalogue import Catalogue
@@ -40,7 +41,7 @@ class Deeds:
 
 
 class Keeper:
-    """`tick` is called again and again by one task."""
+    """`tick` is called again and again by one task; `go_on` by others, one after the other."""
 
     def __init__(self, camera: str, timetable: Timetable, sessions: Sessions, catalogue: Catalogue, deeds: Deeds) -> None:
         self.camera, self.timetable = camera, timetable
@@ -58,6 +59,7 @@ class Keeper:
         self._suspended: list[PeriodRow] = []  # the clock was set back to before their windows
         self._over: Window | None = None  # it is open, but was finished before
         self._made: tuple[str, str] | None = None
+        self._one = asyncio.Lock()
 
     async def take_up(self, now: datetime) -> None:
         """After a start of the server, before any series is resumed: what is taken next belongs to the period that is open."""
@@ -80,6 +82,10 @@ class Keeper:
 
     async def tick(self, now: datetime) -> None:
         """Make it so. Raises StorageFull and StorageFailed; the next tick tries again."""
+        async with self._one:
+            await self._tick(now)
+
+    async def _tick(self, now: datetime) -> None:
         await self._look(now)
         period = self.period
         if period is not None and not period.starts_at - SLACK <= now < period.ends_at:
@@ -93,6 +99,20 @@ class Keeper:
         if self.period is not None and self.window is not None:
             await self._keep(self.period, self.window, now)
         self._look_ahead(now)
+
+    async def go_on(self, now: datetime) -> None:
+        """The series was stopped by hand, or another one runs by hand: the schedule's goes on. Raises NotAllowed where no window is open."""
+        async with self._one:
+            await self._tick(now)
+            if self.period is None:
+                at = f"; the next one opens at {self.following.starts_at:%Y-%m-%d %H:%M} UTC" if self.following else ""
+                raise NotAllowed(f'No window of camera "{self.camera}" is open{at}.')
+            session = self._sessions.of(self.camera)
+            if session is not None and not session.request.scheduled:
+                await self._sessions.stop(self.camera, "finished")
+            self.held, self._judged = False, True
+            self._deeds.connect(self.camera)
+            await self._tick(now)
 
     async def _look(self, now: datetime) -> None:
         if self._worth is None or not self._worth[0] <= now < self._worth[1]:

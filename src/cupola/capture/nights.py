@@ -100,6 +100,10 @@ class Scheduler:
         else:
             self._trouble.pop(camera, None)
 
+    async def go_on(self, camera: str) -> None:
+        """Go on with the schedule after a camera was stopped or started by hand. Raises NotAllowed where no window is open."""
+        await self.keepers[camera].go_on(self._clock())
+
     # ── the end of a night ─────────────────────────────────────────────────
 
     def _ended(self, period: PeriodRow) -> None:

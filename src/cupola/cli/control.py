@@ -62,6 +62,7 @@ def disconnect(camera: str | None, as_json: bool) -> None:
 @click.option("-f", "--f-number", type=float, help="Aperture.")
 @click.option("-g", "--gain", type=float, help="Gain, in the camera's scale; ISO for a DSLR.")
 @click.option("--count", type=int, help="How many images; else until stopped.")
+@click.option("--scheduled", is_flag=True, help="Go on with the schedule instead, after it was stopped by hand.")
 @click.option("--wait", is_flag=True, help="Stay until the series is finished, showing its progress.")
 @JSON
 def start(
@@ -71,13 +72,17 @@ def start(
     f_number: float | None,
     gain: float | None,
     count: int | None,
+    scheduled: bool,
     wait: bool,
     as_json: bool,
 ) -> None:
     """Start a series of stills."""
     name = pick_camera(camera)
     given = {"exposure_s": exposure, "delay_s": delay, "f_number": f_number, "gain": gain, "count": count}
-    status = _post(name, "start", {key: value for key, value in given.items() if value is not None})
+    wanted = {key: value for key, value in given.items() if value is not None}
+    if scheduled and (wanted or wait):
+        raise click.UsageError("--scheduled stands alone: what the schedule takes is in the configuration.")
+    status = _post(name, "resume") if scheduled else _post(name, "start", wanted)
     _say(status, as_json)
     if wait:
         _follow(name, status["session"]["id"], count)
