@@ -22,7 +22,7 @@ from cupola.core.errors import NotAllowed, StorageFull
 from cupola.core.events import Event
 from cupola.core.frame import Controls
 from cupola.storage.catalogue import Catalogue
-from cupola.storage.periods import PeriodRow
+from cupola.storage.periods import PeriodRow, Periods
 from cupola.storage.rows import FileRow, NewImage
 
 EVENING = datetime(2026, 11, 21, 15, 0, tzinfo=UTC)  # in Zurich, an hour before sunset
@@ -282,6 +282,8 @@ async def test_a_clock_set_back_a_little_changes_nothing(night: Make) -> None:
         await n.finished()
         await n.at(n.periods()[0].ends_at - timedelta(minutes=5))
         assert (n.session, len(n.periods()), n.periods()[0].state) == (None, 1, "finished")
+        await n.at(n.periods()[0].ends_at - timedelta(hours=2))  # no longer a little: the night is not over
+        assert (n.state, len(n.periods())) == ("capturing", 1)
 
 
 async def test_a_clock_set_back_to_before_the_window_pauses_it_until_it_opens_again(night: Make) -> None:
@@ -479,6 +481,27 @@ async def test_a_changed_interval_holds_from_the_restart_on_in_the_same_night(ni
     async with night(SUNSET + timedelta(hours=2), night="window: sunset..sunrise, interval_s: 60") as n:
         assert (n.periods()[0].id, n.periods()[0].interval_s) == (before.id, 60)
         assert n.session.id != series and n.session.request.interval_s == 60
+
+
+async def test_a_disk_that_is_full_at_the_start_is_waited_for_and_nothing_of_the_night_before_goes_on(
+    night: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with night(SUNSET + timedelta(hours=1)) as n:
+        before = n.session.id
+    with monkeypatch.context() as patch:
+
+        def full(*_: object) -> None:
+            raise StorageFull("The disk is full.")
+
+        for name in ("open", "end"):
+            patch.setattr(Periods, name, full)
+        async with night(SUNSET + timedelta(days=1, hours=1)) as n:
+            assert (len(n.told("schedule_failed")), n.periods()[0].state) == (1, "capturing")
+            patch.undo()
+            await asyncio.sleep(0.06)
+            await n.at(SUNSET + timedelta(days=1, hours=2))
+            assert n.session.id != before and n.session.day == "2026-11-22"
+            assert [row.day for row in await n.finished()] == ["2026-11-21"]
 
 
 async def test_without_a_schedule_nothing_is_done_and_an_open_night_of_before_is_finished(night: Make) -> None:

@@ -69,6 +69,17 @@ def test_a_window_of_the_day_with_buffers_is_that_of_a_timelapse_station() -> No
     assert window.expected == -(-window.seconds // 45)
 
 
+def test_the_example_of_the_guide_means_what_it_says() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "night.md").read_text("utf-8")
+    made = from_text(guide.split("```yaml\n")[1].split("```")[0], "night.md", Path())
+    place = made.station
+    table = Timetable(made.cameras[0], Station(place.name, place.latitude, place.longitude, place.elevation_m, place.timezone))
+    found = {(window.kind, window.day): window for window in windows(table, "2026-12-05", 10)}
+    night, day = found["night", "2026-12-09"], found["day", "2026-12-10"]  # new moon
+    assert (night.expected, round(night.interval_s or 0)) == (750, 57)
+    assert (day.interval_s, day.expected) == (60, -(-day.seconds // 60))
+
+
 def test_the_interval_follows_from_the_length_of_the_video() -> None:
     (window,) = windows(timetable(night="window: 21:00..05:00, video_length_s: 30, video_fps: 25"), "2026-11-21", 1)
     assert (window.expected, window.interval_s) == (750, pytest.approx(8 * 3600 / 750))

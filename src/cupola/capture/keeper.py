@@ -58,17 +58,24 @@ class Keeper:
         self._worth: tuple[datetime, datetime] | None = None
         self._suspended: list[PeriodRow] = []  # the clock was set back to before their windows
         self._over: Window | None = None  # it is open, but was finished before
+        self._refused = False  # for good: a later one has begun
+        self.taken_up = False
         self._made: tuple[str, str] | None = None
         self._one = asyncio.Lock()
 
     async def take_up(self, now: datetime) -> None:
-        """After a start of the server, before any series is resumed: what is taken next belongs to the period that is open."""
+        """After a start of the server, before any series is resumed: what is taken next belongs to the period that is open. Raises as `tick`."""
+        async with self._one:
+            await self._take_up(now)
+
+    async def _take_up(self, now: datetime) -> None:
         await self._sweep(now)
         await self._look(now)
         if (window := self._open_at(now)) is not None:
             await self._enter(window, now)
         await self._close_others()
         self._look_ahead(now)
+        self.taken_up = True
 
     async def _close_others(self) -> None:
         """A scheduled series of a period that is over, or at another pace than the schedule's now, is not resumed."""
@@ -77,7 +84,11 @@ class Keeper:
             if row.camera != self.camera or not row.plan.get("scheduled"):
                 continue
             paced = window is not None and (row.plan["interval_s"], row.plan["delay_s"]) == (window.interval_s, window.delay_s)
-            if row.id != goes_on or not paced:
+            if row.id == goes_on and paced:
+                continue
+            if (session := self._sessions.of(self.camera)) is not None and session.id == row.id:
+                await self._sessions.stop(self.camera, "finished")
+            else:
                 await self._catalogue.run(self._catalogue.close_session, row.id, "finished")
 
     async def tick(self, now: datetime) -> None:
@@ -86,6 +97,8 @@ class Keeper:
             await self._tick(now)
 
     async def _tick(self, now: datetime) -> None:
+        if not self.taken_up:
+            await self._take_up(now)
         await self._look(now)
         period = self.period
         if period is not None and not period.starts_at - SLACK <= now < period.ends_at:
@@ -94,7 +107,8 @@ class Keeper:
             await self._sweep(now)
         if self.period is None:
             window = self._open_at(now)
-            if window is not None and window != self._over:
+            known = window == self._over and (self._refused or window is None or window.ends_at - now < SLACK)
+            if window is not None and not known:
                 await self._enter(window, now)
         if self.period is not None and self.window is not None:
             await self._keep(self.period, self.window, now)
@@ -155,8 +169,8 @@ class Keeper:
         if row.state != "capturing":
             newest = await run(periods.newest, self.camera)
             if window.ends_at - now < SLACK or newest is None or newest.id != row.id:
-                self._over = window
-                if newest is not None and newest.id != row.id:
+                self._over, self._refused = window, newest is not None and newest.id != row.id
+                if self._refused:
                     self._deeds.log(
                         "ERROR",
                         f"By the clock it is the {window.kind} of {window.day}, but a later one has begun before: nothing is taken. Set this machine's clock.",
