@@ -7,9 +7,11 @@ import pytest
 from cupola.config.base import mask
 from cupola.config.drivers import DRIVERS
 from cupola.config.load import from_text
+from cupola.config.model import Camera
 from cupola.config.problems import ConfigProblems, Problem
 
 ALL_DRIVERS = ", ".join(DRIVERS)
+HOW = "write it as sunset..sunrise, astronomical_dusk..dawn, sunrise-30m..sunset+30m, 22:00..04:30 or always"
 
 
 def said(text: str) -> list[str]:
@@ -46,8 +48,21 @@ def test_two_cameras_with_one_webcam_are_both_named() -> None:
         ),
         (
             camera("drivr: video"),
-            'cupola.yaml:4: cameras[0].drivr: unknown key; did you mean "driver"? '
-            f"Allowed: name, driver, connect, live, exposure, capture, recovery, public_latest, {ALL_DRIVERS}",
+            f'cupola.yaml:4: cameras[0].drivr: unknown key; did you mean "driver"? Allowed: {", ".join(Camera.model_fields)}',
+        ),
+        (camera("night: {window: dusk to dawn}"), f"cupola.yaml:4: cameras[0].night.window: is no window; {HOW}"),
+        (camera("night: {window: sunset..sunrice}"), "cupola.yaml:4: cameras[0].night.window: is no window; did you mean sunrise?"),
+        (camera("night: {window: 25:00..sunrise}"), "cupola.yaml:4: cameras[0].night.window: is no window; a time of the clock is 00:00 to 23:59"),
+        (camera("day: {window: sunrise-13h..sunset}"), "cupola.yaml:4: cameras[0].day.window: is no window; an offset is at most 12h"),
+        (camera("day: {window: sunrise-..sunset}"), f"cupola.yaml:4: cameras[0].day.window: is no window; {HOW}"),
+        (
+            camera("night: {interval_s: 30, video_length_s: 30}"),
+            "cupola.yaml:4: cameras[0].night.video_length_s: cannot stand beside interval_s; keep one of the two",
+        ),
+        (
+            camera("night: {window: sunset..sunrise}\n    capture: {autostart: true}"),
+            "cupola.yaml:2: cameras[0]: has both capture.autostart and a window of the night or day; "
+            "remove capture.autostart: the series begins with the window",
         ),
         ("cameras:\n  - driver: simulator\n", "cupola.yaml:2: cameras[0].name: is missing; The camera's name in folders, addresses and commands."),
         (

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import simplejpeg
 
+from cupola.core.clock import utc_now
 from cupola.core.frame import CameraInfo, Controls, Frame, PixelFormat, PixelKind, Station
 from cupola.storage import files
 from cupola.storage.catalogue import Catalogue
 from cupola.storage.originals import encode_original
+from cupola.storage.periods import Periods
 from cupola.storage.reconcile import LOST_IN_QUEUE, Report, reconcile
 from cupola.storage.rows import FileRow, ImageRow, NewImage
 
@@ -278,3 +280,18 @@ def test_links_in_the_folders_are_not_followed(place: Place) -> None:
     secret.write_bytes(_JPEG)
     (folder / "20261121T231502Z_000077.jpg").symlink_to(secret)
     assert [adopted.image.sequence for adopted in place.reconcile().adopted] == [1]
+
+
+def test_what_is_taken_up_belongs_to_the_night_it_was_taken_in_unless_it_was_a_single_still(place: Place) -> None:
+    periods = Periods(place.catalogue)
+    night, _ = periods.open("north", "night", files.day_of(_NIGHT, _STATION), _NIGHT - timedelta(hours=1), _NIGHT + timedelta(hours=1), 30.0, 240)
+    session = place.catalogue.open_session("north", {}).id
+    at = utc_now()  # a series is not older than its row
+    ours, _ = periods.open("north", "night", "2031-01-01", at - timedelta(hours=1), at + timedelta(hours=1), 30.0, 240)
+    place.jpeg(1)
+    place.original(2)  # its header names no series
+    place.original(3, at=at, session=session, queued=True)
+    place.original(4, at=_NIGHT + timedelta(hours=2), session=session)
+    adopted = {one.image.sequence: one.image for one in place.reconcile().adopted}
+    assert {sequence: image.period for sequence, image in adopted.items()} == {1: night.id, 2: None, 3: ours.id, 4: None}
+    assert adopted[3].day == "2031-01-01"

@@ -32,14 +32,15 @@ cameras:
     simulator: {{{sky}}}
     live: {{exposure_s: 0.05, gain: 300}}
     exposure: {{exposure_s: 0.05, gain: 200}}
+    {more}
 web: {{port: {port}, max_viewers: {max_viewers}}}
 logging: {{folder: logs}}
 """
 
 
-def config(port: int, *, max_viewers: int = 5, sky: str = SKY) -> str:
-    """A station with the simulated camera `sky`; `sky`: its options."""
-    return _CONFIG.format(port=port, max_viewers=max_viewers, sky=sky)
+def config(port: int, *, max_viewers: int = 5, sky: str = SKY, more: str = "") -> str:
+    """A station with the simulated camera `sky`; `sky`: its options, `more`: further keys of the camera, on one line."""
+    return _CONFIG.format(port=port, max_viewers=max_viewers, sky=sky, more=more)
 
 
 def free_port() -> int:
@@ -175,11 +176,11 @@ def station_at(folder: Path, *arguments: str) -> Iterator[Path]:
 
 
 @contextmanager
-def running_station(folder: Path, *, max_viewers: int = 5, sky: str = SKY) -> Iterator[RunningStation]:
-    """`sky`: options of the simulated camera."""
+def running_station(folder: Path, *, max_viewers: int = 5, sky: str = SKY, more: str = "") -> Iterator[RunningStation]:
+    """`sky`: options of the simulated camera, `more`: further keys of it."""
     port = free_port()
     (folder / "home").mkdir()
-    (folder / "cupola.yaml").write_text(config(port, max_viewers=max_viewers, sky=sky))
+    (folder / "cupola.yaml").write_text(config(port, max_viewers=max_viewers, sky=sky, more=more))
     with (
         served(folder, "--config", "cupola.yaml") as process,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as http,

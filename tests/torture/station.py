@@ -52,15 +52,27 @@ def sky(name: str = "north", *, faults: dict[str, Any] | None = None, **capture:
 
 
 class Station:
-    """`python -m cupola run` below `folder`. As a context it is killed at the end, with all its children."""
+    """`python -m cupola run` below `folder`. As a context it is killed at the end, with all its children.
 
-    def __init__(self, folder: Path, *cameras: dict[str, Any], max_viewers: int = 5, originals: str = "keep") -> None:
+    `place`: keys of the configuration's `station`; `environment`: what is added to that of its processes.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *cameras: dict[str, Any],
+        max_viewers: int = 5,
+        originals: str = "keep",
+        place: dict[str, Any] | None = None,
+        environment: dict[str, str] | None = None,
+    ) -> None:
         self.folder, self.root = folder, folder / "images"
         self.names = [camera["name"] for camera in cameras]
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
         config = {
+            "station": place or {},
             "storage": {"root": str(self.root), "originals": originals, "min_free_percent": 0, "reserve_mb": 1},
             "cameras": list(cameras),
             "web": {"port": self.port, "max_viewers": max_viewers},
@@ -69,6 +81,7 @@ class Station:
         (folder / "cupola.yaml").write_text(json.dumps(config))  # JSON is YAML
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("CUPOLA_")}  # those would be keys of the configuration
         self._environment = inherited | {name: str(folder / "run") for name in ("HOME", "XDG_RUNTIME_DIR", "CUPOLA_RUNTIME_DIR")}
+        self._environment |= environment or {}
         self._http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=20, trust_env=False)
         self._server: subprocess.Popen[bytes] | None = None
         self._printed = (folder / "printed").open("ab")
@@ -188,8 +201,9 @@ class Station:
         return {files.relative_name(path, self.root): path for path in found if path.suffix != files.TMP}
 
     def verify_whole(self, known: set[str] | None = None) -> int:
-        """Every file that can be seen is a whole picture, rows or not; with the server down, too. How many were new to `known`."""
-        new = {name: path for name, path in self.visible().items() if known is None or name not in known}
+        """Every image that can be seen is a whole picture, rows or not; with the server down, too. How many were new to `known`."""
+        images = {name: path for name, path in self.visible().items() if path.parent.name in ("raw", "jpg")}
+        new = {name: path for name, path in images.items() if known is None or name not in known}
         for path in new.values():
             if path.suffix == ".jpg":
                 simplejpeg.decode_jpeg(path.read_bytes(), strict=True)

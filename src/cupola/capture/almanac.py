@@ -20,7 +20,7 @@ Side = Literal["above", "below"]
 HALF_DAY = timedelta(hours=12)
 ONE_DAY = timedelta(days=1)
 SECOND = timedelta(seconds=1)
-MOON_STEP = timedelta(minutes=5)
+MOON_STEP = timedelta(minutes=10)
 MOON_RISES_DEG = 0.0  # of the moon's centre, with refraction
 
 
@@ -91,14 +91,15 @@ class Almanac:
         return end.replace(microsecond=0)
 
     def dark_parts(self, begin: datetime, end: datetime, most_percent: float) -> list[tuple[datetime, datetime]]:
-        """The parts of a window in which the moon is down, or lit by at most `most_percent`; to a second, in order."""
+        """The parts of a window in which the moon is down, to a second, in order; all of it where the moon, in its middle, is lit by at most `most_percent`."""
+        if self.moon_percent(begin + (end - begin) / 2) <= most_percent:
+            return [(begin, end)]
 
         def dark(at: datetime) -> bool:
-            return self.moon_deg(at) < MOON_RISES_DEG or self.moon_percent(at) <= most_percent
+            return self.moon_deg(at) < MOON_RISES_DEG
 
         parts: list[tuple[datetime, datetime]] = []
-        at, was = begin, dark(begin)
-        since = begin
+        at, since, was = begin, begin, dark(begin)
         while at < end:
             following = min(at + MOON_STEP, end)
             if (now := dark(following)) != was:

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 
 from cupola.capture.schedule import Timetable, Window
 from cupola.capture.session import Request, Sessions
+from cupola.core.errors import NotAllowed
 from cupola.core.events import Event, NightStarted, ScheduleMade
 from cupola.core.frame import Controls
 from cupola.storage.catalogue import Catalogue
@@ -40,7 +41,7 @@ class Deeds:
 
 
 class Keeper:
-    """`tick` is called again and again by one task."""
+    """`tick` is called again and again by one task; `go_on` by others, one after the other."""
 
     def __init__(self, camera: str, timetable: Timetable, sessions: Sessions, catalogue: Catalogue, deeds: Deeds) -> None:
         self.camera, self.timetable = camera, timetable
@@ -55,33 +56,84 @@ class Keeper:
         self._judged = True  # whether it is known how that one ended
         self._windows: list[Window] = []
         self._worth: tuple[datetime, datetime] | None = None
+        self._suspended: list[PeriodRow] = []  # the clock was set back to before their windows
         self._over: Window | None = None  # it is open, but was finished before
+        self._refused = False  # for good: a later one has begun
+        self.taken_up = False
         self._made: tuple[str, str] | None = None
+        self._one = asyncio.Lock()
 
     async def take_up(self, now: datetime) -> None:
-        """After a start of the server, before any series is resumed: what is taken next belongs to the period that is open."""
+        """After a start of the server, before any series is resumed: what is taken next belongs to the period that is open. Raises as `tick`."""
+        async with self._one:
+            await self._take_up(now)
+
+    async def _take_up(self, now: datetime) -> None:
         await self._sweep(now)
         await self._look(now)
         if (window := self._open_at(now)) is not None:
             await self._enter(window, now)
+        await self._close_others()
+        self._look_ahead(now)
+        self.taken_up = True
+
+    async def _close_others(self) -> None:
+        """A scheduled series of a period that is over, or at another pace than the schedule's now, is not resumed."""
+        window, goes_on = self.window, None if self.period is None else self.period.session
+        for row in await self._catalogue.run(self._catalogue.running_sessions):
+            if row.camera != self.camera or not row.plan.get("scheduled"):
+                continue
+            paced = window is not None and (row.plan["interval_s"], row.plan["delay_s"]) == (window.interval_s, window.delay_s)
+            if row.id == goes_on and paced:
+                continue
+            if (session := self._sessions.of(self.camera)) is not None and session.id == row.id:
+                await self._sessions.stop(self.camera, "finished")
+            else:
+                await self._catalogue.run(self._catalogue.close_session, row.id, "finished")
 
     async def tick(self, now: datetime) -> None:
         """Make it so. Raises StorageFull and StorageFailed; the next tick tries again."""
+        async with self._one:
+            await self._tick(now)
+
+    async def _tick(self, now: datetime) -> None:
+        if not self.taken_up:
+            await self._take_up(now)
         await self._look(now)
         period = self.period
         if period is not None and not period.starts_at - SLACK <= now < period.ends_at:
             await self._leave(period, now)
+        if any(row.ends_at <= now for row in self._suspended):
+            await self._sweep(now)
         if self.period is None:
             window = self._open_at(now)
-            if window is not None and window != self._over:
+            known = window == self._over and (self._refused or window is None or window.ends_at - now < SLACK)
+            if window is not None and not known:
                 await self._enter(window, now)
         if self.period is not None and self.window is not None:
             await self._keep(self.period, self.window, now)
+        self._look_ahead(now)
+
+    async def go_on(self, now: datetime) -> None:
+        """The series was stopped by hand, or another one runs by hand: the schedule's goes on. Raises NotAllowed where no window is open."""
+        async with self._one:
+            await self._tick(now)
+            if self.period is None:
+                at = f"; the next one opens at {self.following.starts_at:%Y-%m-%d %H:%M} UTC" if self.following else ""
+                raise NotAllowed(f'No window of camera "{self.camera}" is open{at}.')
+            session = self._sessions.of(self.camera)
+            if session is not None and not session.request.scheduled:
+                await self._sessions.stop(self.camera, "finished")
+            self.held, self._judged = False, True
+            self._deeds.connect(self.camera)
+            await self._tick(now)
 
     async def _look(self, now: datetime) -> None:
         if self._worth is None or not self._worth[0] <= now < self._worth[1]:
             self._windows = await asyncio.to_thread(self.timetable.windows, now - BEHIND, now + AHEAD)
             self._worth = (now - SLACK, now + WORTH)
+
+    def _look_ahead(self, now: datetime) -> None:
         following = next((window for window in self._windows if window.parts and window.starts_at > now), None)
         if following is not self.following:
             self.following = following
@@ -100,11 +152,16 @@ class Keeper:
 
     async def _sweep(self, now: datetime) -> None:
         """Periods that were left open and whose window is over, or is none any more, are ended."""
+        self._suspended = []
         for row in await self._catalogue.run(self._periods.unfinished, self.camera):
             if row.state == "finishing":
                 self._deeds.ended(row)
-            elif (row.ends_at <= now or not self.timetable) and (self.period is None or row.id != self.period.id):
+            elif self.period is not None and row.id == self.period.id:
+                continue
+            elif row.ends_at <= now or not self.timetable:
                 self._deeds.ended(await self._catalogue.run(self._periods.end, row.id))
+            else:
+                self._suspended.append(row)
 
     async def _enter(self, window: Window, now: datetime) -> None:
         run, periods = self._catalogue.run, self._periods
@@ -112,8 +169,8 @@ class Keeper:
         if row.state != "capturing":
             newest = await run(periods.newest, self.camera)
             if window.ends_at - now < SLACK or newest is None or newest.id != row.id:
-                self._over = window
-                if newest is not None and newest.id != row.id:
+                self._over, self._refused = window, newest is not None and newest.id != row.id
+                if self._refused:
                     self._deeds.log(
                         "ERROR",
                         f"By the clock it is the {window.kind} of {window.day}, but a later one has begun before: nothing is taken. Set this machine's clock.",
@@ -139,23 +196,28 @@ class Keeper:
 
     async def _leave(self, period: PeriodRow, now: datetime) -> None:
         """The window is over; or the clock was set back to before it: then it is open again when its time comes."""
-        session = self._sessions.of(self.camera)
-        if session is not None and session.request.scheduled:
-            await self._sessions.stop(self.camera, "finished", finish=True)
         if now >= period.ends_at:
             self._deeds.ended(await self._catalogue.run(self._periods.end, period.id))
-        self._sessions.belong(self.camera, None, None)
+        else:
+            self._suspended.append(period)
         self.period = self.window = None
         self.held = False
+        session = self._sessions.of(self.camera)
+        try:
+            if session is not None and session.request.scheduled:
+                await self._sessions.stop(self.camera, "finished", finish=True)
+        finally:
+            self._sessions.belong(self.camera, None, None)
 
     async def _keep(self, period: PeriodRow, window: Window, now: datetime) -> None:
+        takes = window.takes(max(now, window.starts_at))
         session = self._sessions.of(self.camera)
         if session is not None:
             if session.id != self._known:
                 self.period = await self._catalogue.run(self._periods.take, period.id, session.id)
                 self._known = session.id
             self._judged, self.held = False, False
-            if session.request.scheduled and not window.takes(now):
+            if session.request.scheduled and not takes:
                 await self._sessions.stop(self.camera, "finished", finish=True)
             return
         if not self._judged and self._known is not None:
@@ -164,7 +226,7 @@ class Keeper:
             if self.held:
                 words = f"The series was stopped by hand: the schedule goes on after {period.ends_at:%Y-%m-%d %H:%M:%S} UTC, or after a series started by hand."
                 self._deeds.log("INFO", words, event="capture", camera=self.camera)
-        if window.takes(now) and not self.held:
+        if takes and not self.held:
             told = self._deeds.wanted(self.camera)
             request = Request(told.exposure_s, told.gain, told.f_number, window.delay_s, window.interval_s, scheduled=True)
             session = await self._sessions.start(self.camera, request)

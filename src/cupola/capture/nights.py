@@ -67,17 +67,18 @@ class Scheduler:
         self._trouble: dict[str, float] = {}  # camera → when it is tried again, by the loop's clock
 
     async def resume(self) -> None:
-        """Take up the periods that an earlier server left. Raises StorageFull and StorageFailed."""
+        """Take up the periods that an earlier server left; where the disk does not allow it, `run` tries again."""
         now = self._clock()
         for keeper in self.keepers.values():
-            await keeper.take_up(now)
+            with contextlib.suppress(StorageFull, StorageFailed):
+                await keeper.take_up(now)
 
     async def run(self) -> None:
         """Until cancelled."""
         try:
             while True:
                 for keeper in self.keepers.values():
-                    if keeper.timetable or keeper.period is not None:
+                    if keeper.timetable or keeper.period is not None or not keeper.taken_up:
                         await self._tick(keeper)
                 await asyncio.sleep(TICK_S)
         finally:
@@ -99,6 +100,10 @@ class Scheduler:
             self._trouble[camera] = now + RETRY_S
         else:
             self._trouble.pop(camera, None)
+
+    async def go_on(self, camera: str) -> None:
+        """Go on with the schedule after a camera was stopped or started by hand. Raises NotAllowed where no window is open."""
+        await self.keepers[camera].go_on(self._clock())
 
     # ── the end of a night ─────────────────────────────────────────────────
 

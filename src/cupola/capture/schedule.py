@@ -120,7 +120,8 @@ class _Edges:
     """The edges of the window of one night or day; `day` is the UTC date whose solar noon begins the night, or is in the middle of the day."""
 
     def __init__(self, almanac: Almanac, kind: Kind, day: date) -> None:
-        self._almanac, self._kind, self._day = almanac, kind, day
+        self._almanac, self._day = almanac, day
+        self._kind: Kind = kind
 
     def of(self, span: Span | None) -> tuple[datetime, datetime] | None:
         """Start and end, or None where there is no window this time.

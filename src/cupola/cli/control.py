@@ -63,6 +63,7 @@ def disconnect(camera: str | None, as_json: bool) -> None:
 @click.option("-g", "--gain", type=float, help="Gain, in the camera's scale; ISO for a DSLR.")
 @click.option("--auto/--no-auto", default=None, help="Let auto exposure choose what is not given here; or keep what it chose last.")
 @click.option("--count", type=int, help="How many images; else until stopped.")
+@click.option("--scheduled", is_flag=True, help="Go on with the schedule instead, after it was stopped by hand.")
 @click.option("--wait", is_flag=True, help="Stay until the series is finished, showing its progress.")
 @JSON
 def start(
@@ -73,13 +74,17 @@ def start(
     gain: float | None,
     auto: bool | None,
     count: int | None,
+    scheduled: bool,
     wait: bool,
     as_json: bool,
 ) -> None:
     """Start a series of stills."""
     name = pick_camera(camera)
     given = {"exposure_s": exposure, "delay_s": delay, "f_number": f_number, "gain": gain, "auto": auto, "count": count}
-    status = _post(name, "start", {key: value for key, value in given.items() if value is not None})
+    wanted = {key: value for key, value in given.items() if value is not None}
+    if scheduled and (wanted or wait):
+        raise click.UsageError("--scheduled stands alone: what the schedule takes is in the configuration.")
+    status = _post(name, "resume") if scheduled else _post(name, "start", wanted)
     _say(status, as_json)
     if wait:
         _follow(name, status["session"]["id"], count)

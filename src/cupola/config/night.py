@@ -124,7 +124,7 @@ class Night(Day):
     moon_max_percent: Float | None = key(
         None,
         "Moon",
-        "Stills are taken only while the moon is down, or lit by at most this much; 0: only while it is down; null: whatever the moon does.",
+        "Stills are taken only while the moon is down, or all night where it is lit by at most this much; 0: only while it is down; null: whatever it does.",
         unit="%",
         ge=0,
         le=100,

@@ -63,7 +63,6 @@ def _strips(picture: npt.NDArray[np.int16], least_snr: float) -> list[tuple[int,
     rows = -(-picture.shape[0] // longest) * longest
     padded = np.zeros((rows, picture.shape[1] + longest), np.int16)
     padded[: picture.shape[0], : picture.shape[1]] = picture
-    width = padded.shape[1]
     sums = padded[:, None, :]  # strip, slope, column
     found: list[tuple[int, int, int, int, float]] = []
     length = 1

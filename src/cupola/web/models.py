@@ -195,6 +195,8 @@ class Capture(_Answer):
     height: int | None
     session: int | None
     correction: float | None = Field(default=None, description="Stops that auto exposure missed its target by: developing brightens it by so many.")
+    day: str = Field(description="The date whose folder it lies in: of its night or day, else its observing day.")
+    period: int | None = Field(description="Number of the night or day of the schedule it belongs to.")
     developed: bool
     failure: str | None = Field(description="Why it could not be developed.")
     files: list[CaptureFile]

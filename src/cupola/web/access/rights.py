@@ -74,6 +74,7 @@ RULES: dict[str, Rule] = {
     f"POST {_CAM}/disconnect": Rule(MASTER, lease=True),
     f"POST {_CAM}/start": Rule(MASTER, lease=True),
     f"POST {_CAM}/stop": Rule(MASTER, lease=True),
+    f"POST {_CAM}/resume": Rule(MASTER, lease=True),
     f"POST {_CAM}/snap": Rule(MASTER, lease=True),
     f"PATCH {_CAM}/settings": Rule(MASTER, lease=True),
     f"GET {_CAM}/focus": Rule(MASTER, lease=True, stream=True),

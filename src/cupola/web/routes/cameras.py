@@ -88,6 +88,15 @@ async def stop(request: Request, cam: str) -> models.CameraStatus:
     return await camera_status(runtime, which)
 
 
+@router.post("/api/cameras/{cam}/resume")
+async def resume(request: Request, cam: str) -> models.CameraStatus:
+    """Go on with the schedule, in a window in which the camera was stopped or started by hand."""
+    runtime = runtime_of(request)
+    which = runtime.camera(cam)
+    await runtime.scheduler.go_on(cam)
+    return await camera_status(runtime, which)
+
+
 @router.post("/api/cameras/{cam}/snap")
 async def snap(request: Request, cam: str, wanted: models.SnapRequest | None = None) -> models.Capture:
     """Take one still; answers when it is on disk and in the catalogue."""
