@@ -575,6 +575,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/cameras/{cam}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Resume
+         * @description Go on with the schedule, in a window in which the camera was stopped or started by hand.
+         */
+        post: operations["resume_api_cameras__cam__resume_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/cameras/{cam}/snap": {
         parameters: {
             query?: never;
@@ -642,8 +662,31 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** One */
+        /**
+         * One
+         * @description One image, with what was measured on it.
+         */
         get: operations["one_api_captures__number__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/captures/{number}/streaks/{streak}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Streak
+         * @description A picture of one of an image's streaks, counted from 1 as they are listed.
+         */
+        get: operations["streak_api_captures__number__streaks__streak__get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -726,6 +769,50 @@ export interface paths {
         get: operations["latest_api_cameras__cam__latest_jpg_get"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/captures/{number}/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Preview
+         * @description The image developed anew from its original, as its camera's configuration says and `set` changes it. Nothing is stored.
+         */
+        get: operations["preview_api_captures__number__preview_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cameras/{cam}/darks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Darks
+         * @description The camera's master darks, which are subtracted from pictures they fit.
+         */
+        get: operations["darks_api_cameras__cam__darks_get"];
+        put?: never;
+        /**
+         * Make Dark
+         * @description Combine a finished series of stills, taken with the lens covered, into a master dark. One of the same kind is replaced.
+         */
+        post: operations["make_dark_api_cameras__cam__darks_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1187,6 +1274,21 @@ export interface components {
             height: number | null;
             /** Session */
             session: number | null;
+            /**
+             * Correction
+             * @description Stops that auto exposure missed its target by: developing brightens it by so many.
+             */
+            correction?: number | null;
+            /**
+             * Day
+             * @description The date whose folder it lies in: of its night or day, else its observing day.
+             */
+            day: string;
+            /**
+             * Period
+             * @description Number of the night or day of the schedule it belongs to.
+             */
+            period: number | null;
             /** Developed */
             developed: boolean;
             /**
@@ -1196,6 +1298,62 @@ export interface components {
             failure: string | null;
             /** Files */
             files: components["schemas"]["CaptureFile"][];
+        };
+        /** CaptureDetail */
+        CaptureDetail: {
+            /** Id */
+            id: number;
+            /** Camera */
+            camera: string;
+            /** Sequence */
+            sequence: number;
+            /**
+             * Opened At
+             * Format: date-time
+             */
+            opened_at: string;
+            /** Ended At */
+            ended_at: string | null;
+            /** Exposure S */
+            exposure_s: number | null;
+            /** Gain */
+            gain: number | null;
+            /** F Number */
+            f_number: number | null;
+            /** Temperature C */
+            temperature_c: number | null;
+            /** Width */
+            width: number | null;
+            /** Height */
+            height: number | null;
+            /** Session */
+            session: number | null;
+            /**
+             * Correction
+             * @description Stops that auto exposure missed its target by: developing brightens it by so many.
+             */
+            correction?: number | null;
+            /**
+             * Day
+             * @description The date whose folder it lies in: of its night or day, else its observing day.
+             */
+            day: string;
+            /**
+             * Period
+             * @description Number of the night or day of the schedule it belongs to.
+             */
+            period: number | null;
+            /** Developed */
+            developed: boolean;
+            /**
+             * Failure
+             * @description Why it could not be developed.
+             */
+            failure: string | null;
+            /** Files */
+            files: components["schemas"]["CaptureFile"][];
+            /** @description null: nobody has measured it yet. */
+            measured: components["schemas"]["Measured"] | null;
         };
         /** CaptureFile */
         CaptureFile: {
@@ -1401,6 +1559,62 @@ export interface components {
             default: number;
             /** Choices */
             choices?: number[] | null;
+        };
+        /**
+         * Dark
+         * @description A master dark.
+         */
+        Dark: {
+            /**
+             * Name
+             * @description Of its file.
+             */
+            name: string;
+            /** Exposure S */
+            exposure_s: number;
+            /** Gain */
+            gain: number | null;
+            /** Temperature C */
+            temperature_c: number | null;
+            /** Width */
+            width: number;
+            /** Height */
+            height: number;
+            /**
+             * Frames
+             * @description Exposures combined.
+             */
+            frames: number;
+            /**
+             * Bad Pixels
+             * @description Pixels that are mended in every picture it is for.
+             */
+            bad_pixels: number;
+            /**
+             * Made At
+             * Format: date-time
+             */
+            made_at: string;
+        };
+        /** DarkList */
+        DarkList: {
+            /** Items */
+            items: components["schemas"]["Dark"][];
+            /** Next */
+            next?: string | null;
+            /**
+             * Originals Kept
+             * @description Whether storage.originals lets dark frames be combined.
+             */
+            originals_kept: boolean;
+        };
+        /** DarkRequest */
+        DarkRequest: {
+            /**
+             * Session
+             * @description A finished series of stills with the lens covered.
+             */
+            session: number;
         };
         /** DarkroomStatus */
         DarkroomStatus: {
@@ -1696,6 +1910,31 @@ export interface components {
              * @description Without use a session ends after this time.
              */
             session_minutes: number;
+        };
+        /**
+         * Measured
+         * @description Numbers of one image; null where there is none.
+         */
+        Measured: {
+            /** Stars */
+            stars: number | null;
+            /**
+             * Hfr
+             * @description Median half-flux radius of the stars, in pixels.
+             */
+            hfr: number | null;
+            /**
+             * Sky
+             * @description Relative brightness of the open sky in magnitudes: the greater the darker; comparable within one camera.
+             */
+            sky: number | null;
+            /**
+             * Sharpness
+             * @description Contrast of the finest details; comparable between images of one scene.
+             */
+            sharpness: number | null;
+            /** Streaks */
+            streaks: components["schemas"]["Streak"][];
         };
         /**
          * ModeSettings
@@ -2325,6 +2564,47 @@ export interface components {
             darkroom: components["schemas"]["DarkroomStatus"];
             /** Cameras */
             cameras: components["schemas"]["CameraStatus"][];
+        };
+        /**
+         * Streak
+         * @description Something that crossed the sky during the exposure; pixels of the original.
+         */
+        Streak: {
+            /** X0 */
+            x0: number;
+            /** Y0 */
+            y0: number;
+            /** X1 */
+            x1: number;
+            /** Y1 */
+            y1: number;
+            /** Length */
+            length: number;
+            /**
+             * Width
+             * @description At half of its brightness.
+             */
+            width: number;
+            /**
+             * Flux
+             * @description In counts of the sensor, above the sky.
+             */
+            flux: number;
+            /**
+             * Snr
+             * @description Signal to noise of the whole line.
+             */
+            snr: number;
+            /**
+             * Goes On
+             * @description It continues a streak of the image before: a satellite or an aeroplane. False may be a meteor.
+             */
+            goes_on: boolean;
+            /**
+             * Crop
+             * @description A picture of it, relative to storage.root; at /streaks/1 of the capture, /streaks/2 …
+             */
+            crop: string | null;
         };
         /** Token */
         Token: {
@@ -3544,6 +3824,37 @@ export interface operations {
             };
         };
     };
+    resume_api_cameras__cam__resume_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                cam: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CameraStatus"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
     snap_api_cameras__cam__snap_post: {
         parameters: {
             query?: never;
@@ -3666,8 +3977,38 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Capture"];
+                    "application/json": components["schemas"]["CaptureDetail"];
                 };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    streak_api_captures__number__streaks__streak__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+                streak: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description What was wrong, and what to do (RFC 9457). */
             default: {
@@ -3784,6 +4125,111 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    preview_api_captures__number__preview_get: {
+        parameters: {
+            query?: {
+                /** @description KEY=VALUE of the camera's `develop` group, such as stretch.method=asinh. */
+                set?: string[];
+                /** @description Greatest width in pixels. */
+                width?: number | null;
+                /** @description png16: PNG with 16 bit a colour. */
+                format?: "jpeg" | "png16";
+            };
+            header?: never;
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/jpeg": unknown;
+                    "image/png": unknown;
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    darks_api_cameras__cam__darks_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                cam: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DarkList"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    make_dark_api_cameras__cam__darks_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                cam: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DarkRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Dark"];
+                };
             };
             /** @description What was wrong, and what to do (RFC 9457). */
             default: {
