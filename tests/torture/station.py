@@ -54,14 +54,16 @@ def sky(name: str = "north", *, faults: dict[str, Any] | None = None, **capture:
 class Station:
     """`python -m cupola run` below `folder`. As a context it is killed at the end, with all its children."""
 
-    def __init__(self, folder: Path, *cameras: dict[str, Any], max_viewers: int = 5, originals: str = "keep") -> None:
+    def __init__(
+        self, folder: Path, *cameras: dict[str, Any], max_viewers: int = 5, originals: str = "keep", storage: dict[str, Any] | None = None
+    ) -> None:
         self.folder, self.root = folder, folder / "images"
         self.names = [camera["name"] for camera in cameras]
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
         config = {
-            "storage": {"root": str(self.root), "originals": originals, "min_free_percent": 0, "reserve_mb": 1},
+            "storage": {"root": str(self.root), "originals": originals, "min_free_percent": 0, "reserve_mb": 1} | (storage or {}),
             "cameras": list(cameras),
             "web": {"port": self.port, "max_viewers": max_viewers},
             "logging": {"folder": str(folder / "logs")},
