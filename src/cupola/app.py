@@ -183,6 +183,7 @@ class App:
             ],
             days=storage.retention.days.model_dump(),
             keep_free_percent=storage.keep_free_percent,
+            min_free_percent=storage.min_free_percent,
         )
         thrift = Thrift(storage.min_free_percent, storage.keep_free_percent)
         return Keeping(catalogue, retention, Nights(catalogue, names), thrift, self.reserve, self.bus, logs.write)

@@ -44,7 +44,13 @@ class Filled:
         self.catalogue = Catalogue(self.folder / "state" / "catalogue.sqlite")
 
     def retention(
-        self, *, keep: float = 0.0, days: Mapping[str, float | None] | None = None, now: datetime | None = None, more: tuple[Kind, ...] = ()
+        self,
+        *,
+        keep: float = 0.0,
+        least: float = 0.0,
+        days: Mapping[str, float | None] | None = None,
+        now: datetime | None = None,
+        more: tuple[Kind, ...] = (),
     ) -> Retention:
         """`now`: the time, None while the clock is not known to be right."""
         kinds: list[Kind] = [
@@ -55,7 +61,7 @@ class Filled:
             *more,
         ]
         free = {} if self.disk_bytes is None else {"free": lambda _: self.free()}
-        return Retention(self.catalogue, self.root, kinds, days=days or {}, keep_free_percent=keep, clock=lambda: now, **free)
+        return Retention(self.catalogue, self.root, kinds, days=days or {}, keep_free_percent=keep, min_free_percent=least, clock=lambda: now, **free)
 
     def free(self) -> Free:
         assert self.disk_bytes is not None

@@ -22,6 +22,7 @@ def filled(tmp_path: Path) -> Generator[Filled]:
 def test_the_night_that_goes_on_counts_only_as_long_as_it_is_the_only_one(filled: Filled) -> None:
     nights = Nights(filled.catalogue, [CAMERA])
     assert forecast(nights.note(), 50_000, 5000).words == "no night yet to tell by"
+    assert forecast(nights.note(), 5000, 5000).words == "full"
     filled.night(0, 2)
     assert forecast(nights.note(), 50_000, 5000).bytes_per_night == 10_000
     filled.night(1, 4)

@@ -54,7 +54,7 @@ def sky(name: str = "north", *, faults: dict[str, Any] | None = None, **capture:
 class Station:
     """`python -m cupola run` below `folder`. As a context it is killed at the end, with all its children.
 
-    `place`: keys of the configuration's `station`; `environment`: what is added to that of its processes.
+    `place`: keys of the configuration's `station`, `storage`: further ones of its `storage`; `environment`: what is added to that of its processes.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class Station:
         *cameras: dict[str, Any],
         max_viewers: int = 5,
         originals: str = "keep",
+        storage: dict[str, Any] | None = None,
         place: dict[str, Any] | None = None,
         environment: dict[str, str] | None = None,
     ) -> None:
@@ -73,7 +74,7 @@ class Station:
             self.port = int(probe.getsockname()[1])
         config = {
             "station": place or {},
-            "storage": {"root": str(self.root), "originals": originals, "min_free_percent": 0, "reserve_mb": 1},
+            "storage": {"root": str(self.root), "originals": originals, "min_free_percent": 0, "reserve_mb": 1} | (storage or {}),
             "cameras": list(cameras),
             "web": {"port": self.port, "max_viewers": max_viewers},
             "logging": {"folder": str(folder / "logs")},

@@ -102,7 +102,7 @@ class Keeping:
         short = free.percent < self._retention.keep_free_percent
         if (short or (ages and self._retention.by_age)) and now >= self._rests_until:
             short = (await self._sweep(ages=ages)).short
-        if ages:
+        if ages or not self._stored:
             self._stored = await self._catalogue.run(self._nights.note)
         await self._judge(short=short)
 

@@ -23,7 +23,7 @@ LOOKED_AT_DAYS = 2  # before the newest: a day's images may be developed late
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """`bytes_per_night` is the mean of the last `nights` nights; `nights_left` until `full_bytes` are free; both None before the first image."""
+    """`bytes_per_night` is the mean of the last `nights` nights; `nights_left` until the disk is full; both None before the first image."""
 
     bytes_per_night: int | None
     nights: int
@@ -54,11 +54,13 @@ class Nights:
     @writes
     def note(self) -> dict[str, int]:
         """Look what the newest days hold; the bytes of all noted days, which never shrink."""
-        noted = Counter(cast("dict[str, int]", self._catalogue.get(NIGHTS) or {}))
+        before = cast("dict[str, int]", self._catalogue.get(NIGHTS) or {})
+        noted = Counter(before)
         for day, size in self._stored().items():
             noted[day] = max(noted[day], size)
         kept = dict(sorted(noted.items())[-KEPT:])
-        self._catalogue.put(NIGHTS, kept)
+        if kept != before:
+            self._catalogue.put(NIGHTS, kept)
         return kept
 
     def _stored(self) -> Counter[str]:
@@ -88,6 +90,6 @@ def forecast(stored: dict[str, int], free_bytes: int, full_bytes: float) -> Fore
         del nights[-1]
     nights = nights[-COUNTED:]
     if not nights:
-        return Forecast(None, 0, None)
+        return Forecast(None, 0, None if free_bytes > full_bytes else 0.0)
     mean = sum(nights) / len(nights)
     return Forecast(round(mean), len(nights), max(0.0, free_bytes - full_bytes) / mean)

@@ -20,6 +20,7 @@ from cupola.core.errors import StorageFailed
 from cupola.storage.catalogue import Catalogue
 from cupola.storage.files import inside, telling
 
+ORIGINALS_TIER, LOGS_TIER, IMAGES_TIER = 0, 1, 2
 LOGS = "cupola*.log.gz"  # rotated; those that are being written have no .gz
 _FINISHED = "(SELECT id FROM period WHERE state = 'finished')"
 _CHOSEN = "IN (SELECT value FROM json_each(?))"
@@ -70,7 +71,7 @@ class Kind(Protocol):
 class Originals:
     """Sensors' and cameras' raw files of images that have their JPEG too: the image stays."""
 
-    name, tier, worth = "originals", 0, 1.0
+    name, tier, worth = "originals", ORIGINALS_TIER, 1.0
 
     def __init__(self, catalogue: Catalogue, root: Path) -> None:
         self._catalogue, self._root = catalogue, root
@@ -98,7 +99,7 @@ class Frames:
     Never one that waits for the darkroom, is of a night that is not finished, or is the newest of its camera.
     """
 
-    name, tier, worth = "jpg", 2, 1.0
+    name, tier, worth = "jpg", IMAGES_TIER, 1.0
 
     def __init__(self, catalogue: Catalogue, root: Path, cameras: Sequence[str]) -> None:
         self._catalogue, self._root, self._cameras = catalogue, root, tuple(cameras)
@@ -146,7 +147,7 @@ class Frames:
 class Products:
     """Keogram, startrails and video of finished nights and days, with the summary beside them (the catalogue keeps that)."""
 
-    name, tier, worth = "products", 2, 10.0
+    name, tier, worth = "products", IMAGES_TIER, 10.0
 
     def __init__(self, catalogue: Catalogue, root: Path) -> None:
         self._catalogue, self._root = catalogue, root
@@ -208,7 +209,7 @@ class Logs:
     def __init__(self, folder: Path, root: Path) -> None:
         self._folder = folder
         with telling(folder, "look at"):
-            self.tier: int | None = 1 if folder.is_dir() and folder.stat().st_dev == root.stat().st_dev else None
+            self.tier: int | None = LOGS_TIER if folder.is_dir() and folder.stat().st_dev == root.stat().st_dev else None
 
     def oldest(self, limit: int, after: int = 0) -> list[Item]:
         items: list[Item] = []

@@ -22,7 +22,7 @@ from cupola.core.clock import clock_synced, utc_now
 from cupola.core.errors import StorageFailed
 from cupola.storage.catalogue import Catalogue
 from cupola.storage.files import inside, relative_name, sync_folder, telling
-from cupola.storage.kinds import Item, Kind
+from cupola.storage.kinds import ORIGINALS_TIER, Item, Kind
 from cupola.storage.space import Free, free_space
 
 DOOMED = "retention.doomed"  # key of the catalogue: paths below root whose rows are gone, and which are being deleted
@@ -73,8 +73,23 @@ class Report:
         return sum(one.bytes for one in self.deleted)
 
 
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a run is after: what is too old (`ages`), and `wanted_bytes` free, 0 for none.
+
+    What is worth more than originals goes only below `asked_bytes`; once that has begun (`deep`), until `wanted_bytes` too. With `waits` it does not.
+    """
+
+    ages: bool
+    wanted_bytes: int
+    asked_bytes: int
+    waits: bool
+    deep: bool = False
+
+
 class Retention:
     """`days`: by kind, after how many it goes whatever the space, None for never; `keep_free_percent` 0: nothing goes for space.
+    Halfway from there to `min_free_percent` originals that wait for the darkroom are waited for, rather than that images go.
 
     `clock` tells the time if it is right, else None; `free` the space of the file system of a folder.
     """
@@ -87,11 +102,12 @@ class Retention:
         *,
         days: Mapping[str, float | None],
         keep_free_percent: float,
+        min_free_percent: float = 0.0,
         clock: Callable[[], datetime | None] = lambda: utc_now() if clock_synced() else None,
         free: Callable[[Path], Free] = free_space,
     ) -> None:
         self.root, self.kinds, self.keep_free_percent = root.absolute(), tuple(kinds), keep_free_percent
-        self.catalogue = catalogue
+        self.catalogue, self._least_percent = catalogue, (keep_free_percent + min_free_percent) / 2
         self._days, self._clock, self._free = dict(days), clock, free
 
     def free(self) -> Free:
@@ -111,8 +127,9 @@ class Retention:
     def plan(self) -> Report:
         """What a run would delete now; nothing is changed."""
         free, report = self.free(), Report()
-        wanted = self.wanted_bytes(free)
-        for item, reason in self.candidates(ages=True, wants_space=lambda: free.bytes + report.bytes < wanted):
+        for item, reason in self.candidates(
+            Need(True, self.wanted_bytes(free), self.asked_bytes(free), self.waits(free)), lambda: free.bytes + report.bytes
+        ):
             report.add(item, reason)
         return report
 
@@ -120,22 +137,33 @@ class Retention:
         """Free bytes that a run beginning at `free` ends with; 0 when it need not make any room. A little more than asked for, so that runs are few."""
         if free.percent >= self.keep_free_percent:
             return 0
-        asked = free.usable_bytes * self.keep_free_percent / 100
+        asked = self.asked_bytes(free)
         return int(asked + min(asked / 10, (free.usable_bytes - asked) / 10, MARGIN_BYTES))
 
-    def candidates(self, *, ages: bool, wants_space: Callable[[], bool]) -> Generator[tuple[Item, Reason]]:
-        """Everything that is due, in the order it goes: by age, then for space as long as `wants_space`. No file twice."""
+    def asked_bytes(self, free: Free) -> int:
+        """What is to be free of this disk."""
+        return int(free.usable_bytes * self.keep_free_percent / 100)
+
+    def waits(self, free: Free) -> bool:
+        """Whether developing what waits will make room enough, by the originals that may go then, before there is too little."""
+        if not self._least_percent < free.percent < self.keep_free_percent:
+            return False
+        query = "SELECT coalesce(sum(bytes), 0) FROM image JOIN file ON image = image.id WHERE NOT developed AND NOT gave_up AND kind = 'raw' AND NOT missing"
+        return 100 * (free.bytes + self.catalogue.read(query)[0][0]) / free.usable_bytes >= self.keep_free_percent
+
+    def candidates(self, need: Need, free_then: Callable[[], int]) -> Generator[tuple[Item, Reason]]:
+        """Everything that is due, in the order it goes, no file twice. `free_then`: bytes that are free when what was given so far is gone."""
         taken = set[Path]()
-        for item, reason in self._due(ages, wants_space):
+        for item, reason in self._due(need, free_then):
             if not taken.isdisjoint(item.paths):  # an image whose original goes by itself
                 paths = tuple(path for path in item.paths if path not in taken)
                 item = replace(item, paths=paths, bytes=sum(_size(path) for path in paths))
             taken.update(item.paths)
             yield item, reason
 
-    def _due(self, ages: bool, wants_space: Callable[[], bool]) -> Generator[tuple[Item, Reason]]:
+    def _due(self, need: Need, free_then: Callable[[], int]) -> Generator[tuple[Item, Reason]]:
         after = {kind.name: 0 for kind in self.kinds}
-        now = self._clock() if ages else None
+        now = self._clock() if need.ages else None
         if now is not None:
             for kind in self.kinds:
                 if (days := self._days.get(kind.name)) is not None:
@@ -143,8 +171,10 @@ class Retention:
                         after[kind.name] = item.key
                         yield item, "age"
         for tier in sorted({kind.tier for kind in self.kinds if kind.tier is not None}):
+            if tier > ORIGINALS_TIER and (need.waits or not (need.deep or free_then() < need.asked_bytes)):
+                return
             for item in _by_value([kind for kind in self.kinds if kind.tier == tier], after, self._newest_day()):
-                if not wants_space():
+                if free_then() >= need.wanted_bytes:
                     return
                 yield item, "space"
 
@@ -204,13 +234,14 @@ class Run:
         self._retention, self._ages = retention, ages
         self._began = retention.free()
         self._wanted = retention.wanted_bytes(self._began)
-        self._steps = 0
+        self._steps, self._deep = 0, False
         self.report, self.short = Report(), False
 
     def step(self) -> bool:
         """Delete the next few files; False when nothing is left to do. Raises StorageFailed and StorageFull."""
         retention = self._retention
         free = retention.free()
+        waits = retention.waits(free)
         self._steps += 1
         if self._steps > FRUITLESS_STEPS and free.bytes - self._began.bytes < self.report.bytes / 10:
             raise StorageFailed(
@@ -219,13 +250,16 @@ class Run:
             )
         chosen: list[tuple[Item, Reason]] = []
         batch = Report()
-        for item, reason in islice(retention.candidates(ages=self._ages, wants_space=lambda: free.bytes + batch.bytes < self._wanted), STEP_ITEMS):
+        need = Need(self._ages, self._wanted, retention.asked_bytes(free), waits, self._deep)
+        for item, reason in islice(retention.candidates(need, lambda: free.bytes + batch.bytes), STEP_ITEMS):
             chosen.append((item, reason))
             batch.add(item, reason)
         if not chosen:
             retention.finish()
-            self.short = free.percent < retention.keep_free_percent
+            self.short = free.percent < retention.keep_free_percent and not waits
             return False
+        tiers = {kind.name: kind.tier for kind in retention.kinds}
+        self._deep = self._deep or any(reason == "space" and tiers[item.kind] != ORIGINALS_TIER for item, reason in chosen)
         went = {(item.kind, item.key) for item in retention.delete([item for item, _ in chosen])}
         for item, reason in chosen:
             if (item.kind, item.key) in went:

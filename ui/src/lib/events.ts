@@ -20,7 +20,7 @@ export type StationEvent = Base &
     | { kind: "clip_failed"; id: number; label: string; message: string }
     | { kind: "capture_stopped"; done: number; failed: number; reason: string }
     | { kind: "camera_recovered"; down_s: number; attempts: number }
-    | { kind: "storage_low"; free_bytes: number; free_percent: number }
+    | { kind: "storage_low"; free_bytes: number; free_percent: number; message: string }
     | { kind: "storage_full"; free_bytes: number; message: string }
     | { kind: "session_event"; action: string; session_id: string; user: string; detail: string }
   );

@@ -213,7 +213,7 @@ export class Station {
         notices.info(`${who} is back`, `It was away for ${Math.round(event.down_s)} s.`);
         break;
       case "storage_low":
-        notices.problem("The disk is almost full", `${bytes(event.free_bytes)} (${event.free_percent.toFixed(1)} %) are left.`);
+        notices.problem("The disk is almost full", `${bytes(event.free_bytes)} (${event.free_percent.toFixed(1)} %) are left: ${event.message}.`);
         break;
       case "storage_full":
         notices.problem("The disk is full", event.message);
