@@ -36,13 +36,24 @@ class Place:
     def queue(self) -> Path:
         return self.folder / "queue"
 
-    def original(self, sequence: int, at: datetime = _NIGHT, *, session: int | None = None, queued: bool = False, camera: str = "north", correction: float | None = None) -> Path:
+    def original(
+        self,
+        sequence: int,
+        at: datetime = _NIGHT,
+        *,
+        session: int | None = None,
+        queued: bool = False,
+        camera: str = "north",
+        correction: float | None = None,
+    ) -> Path:
         form = PixelFormat(PixelKind.BAYER, 12, "RGGB", 4, 60)
         frame = Frame(
             1, at, at + timedelta(seconds=30), 1, np.full((16, 24), sequence << 4, np.uint16), form, Controls(30.0, 100.0), temperature_c=-5.0
         )
         info = CameraInfo("simulator", "Sim", 24, 16, form, frozenset())
-        data = encode_original(frame, camera=camera, sequence=sequence, station=_STATION, info=info, software="test", session=session, correction=correction)
+        data = encode_original(
+            frame, camera=camera, sequence=sequence, station=_STATION, info=info, software="test", session=session, correction=correction
+        )
         path = files.queue_path(self.queue, "north", at, sequence) if queued else files.raw_path(self.root, "north", at, sequence, _STATION)
         return files.write_durable(path, data).path
 
