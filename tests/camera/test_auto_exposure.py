@@ -154,21 +154,32 @@ def test_lightning_is_left_in_the_picture_and_the_next_one_is_not_spoilt() -> No
     evening = _Evening(_controller(ZWO), ZWO, Controls(0.2, 0))
     for _ in range(30):
         evening.picture(0.3)
-    evening.picture(1.8)
-    assert evening.levels[-1] > 2 * TARGET
-    assert abs(evening.corrections[-1]) <= 0.51, "the flash is what there was to see"
-    for _ in range(6):
-        evening.picture(0.3)
-    assert evening.off < 0.2
+    for flash in (1.8, 12.0, -12.0):
+        settings = evening.controls
+        evening.picture(flash)
+        assert abs(math.log2(max(evening.levels[-1], 1e-9) / TARGET)) > 1
+        assert abs(evening.corrections[-1]) <= 0.55, "the flash is what there was to see"
+        for _ in range(3):
+            evening.picture(0.3)
+            assert evening.off < 0.1, f"{evening.levels[-3:]} after settings {settings}"
+
+
+def test_a_sky_that_is_another_one_for_good_is_followed_from_its_second_picture_on() -> None:
+    for sky in (3.3, -2.7, 12.5, -20.0):
+        evening = _Evening(_controller(ZWO), ZWO, Controls(0.2, 0))
+        for _ in range(30):
+            evening.picture(0.3)
+        for _ in range(8):
+            evening.picture(sky)
+        if sky == -20.0:
+            assert (evening.controls.exposure_s, evening.controls.gain) == pytest.approx((15.0, 300.0))
+        else:
+            assert evening.off < 0.1, f"{evening.levels[-8:]}"
 
 
 def test_the_correction_is_what_the_exposure_missed_within_a_stop() -> None:
-    controller = _controller(ZWO)
-    assert controller.measured(0.2, Controls(1.0, 0)) == pytest.approx(math.log2(TARGET / 0.2))
-    controller = _controller(ZWO)
-    assert controller.measured(0.03, Controls(1.0, 0)) == 1
-    assert controller.measured(0.99, Controls(1.0, 0)) == -1
-    assert controller.measured(0.0, Controls(1.0, 0)) == 1
+    for level, stops in ((0.2, math.log2(TARGET / 0.2)), (0.03, 1), (0.99, -1), (0.0, 1)):
+        assert _controller(ZWO).measured(level, Controls(1.0, 0)) == pytest.approx(stops)
 
 
 def test_after_missing_pictures_the_newest_brightness_counts_and_no_trend() -> None:
