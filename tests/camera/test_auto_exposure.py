@@ -10,7 +10,7 @@ import pytest
 from bench.twilight import twilight
 
 from cupola.camera.auto_exposure import AutoExposure, Dial, Limits, dials_of, light_of, solve, stops_of, value_of
-from cupola.core.frame import ControlRange, Controls
+from cupola.core.frame import ControlRange, Controls, GainScale
 
 ZWO = {"exposure_s": ControlRange(32e-6, 15.0, 1.0), "gain": ControlRange(0, 300, 0, scale="tenth_db")}
 SHUTTER = tuple(2 ** (third / 3) for third in range(-36, 15))  # 1/4096 to 25 s
@@ -33,6 +33,7 @@ class _Evening:
     """A sky of so many stops, and a sensor that clips; `sky` 0 shows 1.0 in a picture of no stops."""
 
     def __init__(self, controller: AutoExposure, ranges: dict[str, ControlRange], base: Controls) -> None:
+        self._scale: GainScale | None
         self.controller, self.base = controller, base
         self._scale = ranges["gain"].scale if "gain" in ranges else None
         self.controls, self.levels, self.corrections = controller.controls(base), list[float](), list[float]()
@@ -91,7 +92,7 @@ def test_gain_comes_first_where_that_is_preferred() -> None:
         chosen = evening.picture(15 - step * 0.1)
         assert chosen.exposure_s is not None and chosen.gain is not None
         assert chosen.gain == pytest.approx(100) or chosen.exposure_s == pytest.approx(32e-6)
-    assert chosen.gain == pytest.approx(100) and chosen.exposure_s > 0.001
+    assert chosen.gain == pytest.approx(100) and (chosen.exposure_s or 0) > 0.001
 
 
 def test_a_series_with_an_interval_bounds_the_exposure_and_gain_takes_over() -> None:
@@ -153,21 +154,32 @@ def test_lightning_is_left_in_the_picture_and_the_next_one_is_not_spoilt() -> No
     evening = _Evening(_controller(ZWO), ZWO, Controls(0.2, 0))
     for _ in range(30):
         evening.picture(0.3)
-    evening.picture(1.8)
-    assert evening.levels[-1] > 2 * TARGET
-    assert abs(evening.corrections[-1]) <= 0.51, "the flash is what there was to see"
-    for _ in range(6):
-        evening.picture(0.3)
-    assert evening.off < 0.2
+    for flash in (1.8, 12.0, -12.0):
+        settings = evening.controls
+        evening.picture(flash)
+        assert abs(math.log2(max(evening.levels[-1], 1e-9) / TARGET)) > 1
+        assert abs(evening.corrections[-1]) <= 0.55, "the flash is what there was to see"
+        for _ in range(3):
+            evening.picture(0.3)
+            assert evening.off < 0.1, f"{evening.levels[-3:]} after settings {settings}"
+
+
+def test_a_sky_that_is_another_one_for_good_is_followed_from_its_second_picture_on() -> None:
+    for sky in (3.3, -2.7, 12.5, -20.0):
+        evening = _Evening(_controller(ZWO), ZWO, Controls(0.2, 0))
+        for _ in range(30):
+            evening.picture(0.3)
+        for _ in range(8):
+            evening.picture(sky)
+        if sky == -20.0:
+            assert (evening.controls.exposure_s, evening.controls.gain) == pytest.approx((15.0, 300.0))
+        else:
+            assert evening.off < 0.1, f"{evening.levels[-8:]}"
 
 
 def test_the_correction_is_what_the_exposure_missed_within_a_stop() -> None:
-    controller = _controller(ZWO)
-    assert controller.measured(0.2, Controls(1.0, 0)) == pytest.approx(math.log2(TARGET / 0.2))
-    controller = _controller(ZWO)
-    assert controller.measured(0.03, Controls(1.0, 0)) == 1
-    assert controller.measured(0.99, Controls(1.0, 0)) == -1
-    assert controller.measured(0.0, Controls(1.0, 0)) == 1
+    for level, stops in ((0.2, math.log2(TARGET / 0.2)), (0.03, 1), (0.99, -1), (0.0, 1)):
+        assert _controller(ZWO).measured(level, Controls(1.0, 0)) == pytest.approx(stops)
 
 
 def test_after_missing_pictures_the_newest_brightness_counts_and_no_trend() -> None:
@@ -182,7 +194,8 @@ def test_after_missing_pictures_the_newest_brightness_counts_and_no_trend() -> N
 
 def test_before_anything_was_seen_it_begins_with_what_is_wanted_within_its_limits() -> None:
     assert _controller(ZWO).controls(Controls()) == Controls()
-    assert _controller(ZWO, exposure_max_s=5.0).controls(Controls(10.0, 50, 4.0)) == Controls(pytest.approx(5.0), pytest.approx(50), 4.0)
+    begun = _controller(ZWO, exposure_max_s=5.0).controls(Controls(10.0, 50, 4.0))
+    assert (begun.exposure_s, begun.gain, begun.f_number) == (pytest.approx(5.0), pytest.approx(50), 4.0)
     assert _controller(ZWO).controls(Controls(10.0), exposure_max_s=2.0).exposure_s == pytest.approx(2.0)
 
 

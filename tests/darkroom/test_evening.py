@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cupola.darkroom.evening import KNEE, evened
+from cupola.darkroom.evening import KNEE, evened, gain
 
 LEVELS = np.linspace(-0.05, 1.2, 2001)
 
@@ -28,6 +28,10 @@ def test_white_stays_white_and_nothing_changes_places(stops: float) -> None:
 def test_without_a_correction_nothing_is_touched() -> None:
     for none in (None, 0.0):
         assert np.array_equal(evened(LEVELS, none), LEVELS)
+
+
+def test_a_correction_is_a_factor_of_two_a_stop() -> None:
+    assert [gain(stops) for stops in (None, 0.0, 0.5, -1.0, 2.0)] == [1.0, 1.0, 2**0.5, 0.5, 2.0]
 
 
 def test_more_than_a_stop_is_not_evened_out() -> None:

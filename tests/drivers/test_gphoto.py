@@ -61,7 +61,7 @@ def test_what_is_not_asked_for_stays_as_it_is(make: Make) -> None:
 def test_iso_is_the_gain_with_the_choices_of_the_camera(make: Make) -> None:
     camera = make(Extras({"iso": Widget("Auto", ("Auto", "100", "200", "400", "800", "1600"))}))
     gain = camera.open().controls["gain"]
-    assert gain.choices == (100, 200, 400, 800, 1600)
+    assert (gain.choices, gain.scale) == ((100, 200, 400, 800, 1600), "linear")
     assert camera.apply(Controls(gain=1500)).gain == 1600
     assert camera.expose(Stop()).applied.gain == 1600
 

@@ -59,6 +59,7 @@ def test_the_only_camera_needs_no_serial_number_and_tells_what_it_is(bench: Benc
     assert (info.format.kind, info.format.bayer, info.format.bits, info.format.padding_bits) == (PixelKind.BAYER, "RGGB", 12, 4)
     assert info.capabilities == {Capability.STILLS, Capability.VIDEO, Capability.COOLING}
     assert info.controls["exposure_s"].maximum == 2000
+    assert info.controls["gain"].scale == "tenth_db"
 
 
 def test_several_cameras_without_a_serial_number_are_named(bench: Bench) -> None:

@@ -22,9 +22,9 @@ DARK = 2.0**-8  # below it, only that it is too dark
 RETURN = 0.3  # of what the picture before is off, as much is let stand
 STEP_STOPS = 0.15  # the picture is moved by no more at a time ...
 STRAY_STOPS = 0.4  # ... unless it would be off by more than this
-HOLD_STOPS, HOLD_CHOICES_STOPS = 0.02, 0.1  # changes that are not worth setting; the second where a control has few values
+HOLD_STOPS, HOLD_CHOICES_STOPS = 0.03, 0.1  # changes that are not worth setting; the second where a control has few values
 CORRECTION_STOPS = 1.0  # most that is evened out afterwards
-FLASH_STOPS = 0.5  # a picture as far as this from what was forecast shows lightning, not a wrong exposure
+FLASH_STOPS = 0.5  # a single picture further than this from what was forecast shows lightning, not a wrong exposure
 
 ORDER = 8
 MEMORY = 0.998  # a picture counts half as much 350 pictures later
@@ -207,6 +207,7 @@ class AutoExposure:
         self._taken: float | None = None  # stops of light of the newest picture that was measured
         self._asked: float | None = None  # and of the one last asked for
         self._too_bright = 0  # pictures in a row that were clipped
+        self._surprised = False  # by the newest picture
 
     def use(self, dials: Sequence[Dial]) -> None:
         """Which controls may be moved from now on. What is known of the sky stays."""
@@ -216,29 +217,38 @@ class AutoExposure:
     def measured(self, level: float, controls: Controls) -> float:
         """A picture's level, and the controls it was really taken with: the stops by which developing should brighten it.
 
-        Within CORRECTION_STOPS. What the sky did by itself and too fast to be forecast (lightning) is left as it is.
+        Within CORRECTION_STOPS. Of what a single picture shows and no forecast could (lightning) only FLASH_STOPS are evened out.
         """
         taken = light_of(controls, self._gain_scale)
-        if level >= CLIPPED:
-            self._too_bright += 1
-            self._guess(2.0**self._too_bright - taken)
-            return -CORRECTION_STOPS
-        self._too_bright = 0
-        stops = math.log2(max(level, DARK))
-        if level <= DARK:
-            self._guess(stops - taken)
-            return CORRECTION_STOPS
-        sky = stops - taken
-        expected = sky if self._forecast.newest is None else self._forecast.ahead(1)
-        self._taken = taken if self._forecast.follows else None  # the first one that is known is put right at once
-        self._forecast.add(sky)
+        sky = math.log2(level) - taken if DARK < level < CLIPPED else math.inf if level >= CLIPPED else -math.inf
+        if not self._forecast.follows:
+            return self._begun(sky, taken)
+        expected = self._forecast.ahead(1)
         calm = expected + min(max(sky - expected, -FLASH_STOPS), FLASH_STOPS)
-        return min(max(self._target - calm - taken, -CORRECTION_STOPS), CORRECTION_STOPS)
+        self._surprised = abs(sky - expected) > FLASH_STOPS and not self._surprised
+        if self._surprised:  # once: lightning, headlights, a bird; the next picture is exposed as if it had not been
+            self._forecast.add(expected)
+        elif math.isinf(sky):
+            return self._begun(sky, taken)
+        else:
+            self._forecast.add(sky)
+            calm = sky
+        self._taken = taken
+        return self._bounded(self._target - calm - taken)
 
-    def _guess(self, sky: float) -> None:
-        """The sky is at least so bright, or at most: the next picture is set for that at once."""
-        self._forecast.gap(sky)
+    def _begun(self, sky: float, taken: float) -> float:
+        """The first picture after none, after a gap, or after one of which too little was known; as `measured`. Put right at once."""
         self._taken = self._asked = None
+        self._too_bright = self._too_bright + 1 if sky == math.inf else 0
+        if math.isinf(sky):
+            self._forecast.gap(2.0**self._too_bright - taken if sky > 0 else math.log2(DARK) - taken)
+        else:
+            self._forecast.add(sky)
+        return self._bounded(self._target - sky - taken)
+
+    @staticmethod
+    def _bounded(stops: float) -> float:
+        return min(max(stops, -CORRECTION_STOPS), CORRECTION_STOPS)
 
     def gap(self) -> None:
         """Pictures are missing, or were not measured."""

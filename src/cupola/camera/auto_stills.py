@@ -17,7 +17,7 @@ from cupola.core.frame import CameraInfo, Capability, Controls, Frame, Packet
 
 MARGIN_S = 0.05  # between the end of a readout and the next opening of a series with an interval
 READOUTS = 9  # of so many the median counts: one hiccup does not shorten the exposures
-MISSED = 1.7  # so many times the usual pause, and a picture is missing between two
+MISSED = 1.7  # so many times the pause before, and a picture is missing between two
 
 
 class AutoStills:
@@ -32,7 +32,7 @@ class AutoStills:
         self._info: CameraInfo | None = None
         self._all: tuple[Dial, ...] = ()
         self._controller: AutoExposure | None = None
-        self._opened_ns, self._usual_ns = 0, 0
+        self._opened_ns, self._pause_ns = 0, 0  # of the newest still, and between it and the one before
         self._readouts: deque[float] = deque(maxlen=READOUTS)
         self.names: frozenset[str] = frozenset()
 
@@ -72,8 +72,11 @@ class AutoStills:
         readout_s = max(told, statistics.median(self._readouts) if self._readouts else 0.0)
         return max(plan.interval_s - readout_s - MARGIN_S, plan.interval_s / 2)
 
-    def measured(self, picture: Frame | Packet) -> float | None:
-        """Look at a still that was taken with settings of `controls`: the stops by which developing should brighten it, None if that is unknown."""
+    def measured(self, picture: Frame | Packet, taken: Controls) -> float | None:
+        """Look at a still whose settings `controls` chose: the stops by which developing should brighten it, None if that is unknown.
+
+        `taken`: what the hardware said it has, for what the picture itself does not tell.
+        """
         if self._controller is None or not self.active:
             return None
         from cupola.camera.metering import Region, level_of  # brings in numpy, which a camera that encodes by itself does without
@@ -82,8 +85,8 @@ class AutoStills:
         if level is None:
             self._controller.gap()
             return None
-        pause_ns, self._opened_ns = picture.monotonic_ns - self._opened_ns, picture.monotonic_ns
-        if self._usual_ns and pause_ns > MISSED * self._usual_ns:
+        pause_ns = picture.monotonic_ns - self._opened_ns if self._opened_ns else 0
+        if self._pause_ns and pause_ns > MISSED * self._pause_ns:
             self._controller.gap()
-        self._usual_ns = pause_ns
-        return self._controller.measured(level, picture.applied)
+        self._opened_ns, self._pause_ns = picture.monotonic_ns, pause_ns
+        return self._controller.measured(level, picture.applied.over(taken))

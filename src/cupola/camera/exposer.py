@@ -378,7 +378,7 @@ class Exposer(threading.Thread):
             if order.plan is not None:
                 with self._changed:
                     self._series.taken()
-            correction = self._auto.measured(picture) if order.automatic else None
+            correction = self._auto.measured(picture, self._settings.taken) if order.automatic else None
             self._sinks.still(still_of(picture, order.plan, order.token, correction))
         if isinstance(picture, Packet) and picture.native is not None:
             picture = replace(picture, native=None)  # viewers get the JPEG, and tens of megabytes are let go

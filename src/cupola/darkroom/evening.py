@@ -16,16 +16,20 @@ MOST_STOPS = 1.0
 KNEE = 0.75  # so much of the range is exactly proportional; above it white stays white
 
 
+def gain(correction: float | None) -> float:
+    """The factor on light above black that `correction` stops are, within MOST_STOPS; None is 0 stops, a factor of one."""
+    return 2.0 ** min(max(correction or 0.0, -MOST_STOPS), MOST_STOPS)
+
+
 def evened(level: Floats, correction: float | None) -> Floats:
     """Levels (any shape; fractions of white, below 0 where noise is) as if the picture had been exposed `correction` stops more.
 
     Within MOST_STOPS; None is 0. Proportional up to the knee, from there on straight to white, which white and what is beyond stay:
     a picture made darker has no grey sun, and one made brighter keeps the difference between its brightest parts.
     """
-    stops = min(max(correction or 0.0, -MOST_STOPS), MOST_STOPS)
-    if stops == 0.0:
+    factor = gain(correction)
+    if factor == 1.0:
         return level
-    factor = 2.0**stops
     knee = KNEE / max(factor, 1.0)  # below it the result is under KNEE too
     at_knee = knee * factor
     above = at_knee + (level - knee) * ((1.0 - at_knee) / (1.0 - knee))
