@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.drivers.indi_sources import indi_server, options
+from tests.drivers.indi_sources import indi_server, options, without
 from tests.support.indi_server import CAMERA, IndiServer
 
 from cupola.camera.messages import Plan
@@ -83,6 +83,22 @@ async def test_a_change_during_a_long_still_is_obeyed_within_a_second_and_the_st
         original = read_original(Path(row["file"]["path"]))
         assert original.facts.applied == Controls(exposure_s=0.5, gain=70)
         assert original.facts.model == CAMERA
+
+
+async def test_a_live_exposure_that_the_driver_cannot_end_is_waited_for_and_no_hang(rig, server: IndiServer) -> None:
+    """Longer than applying settings may take: the gain is set when the exposure is over."""
+    with without(server, b"CCD_ABORT_EXPOSURE") as port:
+        async with rig(DRIVER, **options(server, port=port)) as r:
+            await r.until(lambda: r.camera.info)
+            r.camera.request("live", Controls(exposure_s=13, gain=20))
+            viewer = r.camera.hub.join("jpeg")
+            await r.until(lambda: r.camera.beat.get("phase") == "live" and r.camera.beat["exposure_s"] == 13)
+            r.camera.request("live", Controls(exposure_s=0.2, gain=50))
+            settings = r.camera.settings.live
+            await r.until(lambda: settings.visible_generation == settings.generation, 40)
+            assert settings.visible == Controls(exposure_s=0.2, gain=50)
+            assert r.rungs == [] and not r.told("camera_lost")
+            r.camera.hub.leave(viewer)
 
 
 async def test_a_camera_without_its_server_says_what_to_start(rig, server: IndiServer) -> None:

@@ -71,7 +71,7 @@ class Deadline:
     def goes_on(self) -> None:
         """The camera cannot end the exposure that was cancelled: the next call has to wait for it."""
         phase = self.phase
-        if phase.name == "exposing" and phase.budget_s is not None:
+        if phase.name in ("exposing", "live") and phase.budget_s is not None:
             self.busy_until = phase.since + phase.budget_s
 
     def failure(self) -> CameraUnresponsive:

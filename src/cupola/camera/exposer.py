@@ -221,10 +221,10 @@ class Exposer(threading.Thread):
         except CaptureCancelled:
             if self.deadline.late:
                 raise self.deadline.failure() from None
-            if self._info is not None and self._info.finishes_exposures:
-                self.deadline.goes_on()
             self._take_again(order)  # interrupted by new settings: with those, now
         finally:
+            if self._halt.is_set() and self._info is not None and self._info.finishes_exposures:
+                self.deadline.goes_on()
             with self._changed:
                 self._order, self._stopped_at = None, None
 
