@@ -20,6 +20,7 @@ from tests.support.station import as_owner, config, eventually, free_port, stati
 pytestmark = pytest.mark.browser
 DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}}
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}
+LOST = "This page has it no longer."
 STILL = "document.getAnimations().every((one) => one.playState !== 'running' || one.effect.getTiming().iterations === Infinity)"
 PEOPLE = {"kim": "master", "vera": "observer"}
 
@@ -106,12 +107,14 @@ def test_control_goes_from_hand_to_hand_and_logins_outlive_a_restart(evening: Ev
     expect(control(kim)).to_contain_text("admin has control")
     expect(control(vera)).to_contain_text("admin has control")
     expect(kim.get_by_role("button", name="Snap")).to_be_disabled()
+    expect(kim.get_by_text(LOST)).to_be_visible()
     evening.show("taken-over", kim, admin, vera)
 
     admin.evaluate("away(true)")
     eventually(lambda: evening.master() is None, 30)
     expect(control(kim)).to_contain_text("Nobody has control")
     take(kim)
+    expect(kim.get_by_text(LOST)).to_have_count(0)
     evening.show("expired-by-a-sleeping-tab", kim)
     admin.evaluate("away(false)")
     live(admin)

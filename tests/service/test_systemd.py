@@ -1,6 +1,6 @@
 """The service in a real systemd: installed, sandboxed, killed, hanging, ended, removed.
 
-No camera's device node is here: which ones the service may open is only read from its unit (test_unit.py).
+No camera is here: which nodes the service may open is tried with nodes that have no camera behind them.
 """
 
 from __future__ import annotations

@@ -298,9 +298,9 @@ FOREIGN = [
 def test_cookies_of_other_programs_on_this_host_log_nobody_out(claimed: RunningStation, foreign: str) -> None:
     secret = httpx.post(f"{claimed.url}/api/login", json={"user": "anna", "passphrase": ANNA}, trust_env=False).cookies["cupola"]
     for text in (f"{foreign}cupola={secret}", f"cupola={secret}; {foreign}".removesuffix("; ")):
-        answer = httpx.get(f"{claimed.url}/api/me", headers={"Cookie": text.encode("latin-1")}, trust_env=False)
+        answer = httpx.get(f"{claimed.url}/api/me", headers=[(b"Cookie", text.encode("latin-1"))], trust_env=False)
         assert (answer.status_code, answer.json()["user"]) == (200, "anna"), text[:80]
-    answer = httpx.get(f"{claimed.url}/api/me", headers={"Cookie": f"{foreign}__Host-cupola={secret}".encode("latin-1")}, trust_env=False)
+    answer = httpx.get(f"{claimed.url}/api/me", headers=[(b"Cookie", f"{foreign}__Host-cupola={secret}".encode("latin-1"))], trust_env=False)
     assert answer.json()["user"] is None, "without TLS the cookie has the other name"
 
 

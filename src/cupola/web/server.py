@@ -20,7 +20,7 @@ from cupola.web.wire import Doors, LiveHttp, LiveSocket
 
 MESSAGE_LIMIT = 64 * 1024
 STALLED_MS = 10_000
-PLACES_MIN, PLACES_MAX = 32, 2000
+PLACES_MAX = 2000
 RESERVED = 224  # descriptors that are not connections: cameras, files that are read or written, sockets that listen
 SEND_BUFFER = 512 * 1024  # a frame goes out in one system call; a slow viewer's lag stays within two of them
 
@@ -129,4 +129,4 @@ def _places() -> int:
     except ImportError:  # Windows
         return PLACES_MAX
     soft = getrlimit(RLIMIT_NOFILE)[0]
-    return PLACES_MAX if soft == RLIM_INFINITY else max(PLACES_MIN, min(PLACES_MAX, soft - RESERVED))
+    return PLACES_MAX if soft == RLIM_INFINITY else min(PLACES_MAX, soft - min(RESERVED, soft // 2))

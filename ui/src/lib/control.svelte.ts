@@ -13,6 +13,8 @@ import { station } from "./station.svelte";
 /** A wish to have control stands this long: then nobody waits for it any more. */
 const WISH_MS = 120_000;
 
+const lossOf = (camera: string): string => `loss of control of ${camera}`;
+
 class ControlDesk {
   /** By camera: what this page holds. */
   epochs = $state.raw<Readonly<Record<string, number>>>({});
@@ -114,7 +116,7 @@ class ControlDesk {
       lost: (loss) =>
         loss.how === "window"
           ? notices.info(`Another window of this browser controls ${camera} now`)
-          : notices.problem(`${loss.holder.user} has control of ${camera} now`, "This page has it no longer."),
+          : notices.problem(`${loss.holder.user} has control of ${camera} now`, "This page has it no longer.", lossOf(camera)),
     });
     this.#leases.set(camera, lease);
     return lease;
@@ -124,7 +126,10 @@ class ControlDesk {
     if (epoch !== null) remember({ camera, epoch } satisfies Kept);
     else if (!wanted) remember({ camera, epoch: null });
     if (this.epochs[camera] === (epoch ?? undefined)) return;
-    if (epoch !== null) this.#forget(camera);
+    if (epoch !== null) {
+      this.#forget(camera);
+      notices.over(lossOf(camera));
+    }
     const { [camera]: _, ...rest } = this.epochs;
     this.epochs = epoch === null ? rest : { ...rest, [camera]: epoch };
     void station.reread();

@@ -1,4 +1,4 @@
-/** Short messages that come and go; problems stay until they are dismissed. */
+/** Short messages that come and go; problems stay until they are dismissed, or over. */
 import { ApiProblem } from "./api";
 
 export interface Notice {
@@ -6,6 +6,8 @@ export interface Notice {
   tone: "info" | "problem";
   title: string;
   detail: string;
+  /** What it is about: a later one about the same takes its place. */
+  about: string;
 }
 
 const INFO_MS = 5000;
@@ -16,12 +18,17 @@ class Notices {
   #next = 1;
 
   info(title: string, detail = ""): void {
-    const id = this.#add("info", title, detail);
+    const id = this.#add("info", title, detail, title);
     setTimeout(() => this.dismiss(id), INFO_MS);
   }
 
-  problem(title: string, detail = ""): void {
-    this.#add("problem", title, detail);
+  problem(title: string, detail = "", about = title): void {
+    this.#add("problem", title, detail, about);
+  }
+
+  /** What a message was about is not so any more. */
+  over(about: string): void {
+    this.items = this.items.filter((item) => item.about !== about);
   }
 
   /** Runs an action and says why when it fails; true when it worked. */
@@ -40,10 +47,10 @@ class Notices {
     this.items = this.items.filter((item) => item.id !== id);
   }
 
-  #add(tone: Notice["tone"], title: string, detail: string): number {
+  #add(tone: Notice["tone"], title: string, detail: string, about: string): number {
     const id = this.#next++;
-    const others = this.items.filter((item) => item.title !== title);
-    this.items = [...others, { id, tone, title, detail }].slice(-MOST);
+    const others = this.items.filter((item) => item.about !== about);
+    this.items = [...others, { id, tone, title, detail, about }].slice(-MOST);
     return id;
   }
 }
