@@ -249,12 +249,12 @@ def _open_sky(coarse: Floats) -> npt.NDArray[np.bool_]:
     low, spread = float(levels.min()), float(np.ptp(levels))
     if spread < 0.1:
         return everywhere
-    border, split = cv2.threshold(((levels - low) * (255 / spread)).astype(np.uint8), 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+    _, split = cv2.threshold(((levels - low) * (255 / spread)).astype(np.uint8), 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     dark = split == 0
     if not dark.any() or dark.all():
         return everywhere
-    border = low + border / 255 * spread
-    apart = float(levels[~dark].mean() - levels[dark].mean())
+    border, apart = float(levels[~dark].mean() + levels[dark].mean()) / 2, float(levels[~dark].mean() - levels[dark].mean())
+    split = (levels > border).astype(np.uint8)
     near = float(np.mean(np.abs(levels - border) < 0.15 * apart))
     if apart < np.log(DARK_RATIO) or near > VALLEY:
         return everywhere
