@@ -299,8 +299,10 @@ def _width(cross: Floats) -> float | None:
     right = next((i for i in range(peak, len(cross)) if below[i]), None)
     if left is None or right is None or right - left - 1 > WIDEST:
         return None
-    beside = (float(np.mean(cross[max(0, left - 3) : max(1, left)])), float(np.mean(cross[right + 1 : right + 4])))
-    if max(beside) > SIDES * height:
+    beside = cross[max(0, left - 3) : left + 1], cross[right : right + 4]
+    if max(float(side.mean()) for side in (beside[0][:-1], beside[1][1:]) if len(side)) > SIDES * height:
+        return None
+    if min(float(side.min()) for side in beside) < -SIDES * height:  # the dark side of an edge
         return None
     return float(right - left - 1)
 
