@@ -26,10 +26,13 @@ class Result:
     peer: str | None = None
     peer_value: float | None = None
     note: str = ""
+    at_least: bool = False  # the target is to be reached, not to be kept below
 
     @property
     def met(self) -> bool | None:
-        return None if self.target is None else self.value <= self.target
+        if self.target is None:
+            return None
+        return self.value >= self.target if self.at_least else self.value <= self.target
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,14 @@ class Options:
 
 
 def median(
-    name: str, values: Sequence[float], unit: str, target: float | None = None, *, peer: tuple[str, Sequence[float]] | None = None, note: str = ""
+    name: str,
+    values: Sequence[float],
+    unit: str,
+    target: float | None = None,
+    *,
+    peer: tuple[str, Sequence[float]] | None = None,
+    note: str = "",
+    at_least: bool = False,
 ) -> Result:
     """A result from repeated measurements; `peer` has a name and its own measurements."""
     named, theirs = peer if peer and peer[1] else (None, ())
@@ -64,6 +74,7 @@ def median(
         named,
         round(statistics.median(theirs), 3) if theirs else None,
         note,
+        at_least,
     )
 
 
@@ -99,7 +110,7 @@ def table(results: Sequence[Result]) -> Table:
             f"{one.value:g} {one.unit}",
             f"{one.spread[0]:g} … {one.spread[1]:g}",
             str(one.runs),
-            "" if one.target is None else f"{one.target:g} {one.unit}",
+            "" if one.target is None else f"{'≥ ' if one.at_least else ''}{one.target:g} {one.unit}",
             met,
             "" if one.peer_value is None else f"{one.peer} {one.peer_value:g}",
             one.note,

@@ -82,11 +82,12 @@ class Field:
         coarse = _coarse(pixels, gains, offsets)
         sky = _open_sky(coarse)
         background = opencv().medianBlur(coarse, SMOOTH)
-        noise = _noise(pixels, gains, offsets, background, sky)
-        blocks = np.empty((height // BLOCK, width // BLOCK), np.float32)
-        rows, columns = (np.arange(size) * COARSE + (COARSE - 1) / 2 for size in sky.shape)
-        above = np.where(sky, np.float32(PEAK_SNR) * _between(noise, CELL, columns[None, :], rows[:, None]), _NEVER)
-        peaks = _scan(pixels, gains, offsets, background, above, blocks)
+        across = _extent(sky)
+        noise = _noise(pixels, gains, offsets, background, sky, across)
+        blocks = np.zeros((height // BLOCK, width // BLOCK), np.float32)
+        size = (noise.shape[1] * CELL // COARSE, noise.shape[0] * CELL // COARSE)
+        above = PEAK_SNR * opencv().resize(noise, size, interpolation=opencv().INTER_LINEAR)[: sky.shape[0], : sky.shape[1]]
+        peaks = _scan(pixels, gains, offsets, background, np.where(sky, above, _NEVER), across, blocks)
         white = float((1 << layout.bits) - 1 - layout.black_level)
         return cls(pixels, gains, offsets, white, background, noise, sky, blocks, peaks)
 
@@ -102,9 +103,13 @@ class Field:
         """Levels around pixels, (N, 2 reach + 1, 2 reach + 1); beyond the frame's edge, those of the same colour inside."""
         height, width = self.pixels.shape
         around = np.arange(-reach, reach + 1)
-        rows, columns = _reflected(y[:, None] + around, height)[:, :, None], _reflected(x[:, None] + around, width)[:, None, :]
-        site = (rows & 1) * 2 + (columns & 1)
-        return self.pixels[rows, columns] * self.gains.ravel()[site] - self.offsets.ravel()[site]
+        rows, columns = _reflected(y[:, None] + around, height), _reflected(x[:, None] + around, width)
+        samples = np.take(self.pixels.ravel(), rows[:, :, None] * width + columns[:, None, :]).astype(np.float32)
+        sites = [np.ix_((around + row) & 1, (around + column) & 1) for row in (0, 1) for column in (0, 1)]
+        which = (y & 1) * 2 + (x & 1)
+        samples *= np.stack([self.gains[site] for site in sites])[which]
+        samples -= np.stack([self.offsets[site] for site in sites])[which]
+        return samples
 
 
 def _levels(pixels: Pixels, layout: PixelFormat) -> tuple[Floats, Floats]:
@@ -121,15 +126,22 @@ def _levels(pixels: Pixels, layout: PixelFormat) -> tuple[Floats, Floats]:
 
 
 def _coarse(pixels: Pixels, gains: Floats, offsets: Floats) -> Floats:
-    """Mean levels of COARSE x COARSE pixels. Two neighbours in a row are two channels to OpenCV: each colour keeps its own mean."""
+    """Mean levels of COARSE x COARSE pixels, from two rows of each four. Two neighbours in a row are two channels to OpenCV, so that each
+    colour keeps its own mean."""
     cv2 = opencv()
     height, width = pixels.shape
     size, total = (width // COARSE, height // COARSE), np.zeros((height // COARSE, width // COARSE), np.float32)
     for row in (0, 1):
-        means = cv2.resize(pixels[row::2].reshape(height // 2, width // 2, 2), size, interpolation=cv2.INTER_AREA)
+        means = cv2.resize(pixels[row::4].reshape(height // 4, width // 2, 2), size, interpolation=cv2.INTER_AREA)
         for column in (0, 1):
             total += means[..., column] * gains[row, column] - offsets[row, column]
     return total / np.float32(4)
+
+
+def _extent(sky: npt.NDArray[np.bool_]) -> tuple[int, int]:
+    """First and one past the last column of pixels that sees sky."""
+    seen = np.flatnonzero(sky.any(axis=0))
+    return (int(seen[0]) * COARSE, (int(seen[-1]) + 1) * COARSE) if len(seen) else (0, COARSE)
 
 
 def _smoothed(pixels: Pixels, gains: Floats, offsets: Floats, bands: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int, Floats]]:
@@ -154,45 +166,57 @@ def _smoothed(pixels: Pixels, gains: Floats, offsets: Floats, bands: Iterable[tu
         yield above, below, answer[above - first : below - first]
 
 
-def _noise(pixels: Pixels, gains: Floats, offsets: Floats, background: Floats, sky: npt.NDArray[np.bool_]) -> Floats:
+def _noise(pixels: Pixels, gains: Floats, offsets: Floats, background: Floats, sky: npt.NDArray[np.bool_], across: tuple[int, int]) -> Floats:
     """Standard deviation of the smoothed sky, a value a cell: 1.4826 times the median distance from the background.
 
-    From every other of SURVEYED rows in the middle of each cell and every fourth column: neighbours tell the same.
+    From every other of SURVEYED rows in the middle of each cell and every fourth column of `across`: neighbours tell the same.
     """
     cv2 = opencv()
     height, width = pixels.shape
-    columns = -(-width // CELL)
-    strips: list[Floats] = []
-    tops = [min(top + (CELL - SURVEYED) // 2, height - SURVEYED) for top in range(0, height, CELL)]
-    where = np.arange(0, width, 4)
-    for (above, _, answer), top in zip(_smoothed(pixels, gains, offsets, ((t, t + SURVEYED) for t in tops)), tops, strict=True):
+    grid = (-(-height // CELL), -(-width // CELL))
+    left, right = across
+    seen_rows = sky.any(axis=1)
+    cells = np.full((grid[0], SURVEYED // 2, grid[1] * CELL // 4), _NEVER, np.float32)
+    tops = [min(cell * CELL + (CELL - SURVEYED) // 2, height - SURVEYED) for cell in range(grid[0])]
+    tops = {top: cell for cell, top in enumerate(tops) if seen_rows[top // COARSE : (top + SURVEYED) // COARSE + 1].any()}
+    bands = [(top, top + SURVEYED) for top in tops]
+    for (above, _, answer), (top, cell) in zip(_smoothed(pixels[:, left:right], gains, offsets, bands), tops.items(), strict=True):
         rows = np.arange(top, top + SURVEYED, 2)
-        apart = np.abs(answer[rows - above][:, where] - _between(background, COARSE, where[None, :], rows[:, None]))
-        apart[~sky[rows // COARSE][:, where // COARSE]] = _NEVER
-        apart = cv2.copyMakeBorder(apart, 0, 0, 0, columns * CELL // 4 - len(where), cv2.BORDER_REFLECT_101)
-        strips.append(apart.reshape(len(rows), columns, -1).transpose(1, 0, 2).reshape(columns, -1))
-    cells = np.sort(np.stack(strips), axis=-1)
-    seen = (cells < _NEVER).sum(axis=-1)
-    noise = 1.4826 * np.take_along_axis(cells, seen[..., None] // 2, axis=-1)[..., 0]
-    usual = float(np.median(noise[seen > 8])) if (seen > 8).any() else 1.0
-    noise = np.where(seen > 8, noise, np.float32(usual)).astype(np.float32)
-    return np.maximum(cv2.medianBlur(noise, 3), np.float32(1e-3))
+        at = np.clip((rows + 0.5) / COARSE - 0.5, 0, len(background) - 1.001)
+        node, share = at.astype(np.intp), (at % 1).astype(np.float32)[:, None]
+        nodes = background[node] * (1 - share) + background[node + 1] * share
+        level = cv2.resize(nodes, (width, len(rows)), interpolation=cv2.INTER_LINEAR)[:, left:right:4]
+        sky_here = np.repeat(sky[rows // COARSE, left // COARSE : right // COARSE], COARSE // 4, axis=1)
+        apart = np.abs(answer[top - above : top - above + SURVEYED : 2, ::4] - level)
+        cells[cell, :, left // 4 : right // 4] = np.where(sky_here, apart, _NEVER)
+    sizes = np.sort(cells.reshape(grid[0], SURVEYED // 2, grid[1], -1).transpose(0, 2, 1, 3).reshape(*grid, -1), axis=-1)
+    seen = (sizes < _NEVER).sum(axis=-1)
+    noise = 1.4826 * np.take_along_axis(sizes, seen[..., None] // 2, axis=-1)[..., 0]
+    known = seen > 8
+    usual = float(np.median(noise[known])) if known.any() else 1.0
+    return np.maximum(cv2.medianBlur(np.where(known, noise, usual).astype(np.float32), 3), np.float32(1e-3))
 
 
-def _scan(pixels: Pixels, gains: Floats, offsets: Floats, background: Floats, above: Floats, blocks: Floats) -> Peaks:
-    """All peaks more than `above` brighter than `background`, (H / 8, W / 8) both; fills `blocks` on the way."""
+def _scan(
+    pixels: Pixels, gains: Floats, offsets: Floats, background: Floats, above: Floats, across: tuple[int, int], blocks: Floats
+) -> Peaks:
+    """All peaks more than `above` brighter than `background`, (H / 8, W / 8) both, in the columns `across`; fills `blocks` on the way."""
     cv2 = opencv()
-    height, width = pixels.shape
-    limit = np.pad(background + above, 1, mode="edge")
+    left, right = across
+    part = pixels[:, left:right]
+    height, width = part.shape
+    limit = np.pad((background + above)[:, left // COARSE : right // COARSE], 1, mode="edge")
+    seen = (above < _NEVER).any(axis=1)
     found: list[tuple[Indices, Indices, Floats]] = []
     bands = [(top, min(top + BAND, height)) for top in range(0, height, BAND)]
-    for (first, last, answer), (top, end) in zip(_smoothed(pixels, gains, offsets, bands), bands, strict=True):
+    bands = [(top, end) for top, end in bands if seen[top // COARSE : end // COARSE].any()]
+    for (first, last, answer), (top, end) in zip(_smoothed(part, gains, offsets, bands), bands, strict=True):
         size = (width // BLOCK, (end - top) // BLOCK)
-        blocks[top // BLOCK : end // BLOCK] = cv2.resize(answer[top - first : end - first], size, interpolation=cv2.INTER_AREA)
+        whole = answer[top - first : end - first]
+        blocks[top // BLOCK : end // BLOCK, left // BLOCK : right // BLOCK] = cv2.resize(whole, size, interpolation=cv2.INTER_AREA)
         nodes = limit[top // COARSE : end // COARSE + 2]
         level = cv2.resize(nodes, (nodes.shape[1] * COARSE, nodes.shape[0] * COARSE), interpolation=cv2.INTER_LINEAR)
-        level = level[COARSE - (top - first) : COARSE + last - top, COARSE:-COARSE]
-        out = answer > level
+        out = answer > level[COARSE - (top - first) : COARSE + last - top, COARSE:-COARSE]
         out[0] = out[-1] = False
         out[:, 0] = out[:, -1] = False
         at = np.flatnonzero(out)
@@ -201,8 +225,10 @@ def _scan(pixels: Pixels, gains: Floats, offsets: Floats, background: Floats, ab
         for step in (1, width, width + 1, width - 1):  # of two equal neighbours the first is the peak
             keep = (value >= flat[at + step]) & (value > flat[at - step])
             at, value = at[keep], value[keep]
-        found.append((at % width, at // width + first, value))
-    x, y, value = (np.concatenate([part[i] for part in found]) for i in range(3))
+        found.append((at % width + left, at // width + first, value))
+    if not found:
+        return Peaks(np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0, np.float32))
+    x, y, value = (np.concatenate([part[i] for part in found]) for i in (0, 1, 2))
     return Peaks(x, y, value - _between(background, COARSE, x, y))
 
 
@@ -215,20 +241,20 @@ def _open_sky(coarse: Floats) -> npt.NDArray[np.bool_]:
     cv2 = opencv()
     everywhere = np.ones(coarse.shape, bool)
     coarse = cv2.medianBlur(coarse, 3)
-    bright = float(np.quantile(coarse[::2, ::2], 0.8))
-    floor = max(0.01 * bright, 3 * float(np.median(np.abs(np.diff(coarse, axis=1)))))
+    bright = float(np.quantile(coarse[::3, ::3], 0.8))
+    floor = max(0.01 * bright, 3 * float(np.median(np.abs(np.diff(coarse[::3], axis=1)))))
     if bright < 4 * floor:
         return everywhere
     levels = np.log(np.clip(coarse, floor, 4 * bright))
     low, spread = float(levels.min()), float(np.ptp(levels))
     if spread < 0.1:
         return everywhere
-    border, split = cv2.threshold(((levels - low) * (255 / spread)).astype(np.uint8), 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+    _, split = cv2.threshold(((levels - low) * (255 / spread)).astype(np.uint8), 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     dark = split == 0
     if not dark.any() or dark.all():
         return everywhere
-    border = low + border / 255 * spread
-    apart = float(np.median(levels[~dark]) - np.median(levels[dark]))
+    border, apart = float(levels[~dark].mean() + levels[dark].mean()) / 2, float(levels[~dark].mean() - levels[dark].mean())
+    split = (levels > border).astype(np.uint8)
     near = float(np.mean(np.abs(levels - border) < 0.15 * apart))
     if apart < np.log(DARK_RATIO) or near > VALLEY:
         return everywhere

@@ -75,15 +75,20 @@ def measure(
         "streaks": [],
     }
     if exposure_s is None or exposure_s >= NIGHT_FROM_S:
-        stars = find_stars(field)
-        streaks = find_streaks(field, stars, previous)
-        stars = stars.kept(~_on_streaks(stars, streaks))
+        stars, streaks = find(field, previous)
         answer |= {
             "stars": len(stars),
             "hfr": None if stars.hfr is None else round(stars.hfr, 3),
             "streaks": [streak.as_dict() for streak in streaks],
         }
     return answer
+
+
+def find(field: Field, previous: Previous) -> tuple[Stars, list[Streak]]:
+    """The stars and the streaks of a frame, told from each other; brings `previous` up to date."""
+    stars = find_stars(field)
+    streaks = find_streaks(field, stars, previous)
+    return stars.kept(~_on_streaks(stars, streaks)), streaks
 
 
 def _sky(field: Field, level: float, exposure_s: float | None, gain: float | None, scale: GainScale | None) -> float | None:

@@ -14,16 +14,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cupola.darkroom.field import Field, Floats, Indices, Peaks
+from cupola.darkroom.field import CORE_SIGMA_PX, Field, Floats, Indices, Peaks
 
-STAR_SNR = 4.0
+STAR_SNR, EMPTY_SNR = 4.0, 5.25  # in a sky full of stars; in one without
+NOISE_SHARE = 0.03
 MOST = 20_000  # peaks that are looked at, the brightest first
 REACH = 5  # pixels around a peak
 SPIKE = 3.4  # brightest pixel over the filter's answer: a star of any sharpness stays below, a lone pixel is at 4.5
 FLAT = 0.5  # of a peak's height that the ring around it may have
 ALONE = 0.3  # of a star's height, in the brightest direction around it
 HALO_PX, HALO_SHARE = 20.0, 0.02
-MEASURED = 200  # stars whose radius is measured
+MEASURED, APERTURE = 200, 9  # stars whose radius is measured, and pixels around them that are looked at
 SHARP_SNR = 12.0  # stars whose radius can be trusted
 SATURATING_SNR = 50.0  # stars above it grow
 WIDE = 0.6  # skirt over height of the widest that may be a star, about 5 pixels across at half height
@@ -72,18 +73,33 @@ def find_stars(field: Field) -> Stars:
     flux = np.maximum(core.sum(axis=(1, 2)), 1e-6)
     dx, dy = np.clip((core * around).sum(axis=(1, 2)) / flux, -1, 1), np.clip((core * around[:, None]).sum(axis=(1, 2)) / flux, -1, 1)
     measured = np.flatnonzero((snr > SHARP_SNR) & alone)[:MEASURED]
-    hfr = _half_flux_radius(cut[measured], dx[measured], dy[measured]) if len(measured) else None
-    return Stars((x + dx).astype(np.float32), (y + dy).astype(np.float32), flux.astype(np.float32), snr, alone, hfr)
+    hfr = _half_flux_radius(field.patches(x[measured], y[measured], APERTURE), dx[measured], dy[measured]) if len(measured) else None
+    stars = Stars((x + dx).astype(np.float32), (y + dy).astype(np.float32), flux.astype(np.float32), snr, alone, hfr)
+    return stars.kept(snr > _limit(snr, float(field.sky.mean()) * field.pixels.size))
+
+
+def _limit(snr: Floats, sky_px: float) -> float:
+    """The least signal to noise above which what noise alone makes of so much sky is no more than NOISE_SHARE of all.
+
+    Noise makes, of a Gaussian field whose correlation falls with the standard deviation s, about u exp(-u² / 2) / ((2 pi)^1.5 s²) peaks a pixel
+    above u deviations (Adler, "The Geometry of Random Fields", 1981, ch. 6); s² is twice that of the filter; half of them pass for stars.
+    """
+    for limit in np.arange(STAR_SNR, EMPTY_SNR, 0.125):
+        noise = 0.5 * sky_px * limit * np.exp(-(limit**2) / 2) / ((2 * np.pi) ** 1.5 * 2 * CORE_SIGMA_PX**2)
+        if noise < NOISE_SHARE * np.count_nonzero(snr > limit):
+            return float(limit)
+    return EMPTY_SNR
 
 
 def _half_flux_radius(cut: Floats, dx: Floats, dy: Floats) -> float:
     """Median over stars of the radius around the centroid that holds half of the light; between two pixels' radii, linearly."""
-    around = np.arange(-REACH, REACH + 1, dtype=np.float32)
+    around = np.arange(-APERTURE, APERTURE + 1, dtype=np.float32)
     radius = np.hypot(around[None, None, :] - dx[:, None, None], around[None, :, None] - dy[:, None, None]).reshape(len(cut), -1)
+    cut = cut - np.median(cut[:, np.hypot(around[:, None], around) >= APERTURE - 0.5], axis=1)[:, None, None]
     order = np.argsort(radius, axis=1)
     radius = np.take_along_axis(radius, order, axis=1)
     light = np.take_along_axis(cut.reshape(len(cut), -1), order, axis=1)
-    light = np.where(radius <= REACH, light, 0)
+    light = np.where(radius <= APERTURE - 1, light, 0)
     held = np.cumsum(light, axis=1)
     share = (held - light / 2) / np.maximum(held[:, -1:], 1e-6)  # half of a pixel lies within its centre's radius
     after = np.minimum((share < 0.5).sum(axis=1), share.shape[1] - 1)

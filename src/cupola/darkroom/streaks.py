@@ -19,16 +19,18 @@ from cupola.darkroom.lines import Segment, find_lines
 from cupola.darkroom.stars import Stars
 
 LINE_SNR = 5.2  # of one piece of a line
-STREAK_SNR, ALONE_SNR = 7.5, 15.0  # of a whole one; without a frame before, which a wire would have been in
+STREAK_SNR, ALONE_SNR = 8.0, 15.0  # of a whole one; without a frame before, which a wire would have been in
 SHORTEST, ALONE_SHORTEST = 6.0, 20.0  # blocks
-WIDEST = 9.0  # blocks at half height
-MOST = 30  # streaks a frame: more are no streaks but a sky full of structure
+WIDEST, THIN = 9.0, 3.0  # blocks at half height; its length is at least so many times that
+MOST = 30  # lines a frame that are looked at, the clearest first
+TEXTURE, FEW = 60, 8  # of a sky with so many pieces of lines, mostly rims of clouds, only the clearest
 FAINT, BRIGHT = -3.0, 4.0  # a block counts no less and no more in a sum
 WAS_THERE = 3.0  # blocks that were so bright a frame ago are left out
 SIDES = 0.4  # of a streak's height that the sky beside it may have
 EVEN = 0.35  # of the mean height that is left without the brightest fifth
 DARK = 0.85  # the greatest of three blocks of noise, on average
 GAP = 5  # blocks
+APART = 24  # blocks between two pieces of a line
 _NOISE_CELL = 16
 _REACH = 12  # blocks beside a line that are looked at
 
@@ -90,12 +92,14 @@ def find_streaks(field: Field, stars: Stars, previous: Previous) -> list[Streak]
     top, bottom, left, right = _extent(residual != 0)
     pieces = [_moved(piece, left, top) for piece in find_lines(known[top:bottom, left:right], LINE_SNR)] if bottom > top else []
     found: list[Streak] = []
-    for chain in _chains(pieces)[: 4 * MOST]:
-        streak = _judged(chain, residual, noise, before)
+    least = (STREAK_SNR if before is not None else ALONE_SNR) * (1 if len(pieces) < TEXTURE else 1.6)
+    for chain in _chains(pieces)[: MOST if len(pieces) < TEXTURE else FEW]:
+        streak = _judged(chain, residual, noise, before, least)
         if streak is not None and not any(_same(streak, other) for other in found):
             found.append(streak)
+    found = _merged(found)
     found.sort(key=lambda streak: -streak.snr)
-    found = [_continued(streak, previous.streaks) for streak in found] if len(found) <= MOST else []
+    found = [_continued(streak, previous.streaks) for streak in found]
     previous.keep(residual, found)
     return found
 
@@ -156,35 +160,33 @@ def _moved(piece: Segment, x: float, y: float) -> Segment:
 
 def _chains(pieces: list[Segment]) -> list[list[Segment]]:
     """Pieces that continue each other, the clearest chain first."""
-    group = list(range(len(pieces)))
-    for i, one in enumerate(pieces):
-        for j in range(i):
-            if group[i] != group[j] and _continue(one, pieces[j]):
-                old, new = group[i], group[j]
-                group = [new if name == old else name for name in group]
-    chains: dict[int, list[Segment]] = {}
-    for name, piece in zip(group, pieces, strict=True):
-        chains.setdefault(name, []).append(piece)
-    return sorted(chains.values(), key=lambda chain: -sum(piece.snr**2 for piece in chain))
+    if not pieces:
+        return []
+    joined = _joined(np.array([[[piece.x0, piece.y0], [piece.x1, piece.y1]] for piece in pieces], np.float32))
+    left = set(range(len(pieces)))
+    chains: list[list[Segment]] = []
+    while left:
+        chain, edge = set[int](), {min(left)}
+        while edge:
+            chain |= edge
+            edge = {int(i) for i in np.flatnonzero(joined[sorted(edge)].any(axis=0))} - chain
+        left -= chain
+        chains.append([pieces[i] for i in sorted(chain)])
+    return sorted(chains, key=lambda chain: -sum(piece.snr**2 for piece in chain))
 
 
-def _ends(piece: Segment) -> Floats:
-    return np.array([[piece.x0, piece.y0], [piece.x1, piece.y1]], np.float32)
-
-
-def _continue(one: Segment, other: Segment) -> bool:
-    a, b = _ends(one), _ends(other)
-    along_a, along_b = (a[1] - a[0]) / max(one.length, 1e-6), (b[1] - b[0]) / max(other.length, 1e-6)
-    if abs(float(along_a @ along_b)) < 0.94:  # 20 degrees
-        return False
-    gaps = np.linalg.norm(a[:, None] - b[None, :], axis=2)
-    i, j = np.unravel_index(int(gaps.argmin()), (2, 2))
-    gap = float(gaps[i, j])
-    if gap > 24:
-        return False
-    step = b[j] - a[i]
-    aside = max(abs(float(step[0] * along[1] - step[1] * along[0])) for along in (along_a, along_b))
-    return aside < 2.5 + 0.15 * gap
+def _joined(ends: Floats) -> npt.NDArray[np.bool_]:
+    """(N, N): which of pieces (N, end, x and y) lie in one line within 20 degrees, with no more than APART blocks between their nearest ends."""
+    along = ends[:, 1] - ends[:, 0]
+    along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-6)
+    steps = ends[None, :, None, :] - ends[:, None, :, None]  # piece, other, end of the piece, end of the other, x and y
+    gaps = np.linalg.norm(steps, axis=-1).reshape(len(ends), len(ends), 4)
+    nearest = gaps.argmin(axis=2)
+    gap = np.take_along_axis(gaps, nearest[..., None], axis=2)[..., 0]
+    step = np.take_along_axis(steps.reshape(len(ends), len(ends), 4, 2), nearest[..., None, None], axis=2)[:, :, 0]
+    aside = np.abs(step[..., 0] * along[:, None, 1] - step[..., 1] * along[:, None, 0])
+    aside = np.maximum(aside, aside.T)
+    return (np.abs(along @ along.T) > 0.94) & (gap < APART) & (aside < 2.5 + 0.15 * gap)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,14 +206,14 @@ class _Path:
 
 def _path(chain: list[Segment], residual: Floats) -> _Path:
     """The parabola through the brightest blocks near the pieces."""
-    ends = np.concatenate([_ends(piece) for piece in chain])
+    ends = np.array([[x, y] for piece in chain for x, y in ((piece.x0, piece.y0), (piece.x1, piece.y1))], np.float32)
     origin = ends.mean(axis=0)
     along = np.linalg.svd(ends - origin)[2][0].astype(np.float32)
     reach = (ends - origin) @ along
     first, last = float(reach.min()), float(reach.max())
     points: list[Floats] = []
     for piece in chain:
-        a, b = _ends(piece)
+        a, b = np.array([piece.x0, piece.y0], np.float32), np.array([piece.x1, piece.y1], np.float32)
         steps = np.linspace(0, 1, max(3, int(piece.length)), dtype=np.float32)[:, None]
         points.append(a + steps * (b - a))
     where = np.concatenate(points) - origin
@@ -238,7 +240,7 @@ def _look(picture: Floats, path: _Path, at: Floats, asides: Floats) -> Floats:
     return cv2.remap(picture, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
 
 
-def _judged(chain: list[Segment], residual: Floats, noise: Floats, before: Floats | None) -> Streak | None:
+def _judged(chain: list[Segment], residual: Floats, noise: Floats, before: Floats | None, least_snr: float) -> Streak | None:
     """The streak that a chain of pieces is, or None."""
     path = _path(chain, residual)
     asides = np.arange(-_REACH, _REACH + 1, dtype=np.float32)
@@ -251,14 +253,14 @@ def _judged(chain: list[Segment], residual: Floats, noise: Floats, before: Float
     on = (at >= first) & (at <= last)
     line = np.clip(seen[_REACH, on], FAINT, BRIGHT)
     snr = float(line.sum() / len(line) ** 0.5)
-    least, shortest = (STREAK_SNR, SHORTEST) if before is not None else (ALONE_SNR, ALONE_SHORTEST)
-    if snr < least or last - first < shortest:
+    shortest = SHORTEST if before is not None else ALONE_SHORTEST
+    if snr < least_snr or last - first < shortest:
         return None
     if float(np.sort(line)[: max(1, len(line) * 4 // 5)].mean()) < EVEN * float(line.mean()):
         return None
     cross = np.median(seen[:, on], axis=1) if len(line) > 12 else seen[:, on].mean(axis=1)
     width = _width(cross)
-    if width is None:
+    if width is None or last - first < THIN * width:
         return None
     if before is not None:
         then = np.clip(_look(before, path, at[on], np.array([-1, 0, 1], np.float32)), FAINT, BRIGHT).mean(axis=1).max()
@@ -297,8 +299,10 @@ def _width(cross: Floats) -> float | None:
     right = next((i for i in range(peak, len(cross)) if below[i]), None)
     if left is None or right is None or right - left - 1 > WIDEST:
         return None
-    beside = (float(np.mean(cross[max(0, left - 3) : max(1, left)])), float(np.mean(cross[right + 1 : right + 4])))
-    if max(beside) > SIDES * height:
+    beside = cross[max(0, left - 3) : left + 1], cross[right : right + 4]
+    if max(float(side.mean()) for side in (beside[0][:-1], beside[1][1:]) if len(side)) > SIDES * height:
+        return None
+    if min(float(side.min()) for side in beside) < -SIDES * height:  # the dark side of an edge
         return None
     return float(right - left - 1)
 
@@ -310,6 +314,26 @@ def _same(one: Streak, other: Streak) -> bool:
     along = ((x - other.x0) * dx + (y - other.y0) * dy) / length
     aside = abs((x - other.x0) * dy - (y - other.y0) * dx) / length
     return -COARSE < along < length + COARSE and aside < max(4 * COARSE, other.width)
+
+
+def _merged(streaks: list[Streak]) -> list[Streak]:
+    """With those put together that overlap in one line: a long bright one is found in parts that differ in width."""
+    kept: list[Streak] = []
+    for one in sorted(streaks, key=lambda streak: -streak.length):
+        for i, other in enumerate(kept):
+            along = np.array([other.x1 - other.x0, other.y1 - other.y0]) / max(other.length, 1e-6)
+            ends = np.array([[one.x0, one.y0], [one.x1, one.y1], [other.x0, other.y0], [other.x1, other.y1]])
+            at, aside = (ends - ends[2]) @ along, np.abs((ends - ends[2]) @ np.array([-along[1], along[0]]))
+            straight = abs(float(at[1] - at[0])) > 0.97 * one.length
+            if straight and aside[:2].mean() < max(16.0, other.width) and at[:2].min() < other.length + 4 * COARSE and at[:2].max() > -4 * COARSE:
+                first, last = ends[int(at.argmin())], ends[int(at.argmax())]
+                share = float(at.max() - at.min()) / (one.length + other.length)  # what overlaps was counted twice
+                snr, width = max(one.snr, other.snr), max(one.width, other.width)
+                kept[i] = Streak(*map(float, (*first, *last)), width, (one.flux + other.flux) * share, snr)
+                break
+        else:
+            kept.append(one)
+    return kept
 
 
 def _continued(streak: Streak, before: tuple[Streak, ...]) -> Streak:
