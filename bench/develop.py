@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
 import subprocess
 import sys
@@ -23,6 +21,7 @@ from cupola.darkroom.develop import develop as tones_and_debayering
 from cupola.darkroom.encode import encode_jpeg
 from cupola.darkroom.facts import Shot, lines_of
 from cupola.darkroom.job import Developer, Measure, Order
+from cupola.darkroom.measure import Measurer
 from cupola.darkroom.overlay import draw
 from cupola.darkroom.recipe import Overlay, Recipe
 from cupola.drivers.sky.scene import Scene
@@ -52,12 +51,10 @@ def _original(path: Path) -> None:
     path.write_bytes(encode_original(frame, camera="bench", sequence=1, station=STATION, info=info, software="bench"))
 
 
-def _measure() -> Measure | None:
-    """The star count, where this Cupola has one."""
-    if importlib.util.find_spec("cupola.darkroom.measure") is None:
-        return None
-    function = importlib.import_module("cupola.darkroom.measure").measure
-    return lambda pixels, layout, exposure_s: function(pixels, layout, exposure_s, None)
+def _measure() -> Measure:
+    """Star count, sky, sharpness and streaks, as the darkroom measures each frame of a camera."""
+    measurer = Measurer()
+    return lambda pixels, layout, exposure_s: measurer.measure(pixels, layout, camera="bench", exposure_s=exposure_s, gain=GAIN)
 
 
 def _timed(function: Callable[[], Any], runs: int) -> tuple[list[float], list[float], Any]:
@@ -77,20 +74,25 @@ def speed(options: Options) -> Iterator[Result]:
     _original(path)
     runs = 3 if options.quick else 9
     measure, recipe = _measure(), Recipe(overlay=OVERLAY)
-    with_ = "overlay, compass and star count" if measure is not None else "overlay and compass; this Cupola has no star count yet"
-    developer, order = Developer(measure), Order(recipe, STATION)
-    cpu, clock, _ = _timed(lambda: developer.make(path, order), runs)
+    developer, order = Developer(), Order(recipe, STATION)
+    cpu, clock, _ = _timed(lambda: developer.make(path, order, measure), runs)
     peer = (PEER, [PEER_MS])
-    yield median("develop.elapsed", clock, "ms", TARGET_MS, peer=peer, note=f"6.4 MP Bayer, Rice FITS to JPEG, {with_}; by the clock, cores shared")
+    yield median(
+        "develop.elapsed",
+        clock,
+        "ms",
+        TARGET_MS,
+        peer=peer,
+        note="6.4 MP Bayer, Rice FITS to JPEG, with overlay, compass and star count; by the clock",
+    )
     yield median("develop.cpu", cpu, "ms", note="the same, processor time of all threads")
     read, _, original = _timed(lambda: read_original(path), runs)
     calibrator, facts = Calibrator(), original.facts
     calibrate, _, clean = _timed(lambda: calibrator.calibrate(original.data, facts, recipe, None), runs)
     yield median("develop.step.read", read, "ms", note="Rice decoding, in astropy's C")
     yield median("develop.step.calibrate", calibrate, "ms", note=f"hot pixels: {clean.mended} mended; no master dark")
-    if measure is not None:
-        stars, _, found = _timed(lambda: measure(clean.pixels, clean.layout, EXPOSURE_S), runs)
-        yield median("develop.step.measure", stars, "ms", note=f"{found.get('stars')} stars")
+    stars, _, found = _timed(lambda: measure(clean.pixels, clean.layout, EXPOSURE_S), runs)
+    yield median("develop.step.measure", stars, "ms", note=f"{found.get('stars')} stars, sharpness, streaks against the frame before")
     tones, _, picture = _timed(lambda: tones_and_debayering(clean.pixels, clean.layout, recipe), runs)
     yield median("develop.step.tones", tones, "ms", note="curves and debayering")
     text, _, _ = _timed(lambda: draw(picture, OVERLAY, lines_of(OVERLAY, Shot.of(facts), STATION), None), runs)
@@ -121,9 +123,9 @@ def _peak_mib() -> float:
 
 
 def _child(path: Path) -> None:
-    developer, order, peaks = Developer(_measure()), Order(Recipe(overlay=OVERLAY), STATION), list[float]()
+    developer, measure, order, peaks = Developer(), _measure(), Order(Recipe(overlay=OVERLAY), STATION), list[float]()
     for number in range(1, MANY + 1):
-        developer.make(path, order)
+        developer.make(path, order, measure)
         if number in (PICTURES, MANY):
             peaks.append(round(_peak_mib(), 1))
     print(json.dumps(peaks))

@@ -29,7 +29,7 @@ def place(tmp_path: Path) -> Generator[Place]:
 
 
 def _preview(room: Darkroom, image: ImageRow, **recipe: Any) -> dict[str, Any]:
-    return {**room.order(image), "type": "preview", "original": str(room.original(image)), "recipe": recipe, "format": "jpeg"}
+    return {**room.orders.of(image), "type": "preview", "original": str(room.orders.original(image)), "recipe": recipe, "format": "jpeg"}
 
 
 async def test_a_preview_is_made_by_another_recipe_and_leaves_no_file(place: Place) -> None:
@@ -65,7 +65,7 @@ async def test_what_cannot_be_previewed_is_said_and_blames_no_image(place: Place
     async with running(place) as room:
         await until(lambda: len(place.events) == 1)
         job = _preview(room, image)
-        room.original(image).write_bytes(b"no FITS")
+        room.orders.original(image).write_bytes(b"no FITS")
         with pytest.raises(NotAllowed, match="not a whole original"):
             await room.errand(job)
         assert place.row(image).attempts == 0
@@ -107,5 +107,5 @@ async def test_an_order_tells_the_facts_of_the_picture(place: Place) -> None:
     image = place.add(1, original(1))
     async with running(place, order_of=lambda camera: {"recipe": {"rotate_deg": 180.0}, "station": {"name": camera}}) as room:
         await until(lambda: len(place.events) == 1)
-        assert room.order(image)["shot"]["opened_at"] == "2026-11-21T23:00:01.000000Z"
+        assert room.orders.of(image)["shot"]["opened_at"] == "2026-11-21T23:00:01.000000Z"
         assert note_of(place.jpeg_of(image).read_bytes())["recipe"] == Recipe(rotate_deg=180.0).digest()

@@ -28,7 +28,7 @@ async def make_master(darkroom: Darkroom, catalogue: Catalogue, folder: Path, ca
     images = [await catalogue.run(catalogue.image, row["id"]) for row in rows]
     if not images:
         raise NotAllowed(f'Series {session} has no images of camera "{camera}".')
-    originals = [darkroom.original(image) for image in images if image is not None and image.file("raw") is not None]
+    originals = [darkroom.orders.original(image) for image in images if image is not None and image.file("raw") is not None]
     originals = [path for path in originals if path.name.endswith(ORIGINAL_SUFFIX)]
     if not originals:
         raise NotAllowed(

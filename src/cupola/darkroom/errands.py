@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass
 
-from cupola.core.errors import CupolaError
+from cupola.core.errors import CupolaError, NotAllowed, StorageFailed, StorageFull
 from cupola.darkroom.worker import Answer
 from cupola.process.wire import Head
 
@@ -31,6 +31,12 @@ class Errand:
     def refuse(self, error: CupolaError) -> None:
         if not self.answer.done():
             self.answer.set_exception(error)
+
+
+def refusal(head: Head) -> CupolaError:
+    """What a `failed` answer means for whoever asked."""
+    kinds: dict[str, type[CupolaError]] = {"storage_full": StorageFull, "original": NotAllowed}
+    return kinds.get(head["kind"], StorageFailed)(head["message"])
 
 
 class Errands:

@@ -19,18 +19,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from cupola.core.clock import iso_utc
 from cupola.core.errors import NotAllowed, StorageFailed, StorageFull
 from cupola.core.events import DevelopFailed, Event, ImageDeveloped
-from cupola.darkroom.errands import Errand, Errands
+from cupola.darkroom.errands import Errand, Errands, refusal
 from cupola.darkroom.growing import Growing
 from cupola.darkroom.measuring import Measuring
+from cupola.darkroom.orders import Orders
 from cupola.darkroom.thumbs import Thumbs
 from cupola.darkroom.worker import Answer, DarkroomUnavailable, Log, Worker, WorkerDied
 from cupola.process.wire import Head
 from cupola.storage.catalogue import Catalogue
-from cupola.storage.files import camera_folder, image_stem, inside, relative_name
-from cupola.storage.rows import FileKind, FileRow, ImageRow, captured_event
+from cupola.storage.files import inside, relative_name
+from cupola.storage.rows import FileRow, ImageRow, captured_event
 
 ATTEMPTS = 3
 THUMB_WIDTH = 320
@@ -95,7 +95,7 @@ class Darkroom:
         self.problem: str | None = None  # why `state` is "waiting", for the owner
         self._catalogue, self._publish, self._log = catalogue, publish, log
         self._root, self._queue = root.absolute(), queue.absolute()
-        self._quality_of, self._order_of = jpeg_quality_of, order_of
+        self.orders = Orders(self._root, self._queue, jpeg_quality_of, order_of)
         self._deadline_s, self._idle_s = deadline_s, idle_s
         self._worker = Worker(log, lock_file.absolute(), wanted=lambda: not self._stopping)
         self._broken, self._disk = Pause(*pause_s), Pause(*pause_s)  # the process does not live; the disk takes nothing
@@ -220,9 +220,10 @@ class Darkroom:
                 await self._worker.end(ask_s=2.0)
 
     async def _develop(self, image: ImageRow) -> None:
-        job = await asyncio.to_thread(self._job_of, image)
+        job = await asyncio.to_thread(self.orders.develop, image)
         if isinstance(job, str):
             return await self._failed(image, job)
+        job |= self._measuring.facts(image)
         self._busy = True
         try:
             head, _ = await self._worker.request(job, self._deadline_s)
@@ -246,38 +247,9 @@ class Darkroom:
             case _:
                 await self._failed(image, message)
 
-    def _job_of(self, image: ImageRow) -> Head | str:
-        """The message to the process, or why there can be none. Looks at the disk."""
-        file = next(file for file in image.files if file.kind in ("raw", "queue") and not file.missing)
-        try:
-            original = inside(self._root if file.kind == "raw" else self._queue, file.path)
-            target = self._target(image)
-        except ValueError as error:
-            return f"Image {image.id} cannot be developed: {error}."
-        return {**self._measuring.facts(image), **self.order(image), "type": "develop", "original": str(original), "target": str(target)}
-
-    def order(self, image: ImageRow) -> Head:
-        """What the process is told about making a picture of this image, beside its files."""
-        shot = {name: getattr(image, name) for name in ("camera", "exposure_s", "gain", "f_number", "temperature_c")}
-        shot["opened_at"] = iso_utc(image.opened_at)
-        return {**self._order_of(image.camera), "quality": self._quality_of(image.camera), "shot": shot, "correction": image.correction}
-
-    def original(self, image: ImageRow) -> Path:
-        """The file a picture of this image can be made of: its original, else its JPEG. Raises NotAllowed when there is none."""
-        places: tuple[tuple[FileKind, Path], ...] = (("raw", self._root), ("queue", self._queue), ("jpg", self._root))
-        for kind, base in places:
-            if (file := image.file(kind)) is not None and not file.missing:
-                with suppress(ValueError):
-                    return inside(base, file.path)
-        raise NotAllowed(f"Image {image.id} has no file any more that a picture could be made of.")
-
-    def _target(self, image: ImageRow) -> Path:
-        folder = camera_folder(self._root, image.camera).joinpath(*image.day.split("-"), "jpg")
-        return folder / f"{image_stem(image.opened_at, image.sequence)}.jpg"
-
     async def _developed(self, image: ImageRow, head: Head) -> None:
         """The JPEG is on disk: into the catalogue, then tell, then let go of an original that is not kept."""
-        file = FileRow("jpg", relative_name(self._target(image), self._root), head["bytes"], head["sha256"])
+        file = FileRow("jpg", relative_name(self.orders.target(image), self._root), head["bytes"], head["sha256"])
         try:
             was, row = await self._measuring.developed(image, file, head)
         except (StorageFull, StorageFailed) as error:
@@ -394,18 +366,11 @@ class Darkroom:
         if head["type"] != "failed":
             self._broken.reset()
             return errand.give((head, payload))
-        message: str = head["message"]
-        match head["kind"]:
-            case "installation":
-                self._process_failed(message, "-")
-                await self._worker.end(ask_s=1.0)
-                errand.refuse(DarkroomUnavailable(message, self.retry_in_s))
-            case "storage_full":
-                errand.refuse(StorageFull(message))
-            case "original":
-                errand.refuse(NotAllowed(message))
-            case _:
-                errand.refuse(StorageFailed(message))
+        if head["kind"] != "installation":
+            return errand.refuse(refusal(head))
+        self._process_failed(head["message"], "-")
+        await self._worker.end(ask_s=1.0)
+        return errand.refuse(DarkroomUnavailable(head["message"], self.retry_in_s))
 
     async def _make_thumb(self, file: FileRow) -> None:
         try:

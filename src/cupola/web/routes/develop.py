@@ -37,8 +37,8 @@ async def preview(
     runtime = runtime_of(request)
     row = await row_of(runtime, number)
     block = next((camera.develop for camera in runtime.settings.cameras if camera.name == row.camera), Develop())
-    job = {**runtime.darkroom.order(row), "recipe": _changed(block, changes).recipe()}
-    job |= {"type": "preview", "original": str(runtime.darkroom.original(row)), "format": format, "width_max": width}
+    job = {**runtime.darkroom.orders.of(row), "recipe": _changed(block, changes).recipe()}
+    job |= {"type": "preview", "original": str(runtime.darkroom.orders.original(row)), "format": format, "width_max": width}
     _, payload = await runtime.darkroom.errand(job)
     return Response(bytes(payload), media_type="image/png" if format == "png16" else "image/jpeg", headers={"Cache-Control": "no-store"})
 
