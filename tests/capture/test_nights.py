@@ -421,6 +421,30 @@ async def test_a_night_is_finished_only_when_all_its_images_are_developed_and_it
         await n.finished()
 
 
+async def test_products_that_fail_do_not_keep_a_night_from_its_summary(night: Make) -> None:
+    async def breaks(period: PeriodRow) -> None:
+        raise RuntimeError("no memory")
+
+    async with night(SUNSET + timedelta(hours=1), finish=breaks) as n:
+        n.image(n.now)
+        await n.at(SUNRISE + timedelta(minutes=5))
+        (period,) = await n.finished()
+        assert period.summary["photos"] == 1
+        assert "ERROR The products of the night of 2026-11-21 are not complete: no memory" in n.log
+
+
+async def test_a_mistake_in_one_schedule_is_told_and_leaves_the_rest_alone(night: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with night() as n:
+        with monkeypatch.context() as patch:
+            patch.setattr(n.scheduler.keepers["sky"].timetable, "windows", lambda *_: 1 / 0)
+            await n.at(SUNSET + timedelta(days=3))
+            (event,) = n.told("schedule_failed")
+            assert "ZeroDivisionError" in event.message
+        await asyncio.sleep(0.06)
+        await n.at(SUNSET + timedelta(days=3, minutes=5))
+        assert n.state == "capturing"
+
+
 async def test_the_summary_tells_what_was_taken_what_is_missing_and_which_image_was_best(night: Make) -> None:
     async with night(SUNSET + timedelta(minutes=30), night="window: 17:00..19:00, interval_s: 60") as n:
         begin = datetime(2026, 11, 21, 16, 0, tzinfo=UTC)

@@ -40,7 +40,7 @@ class Scheduler:
     """`resume` before the cameras start, then `run` as a task; the rest is called from the same loop and tells of the state.
 
     `connect(camera)` opens a camera, `wanted(camera)` are its settings of stills; `left_s(camera)` is how long the exposure under way lasts. `finish(period)` is awaited when all images of a
-    period are developed, and returns when its products are done; a CupolaError it raises is told, and the summary made without.
+    period are developed, and returns when its products are done; what it raises is told, and the summary made without, unless it is the disk's.
     """
 
     def __init__(
@@ -93,13 +93,17 @@ class Scheduler:
         try:
             await keeper.tick(self._clock())
         except (StorageFull, StorageFailed) as error:
-            message = f'The schedule of camera "{camera}" waits: {error}'
-            if camera not in self._trouble:
-                self._bus.publish(ScheduleFailed(camera=camera, message=message))
-                self._log("ERROR", message, event="storage", camera=camera)
-            self._trouble[camera] = now + RETRY_S
+            self._failed(camera, f'The schedule of camera "{camera}" waits: {error}', "storage")
+        except Exception as error:  # one camera's schedule must not take the live view and the other cameras with it
+            self._failed(camera, f'The schedule of camera "{camera}" failed, and is tried again: {error!r}.', "performance", error)
         else:
             self._trouble.pop(camera, None)
+
+    def _failed(self, camera: str, message: str, event: str, error: Exception | None = None) -> None:
+        if camera not in self._trouble:
+            self._bus.publish(ScheduleFailed(camera=camera, message=message))
+            self._log("ERROR", message, event=event, camera=camera, exception=error)
+        self._trouble[camera] = asyncio.get_running_loop().time() + RETRY_S
 
     async def go_on(self, camera: str) -> None:
         """Go on with the schedule after a camera was stopped or started by hand. Raises NotAllowed where no window is open."""
@@ -138,8 +142,9 @@ class Scheduler:
             await self.finish(period)
         except (StorageFull, StorageFailed):
             raise
-        except CupolaError as error:
-            self._log("ERROR", str(error), event="performance", camera=period.camera)
+        except Exception as error:  # the summary says which products there are
+            words = f"The products of the {period.kind} of {period.day} are not complete: {error}"
+            self._log("ERROR", words, event="performance", camera=period.camera, exception=None if isinstance(error, CupolaError) else error)
         made = await self.summary(period)
         path = folder_of(self._root, period.camera, period.day) / f"{period.prefix}summary.json"
         await asyncio.to_thread(write_durable, path, json.dumps(made, indent=2).encode())
