@@ -47,7 +47,7 @@ def test_two_cameras_with_one_webcam_are_both_named() -> None:
         (
             camera("drivr: video"),
             'cupola.yaml:4: cameras[0].drivr: unknown key; did you mean "driver"? '
-            f"Allowed: name, driver, connect, live, exposure, capture, recovery, public_latest, {ALL_DRIVERS}",
+            f"Allowed: name, driver, connect, live, exposure, capture, recovery, products, public_latest, {ALL_DRIVERS}",
         ),
         ("cameras:\n  - driver: simulator\n", "cupola.yaml:2: cameras[0].name: is missing; The camera's name in folders, addresses and commands."),
         (
