@@ -1,13 +1,14 @@
 """One original becomes one picture: the order of all steps.
 
-Read → calibrate → measure the calibrated, still linear samples → tones and debayering → turn and crop → overlay → encode. Each
-step is the business of its module; writing the result durably and answering the server is `process`'s. `cupola develop` does the
+Read → calibrate → tones and debayering → turn and crop → overlay → encode; beside that, in a thread, the calibrated, still linear samples are
+measured. Each step is the business of its module; writing the result durably and answering the server is `process`'s. `cupola develop` does the
 same by itself, without a server.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -94,14 +95,16 @@ class Developer:
         del original
         calibrated = self._calibrator.calibrate(pixels, facts, order.recipe, order.darks)
         del pixels
-        measured = {} if measure is None else measure(calibrated.pixels, calibrated.layout, facts.applied.exposure_s)
         correction = (facts.correction if order.correction is None else order.correction) or 0.0
         depth = 16 if order.format == "png16" else 8
-        picture = develop(calibrated.pixels, calibrated.layout, order.recipe, correction=correction, depth=depth)
         note = {"recipe": order.recipe.digest(), **({"dark": calibrated.dark} if calibrated.dark else {})}
         note |= {"correction": correction} if correction else {}
         size = (calibrated.pixels.shape[1], calibrated.pixels.shape[0])
-        return _complete(picture, size, order, Shot.of(facts), note, measured, calibrated.problems)
+        with ThreadPoolExecutor(1, "measure") as beside:  # both let the interpreter lock go for most of their time
+            measuring = None if measure is None else beside.submit(measure, calibrated.pixels, calibrated.layout, facts.applied.exposure_s)
+            picture = develop(calibrated.pixels, calibrated.layout, order.recipe, correction=correction, depth=depth)
+            made = _complete(picture, size, order, Shot.of(facts), note, calibrated.problems)
+            return made if measuring is None else replace(made, measured=measuring.result())
 
 
 def _of_picture(source: Picture | bytes, order: Order) -> Made:
@@ -111,7 +114,7 @@ def _of_picture(source: Picture | bytes, order: Order) -> Made:
             return Made(source, *jpeg_size(source))
         source = _decoded(source)
     picture = develop(source, RGB, order.recipe, depth=16 if order.format == "png16" else 8)
-    return _complete(picture, (source.shape[1], source.shape[0]), order, order.shot, {"recipe": order.recipe.digest()}, {}, ())
+    return _complete(picture, (source.shape[1], source.shape[0]), order, order.shot, {"recipe": order.recipe.digest()}, ())
 
 
 def _decoded(source: Picture | bytes) -> Picture:
@@ -133,7 +136,6 @@ def _complete(
     order: Order,
     shot: Shot | None,
     note: dict[str, Any],
-    measured: dict[str, Any],
     problems: tuple[str, ...],
 ) -> Made:
     """Make it smaller, write on it, encode it. `size`: width and height of the whole picture, before it was turned and cropped."""
@@ -149,4 +151,4 @@ def _complete(
     picture = draw(picture, recipe.overlay, lines, circle)
     height, width = picture.shape[:2]
     data = encode_png16(picture) if order.format == "png16" else with_note(encode_jpeg(picture, order.quality), note)
-    return Made(data, width, height, measured, note, problems)
+    return Made(data, width, height, note=note, problems=problems)

@@ -143,8 +143,12 @@ def _in_halo(peaks: Peaks) -> npt.NDArray[np.bool_]:
     if not len(bad):
         return bad
     bright: Indices = np.flatnonzero(peaks.value > peaks.value[-1] / HALO_SHARE)[:200]
+    order = np.argsort(peaks.y, kind="stable")  # so that only a band of rows is looked at for each
+    rows = peaks.y[order]
     for i in bright:
         if not bad[i]:
-            near = np.hypot(peaks.x - peaks.x[i], peaks.y - peaks.y[i]) < HALO_PX
-            bad |= near & (peaks.value < HALO_SHARE * peaks.value[i])
+            y = peaks.y[i]
+            band = order[np.searchsorted(rows, y - HALO_PX) : np.searchsorted(rows, y + HALO_PX, "right")]
+            near = (peaks.x[band] - peaks.x[i]) ** 2 + (peaks.y[band] - y) ** 2 < HALO_PX**2
+            bad[band[near & (peaks.value[band] < HALO_SHARE * peaks.value[i])]] = True
     return bad
