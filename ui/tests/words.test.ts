@@ -9,7 +9,7 @@ function camera({ activity, ...rest }: Parts = {}): CameraStatus {
   return {
     name: "dome", driver: "zwo", state: "running", problem: null, info: null, settings: { live: none, still: none }, session: null, control: { holder: null, requests: [] },
     live: { viewers: 1, fps: 5, age_s: 0.2, stale: false, codec: "jpeg", width: 1280, height: 720, dropped: 0, encoded: 0 },
-    undeveloped: 0, temperature_c: null, last_image: null, images_today: 0, restarts: 0, recovery: { rungs: {}, restarts: {}, usb_port: null }, notes: [], ...rest,
+    undeveloped: 0, temperature_c: null, last_image: null, images_today: 0, night: null, restarts: 0, recovery: { rungs: {}, restarts: {}, usb_port: null }, notes: [], ...rest,
     activity: { kind: "live", words: "live", as_of: "2026-11-21T23:15:02Z", exposure_s: null, elapsed_s: null, next_opening_in_s: null, ...activity },
   };
 }

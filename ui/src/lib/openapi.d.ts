@@ -551,6 +551,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/cameras/{cam}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Resume
+         * @description Go on with the schedule, in a window in which the camera was stopped or started by hand.
+         */
+        post: operations["resume_api_cameras__cam__resume_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/cameras/{cam}/snap": {
         parameters: {
             query?: never;
@@ -730,6 +750,66 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/schedule": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Schedule
+         * @description The windows of each camera, from the one that is open on.
+         */
+        get: operations["schedule_api_schedule_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/nights": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Nights
+         * @description Nights and days, newest first. `next` of one page is `after` of the following.
+         */
+        get: operations["nights_api_nights_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/nights/{camera}/{date}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Night
+         * @description One night, or with `kind=day` one day, and its summary.
+         */
+        get: operations["night_api_nights__camera___date__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/cameras/{cam}/live.mjpg": {
         parameters: {
             query?: never;
@@ -859,6 +939,19 @@ export interface components {
             /** Next */
             next?: string | null;
         };
+        /** CameraSchedule */
+        CameraSchedule: {
+            /** Camera */
+            camera: string;
+            /**
+             * State
+             * @description waiting: its night or day has begun, the window not; paused: by the moon; stopped: by hand.
+             * @enum {string}
+             */
+            state: "idle" | "waiting" | "capturing" | "paused" | "stopped" | "creating_video";
+            /** Windows */
+            windows: components["schemas"]["ScheduledWindow"][];
+        };
         /** CameraStatus */
         CameraStatus: {
             /** Name */
@@ -887,6 +980,8 @@ export interface components {
             last_image: components["schemas"]["Capture"] | null;
             /** Images Today */
             images_today: number;
+            /** @description The schedule; null where the camera has none, or no window is to come. */
+            night: components["schemas"]["NightStatus"] | null;
             /** Restarts */
             restarts: number;
             recovery: components["schemas"]["Recovery"];
@@ -925,6 +1020,16 @@ export interface components {
             height: number | null;
             /** Session */
             session: number | null;
+            /**
+             * Day
+             * @description The date whose folder it lies in: of its night or day, else its observing day.
+             */
+            day: string;
+            /**
+             * Period
+             * @description Number of the night or day of the schedule it belongs to.
+             */
+            period: number | null;
             /** Developed */
             developed: boolean;
             /**
@@ -1389,6 +1494,59 @@ export interface components {
             /** Passphrase */
             passphrase?: string | null;
         };
+        /**
+         * NightStatus
+         * @description What a camera's schedule does: the window that is open, or the next one.
+         */
+        NightStatus: {
+            /**
+             * State
+             * @description waiting: its night or day has begun, the window not; paused: by the moon; stopped: by hand.
+             * @enum {string}
+             */
+            state: "idle" | "waiting" | "capturing" | "paused" | "stopped" | "creating_video";
+            /**
+             * Words
+             * @description For people: 'night of 2026-11-21 until 05:41 UTC, 120 of 750 photos'.
+             */
+            words: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "night" | "day";
+            /** Day */
+            day: string;
+            /**
+             * Starts At
+             * Format: date-time
+             */
+            starts_at: string;
+            /**
+             * Ends At
+             * Format: date-time
+             */
+            ends_at: string;
+            /** Interval S */
+            interval_s: number | null;
+            /** Expected */
+            expected: number | null;
+            /** Photos */
+            photos: number;
+        };
+        /** Part */
+        Part: {
+            /**
+             * Starts At
+             * Format: date-time
+             */
+            starts_at: string;
+            /**
+             * Ends At
+             * Format: date-time
+             */
+            ends_at: string;
+        };
         /** PasswdRequest */
         PasswdRequest: {
             /**
@@ -1401,6 +1559,97 @@ export interface components {
              * @description 12 characters at least when it is a new one.
              */
             new: string;
+        };
+        /**
+         * Period
+         * @description A night or day of the schedule.
+         */
+        Period: {
+            /** Id */
+            id: number;
+            /** Camera */
+            camera: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "night" | "day";
+            /** Day */
+            day: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "capturing" | "finishing" | "finished";
+            /**
+             * Starts At
+             * Format: date-time
+             */
+            starts_at: string;
+            /**
+             * Ends At
+             * Format: date-time
+             */
+            ends_at: string;
+            /** Interval S */
+            interval_s: number | null;
+            /** Expected */
+            expected: number | null;
+            /** Photos */
+            photos: number;
+            /** Finished At */
+            finished_at: string | null;
+        };
+        /** PeriodPage */
+        PeriodPage: {
+            /** Items */
+            items: components["schemas"]["Period"][];
+            /** Next */
+            next: string | null;
+        };
+        /** PeriodWhole */
+        PeriodWhole: {
+            /** Id */
+            id: number;
+            /** Camera */
+            camera: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "night" | "day";
+            /** Day */
+            day: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "capturing" | "finishing" | "finished";
+            /**
+             * Starts At
+             * Format: date-time
+             */
+            starts_at: string;
+            /**
+             * Ends At
+             * Format: date-time
+             */
+            ends_at: string;
+            /** Interval S */
+            interval_s: number | null;
+            /** Expected */
+            expected: number | null;
+            /** Photos */
+            photos: number;
+            /** Finished At */
+            finished_at: string | null;
+            /**
+             * Summary
+             * @description What summary.json holds; of a period that goes on, as of now.
+             */
+            summary: {
+                [key: string]: unknown;
+            };
         };
         /** Problem */
         Problem: {
@@ -1459,6 +1708,51 @@ export interface components {
              * @description The port a USB reset would switch, when it is known.
              */
             usb_port: string | null;
+        };
+        /** ScheduleList */
+        ScheduleList: {
+            /** Items */
+            items: components["schemas"]["CameraSchedule"][];
+            /** Next */
+            next?: string | null;
+        };
+        /**
+         * ScheduledWindow
+         * @description A night or day to come, or the one that is open.
+         */
+        ScheduledWindow: {
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "night" | "day";
+            /**
+             * Day
+             * @description Its date at the station: of a night, that of its evening.
+             */
+            day: string;
+            /**
+             * Starts At
+             * Format: date-time
+             */
+            starts_at: string;
+            /**
+             * Ends At
+             * Format: date-time
+             */
+            ends_at: string;
+            /**
+             * Parts
+             * @description When stills are taken in it: all of it, unless the moon forbids some; none where it forbids all.
+             */
+            parts: components["schemas"]["Part"][];
+            /** Interval S */
+            interval_s: number | null;
+            /**
+             * Expected
+             * @description Photos it makes; null where no interval is set.
+             */
+            expected: number | null;
         };
         /**
          * Session
@@ -1556,6 +1850,12 @@ export interface components {
         StationStatus: {
             /** Station */
             station: string;
+            /**
+             * State
+             * @description What the station does, by its schedule and its series.
+             * @enum {string}
+             */
+            state: "idle" | "waiting" | "capturing" | "creating_video";
             /** Version */
             version: string;
             /** Uptime S */
@@ -2692,6 +2992,37 @@ export interface operations {
             };
         };
     };
+    resume_api_cameras__cam__resume_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                cam: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CameraStatus"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
     snap_api_cameras__cam__snap_post: {
         parameters: {
             query?: never;
@@ -2968,6 +3299,105 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    schedule_api_schedule_get: {
+        parameters: {
+            query?: {
+                days?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ScheduleList"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    nights_api_nights_get: {
+        parameters: {
+            query?: {
+                camera?: string | null;
+                after?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PeriodPage"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    night_api_nights__camera___date__get: {
+        parameters: {
+            query?: {
+                kind?: "night" | "day";
+            };
+            header?: never;
+            path: {
+                camera: string;
+                /** @description As in 2026-11-21. */
+                date: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PeriodWhole"];
+                };
             };
             /** @description What was wrong, and what to do (RFC 9457). */
             default: {
