@@ -104,13 +104,20 @@ def test_the_guide_touches_the_files_it_names_and_no_others() -> None:
     }
 
 
-def test_the_driver_of_the_guide_keeps_the_contract(project: Path) -> None:
-    done = run(project, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/drivers/test_pinhole.py")
+@pytest.fixture(scope="module")
+def contract(project: Path) -> subprocess.CompletedProcess[str]:
+    """The guide's test has run, and written down on what."""
+    return run(project, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/drivers/test_pinhole.py")
+
+
+def test_the_driver_of_the_guide_keeps_the_contract(contract: subprocess.CompletedProcess[str]) -> None:
+    done = contract
     assert done.returncode == 0, done.stdout + done.stderr
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed and int(passed[1]) > 20
 
 
+@pytest.mark.usefixtures("contract")
 def test_nothing_else_has_to_be_touched_for_it(project: Path) -> None:
     """What the other tests demand of every driver holds, once the generated documents are made anew."""
     written = run(project, "tools/check_docs.py", "--write")

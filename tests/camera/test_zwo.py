@@ -137,10 +137,10 @@ async def test_a_cable_that_comes_off_again_and_again_leaves_the_server_as_it_wa
                 gc.collect()
                 memory, descriptors = _resident_kb(), len(os.listdir("/proc/self/fd"))
         gc.collect()
-        assert r.camera.restarts == REPLUGS
+        assert 0 < r.camera.restarts <= REPLUGS  # a cable that is back before the camera is opened again costs no restart
         left, grown = len(os.listdir("/proc/self/fd")), _resident_kb() - memory
         print(
-            f"unplugged and plugged {REPLUGS} times: a live picture within {longest:.2f} s of each, server's descriptors {descriptors} → {left}, {grown:+d} kB"
+            f"unplugged and plugged {REPLUGS} times: a live picture within {longest:.2f} s of each, server's descriptors {descriptors} → {left}, {grown:+d} kB, {r.camera.restarts} restarts"
         )
         assert left <= descriptors
         assert grown < 10_000 + 20 * REPLUGS

@@ -12,6 +12,7 @@ from cupola.testing import DriverContract
 from tests.drivers.sources import VIDEO, jpeg, mjpeg_camera, rtsp_camera, write_video
 
 
+@pytest.mark.tried("video", "HTTP MJPEG", "stand-in")
 class TestMjpegOverHttp(DriverContract):
     url = ""
 
@@ -36,6 +37,7 @@ class TestMjpegWithoutLengths(TestMjpegOverHttp):
             yield
 
 
+@pytest.mark.tried("video", "RTSP H.264", "simulator")
 class TestRtsp(DriverContract):
     urls: dict[str, str]
     path = "/cam"
@@ -60,6 +62,7 @@ class TestRtspOverUdp(TestRtsp):
 
 
 @pytest.mark.variant
+@pytest.mark.tried("video", "RTSP MJPEG", "simulator")
 class TestRtspMjpeg(TestRtsp):
     path = "/mjpeg"
     open_close_cycles = 2
@@ -89,6 +92,7 @@ class TestVideoFile(DriverContract):
         return Video({**VIDEO, "source": str(self.path)}, Station())
 
 
+@pytest.mark.tried("replay", "", "simulator")
 class TestReplayOfH264(TestVideoFile):
     def make_camera(self) -> Camera:
         return Replay({"path": str(self.path), "rate_fps": 50.0, "loop": True}, Station())
@@ -111,6 +115,7 @@ class TestReplayOfAnotherCodec(TestReplayOfH264):
     name, codec = "film.mkv", "mpeg4"
 
 
+@pytest.mark.tried("replay", "", "simulator")
 class TestReplayOfAFolder(DriverContract):
     folder: Path
 

@@ -10,6 +10,7 @@ from cupola.testing import DriverContract
 from tests.drivers.gphoto_sources import OPTIONS, virtual_nikon
 
 
+@pytest.mark.tried("gphoto", "", "simulator")
 class TestVirtualNikon(DriverContract):
     long_exposure_s = None  # its longest is 1 s, and cannot be broken off
     open_close_cycles = 5

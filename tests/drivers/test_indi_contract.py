@@ -11,6 +11,7 @@ from tests.drivers.indi_sources import indi_server, options
 from tests.support.indi_server import IndiServer
 
 
+@pytest.mark.tried("indi", "", "simulator")
 class TestIndi(DriverContract):
     server: IndiServer
     long_exposure_s = 20.0

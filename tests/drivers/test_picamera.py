@@ -45,6 +45,7 @@ def camera(a_pi: pytest.MonkeyPatch) -> Iterator[PiCamera]:
     made.close()
 
 
+@pytest.mark.tried("picamera", "programs", "stand-in")
 class TestJpegOfThePrograms(DriverContract):
     long_exposure_s = 30.0
     open_close_cycles = 3
@@ -68,6 +69,7 @@ class TestRawOfThePrograms(TestJpegOfThePrograms):
     picture = "raw"
 
 
+@pytest.mark.tried("picamera", "picamera2", "stand-in")
 class TestRawOfPicamera2(DriverContract):
     long_exposure_s = 30.0
     open_close_cycles = 5
@@ -120,6 +122,14 @@ def test_long_exposures_follow_each_other_without_a_gap(camera: PiCamera) -> Non
     gaps = [(later.monotonic_ns - before.monotonic_ns) / 1e9 - 1.2 for before, later in pairwise(pictures)]
     assert all(gap < 0.1 for gap in gaps), gaps
     assert [picture.applied.exposure_s for picture in pictures] == [pytest.approx(1.2, abs=0.001)] * 3
+
+
+def test_a_pi_that_takes_long_to_deliver_loses_no_exposure_by_that(a_pi: pytest.MonkeyPatch, camera: PiCamera) -> None:
+    """Who asks directly behind a picture has the next one, though that began while this one was encoded."""
+    a_pi.setenv("RPICAM_FAULT", "slow=1.2")
+    camera.open()
+    camera.apply(Controls(exposure_s=2.0))
+    assert [_number(camera.expose(Stop())) for _ in range(3)] == [0, 1, 2]
 
 
 def test_an_exposure_asked_for_late_is_not_one_from_before(camera: PiCamera) -> None:

@@ -180,6 +180,7 @@ print(json.dumps([asdict(one) for one in v4l2.discover(Path({str(stand_in)!r}), 
     assert found["note"] == ""
 
 
+@pytest.mark.tried("video", "V4L2", "stand-in")
 def test_a_webcam_with_controls_keeps_the_driver_contract(stand_in: Path, tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     environment = {**os.environ, "LD_PRELOAD": str(stand_in / "fake.so"), "FAKE_PATH": str(stand_in / "video0"), "FAKE_DIR": str(stand_in)}

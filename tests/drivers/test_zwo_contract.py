@@ -12,6 +12,7 @@ from cupola.testing import DriverContract
 from tests.drivers.zwo_library import Bench, compiled, make_bench
 
 
+@pytest.mark.tried("zwo", "", "stand-in")
 class TestSnapshots(DriverContract):
     mode, slot_model, image_type = "snapshot", "0", "RAW16"
     long_exposure_s = 20.0

@@ -7,7 +7,7 @@ Run:  rpicam.py hello --list-cameras --verbose 2
 Modelled on rpicam-apps 1.9: what it prints, that metadata follows its picture, that SIGINT is looked at between two
 pictures only, that a second program is refused. Exposures are rounded to lines and gains to the IMX477's steps.
 Environment: RPICAM_LOCK (a file that stands for the camera), RPICAM_PLATFORM (vc4, or pisp: a Pi 5), RPICAM_FAULT: `late=N` (the first N
-pictures have other settings), `end=N` (it ends after N pictures), `silent=N`, `clamp=SECONDS` (no exposure is longer), `none` (no camera).
+pictures have other settings), `end=N` (it ends after N pictures), `silent=N`, `clamp=SECONDS` (no exposure is longer), `slow=SECONDS` (a picture comes so long after its end), `none` (no camera).
 """
 
 import argparse
@@ -137,6 +137,8 @@ def run(kind: str, options: argparse.Namespace) -> None:
             raise RuntimeError("failed to queue request")
         shown_s, shown_gain = (0.02, 1.0) if fault == "late" and number < int(value) else (exposure_s, gain)
         data = make(number)
+        if fault == "slow":
+            time.sleep(float(value))
         if kind == "raw" and number == 0:
             print(f"Raw stream: {width}x{height} stride {stride} format {name}", file=sys.stderr, flush=True)
         sys.stdout.buffer.write(data)

@@ -1,4 +1,7 @@
-"""What each driver was tried on: the matrix in README, and what `cupola cameras` says of it. The one place for both."""
+"""What each driver was tried on: the matrix in README, and what `cupola cameras` says of it. The one place for both.
+
+`tried` has to agree with what the driver contract ran on (tests/drivers/ran.json, which the tests write; tools/check_docs.py compares).
+"""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -33,6 +33,7 @@ _MOST_SKIPPED = 6  # pictures without the wanted settings; after that the sensor
 _AHEAD_S = 1.0
 _WAITS_S = _START_S / 2  # for the end of an exposure begun before it was asked for; with more to go a new start is as quick, and surer
 _ENDS_S = 3.0  # the session before a new start, at most
+_LATE_MOST_NS = 5_000_000_000  # for encoding and sending a picture, on the slowest Pi
 _SLACK_NS = 10_000_000  # exposures that touch, told in whole lines
 
 
@@ -56,6 +57,7 @@ class PiCamera:
         self._info: CameraInfo | None = None
         self._skipped = 0
         self._started_ns = 0  # when the stream was started
+        self._late_ns = 0  # from then until a picture was here
         self._closed_ns = 0  # when the shutter of the picture last delivered closed
         self._numbers = itertools.count()
 
@@ -108,9 +110,10 @@ class PiCamera:
         ahead_s = min(_AHEAD_S, exposure_s / 2) if exposure_s >= 1 else 0.0
         if exposure_s > _SURE_UNTIL_S:
             under_way_s = self._under_way_s()
-            if under_way_s > ahead_s and exposure_s - under_way_s > _WAITS_S:
+            if under_way_s - self._late_ns / 1e9 > ahead_s and exposure_s - under_way_s > _WAITS_S:
                 self._restart()
-        earliest_ns = max(asked_ns - round(ahead_s * 1e9), min(asked_ns, self._closed_ns - _SLACK_NS))
+        late_ns = self._late_ns if ahead_s else 0  # who asks directly behind a picture asks so long after its end
+        earliest_ns = max(asked_ns - late_ns - round(ahead_s * 1e9), min(asked_ns, self._closed_ns - _SLACK_NS))
         decoder = None
         with closing(self._running().pictures(stop)) as pictures:
             for picture in pictures:
@@ -124,7 +127,9 @@ class PiCamera:
                         decoder = Decoder("h264")
                     still = decoder.decode(picture)
                 if still is not None and still.monotonic_ns >= earliest_ns:
-                    return self._numbered(still)
+                    taken = self._numbered(still)
+                    self._late_ns = min(max(0, time.monotonic_ns() - self._closed_ns), _LATE_MOST_NS)
+                    return taken
         raise CaptureCancelled("the exposure of the Pi camera was cancelled")
 
     def stream(self, stop: Stop) -> Generator[Frame | Packet, None, None]:

@@ -9,6 +9,7 @@ from cupola.testing import DriverContract
 
 
 @pytest.mark.contract
+@pytest.mark.tried("simulator", "", "simulator")
 class TestSimulator(DriverContract):
     long_exposure_s = 30.0
     open_close_cycles = 5
