@@ -90,6 +90,15 @@ def test_two_cameras_with_one_webcam_are_both_named() -> None:
         ),
         ("storage: {originals: of}\n", 'cupola.yaml:1: storage.originals: "of" is not one of its values; did you mean "off"? Allowed: keep, off'),
         ("storage: {originals: true}\n", "cupola.yaml:1: storage.originals: must be one of its values, not true/false; Allowed: keep, off"),
+        (
+            "storage: {min_free_percent: 6, retention: {keep_free_percent: 4}}\n",
+            "cupola.yaml:1: storage.retention: has keep_free_percent: 4.0, not more than min_free_percent: 6.0; storing would stop before anything is deleted; "
+            "write more than that, 0 to delete nothing for space, or leave it out",
+        ),
+        (
+            "storage: {retention: {days: {originals: 0}}}\n",
+            "cupola.yaml:1: storage.retention.days.originals: must be above 0, at most 36500 days, not 0",
+        ),
         ("web: {port: '80'}\n", "cupola.yaml:1: web.port: must be a whole number, not text; remove the quotes around the number"),
         ("web: {port: 80.5}\n", "cupola.yaml:1: web.port: must be a whole number, not a number with a fraction; from 1 to 65535"),
         ("web: {port: true}\n", "cupola.yaml:1: web.port: must be a whole number, not true/false; from 1 to 65535"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import tempfile
+import threading
 from collections.abc import Callable, Generator, Sequence
 from datetime import UTC, timedelta
 from pathlib import Path
@@ -16,7 +17,7 @@ from cupola.core.errors import StorageFailed
 from cupola.storage import retention as module
 from cupola.storage.files import sync_folder
 from cupola.storage.kinds import Item, Kind
-from cupola.storage.reconcile import reconcile
+from cupola.storage.reconcile import Report, reconcile
 from cupola.storage.retention import doomed
 
 Make = Callable[[int], Filled]
@@ -243,11 +244,11 @@ def test_deleting_stops_when_it_makes_no_room(make: Make) -> None:
     filled.raw_bytes = filled.jpg_bytes = 40
     filled.night(0, module.STEP_ITEMS * module.FRUITLESS_STEPS + 1)
     full = filled.free()
-    filled.free = lambda: full  # type: ignore[method-assign]  # another program takes what is freed
+    filled.free = lambda: full  # type: ignore[method-assign]  # a snapshot holds what is deleted
     work = filled.retention(keep=100).begin()
     for _ in range(module.FRUITLESS_STEPS):
         assert work.step()
-    with pytest.raises(StorageFailed, match="no more room"):
+    with pytest.raises(StorageFailed, match="made no room"):
         work.step()
     assert work.report.files == module.STEP_ITEMS * module.FRUITLESS_STEPS
 
@@ -334,3 +335,27 @@ def test_a_further_kind_joins_by_its_age(make: Make) -> None:
     assert filled.kinds_of(images) == ["", "", "jpg"]
     assert run(filled.retention(days={"clips": 2.0}, now=FIRST_NIGHT + timedelta(days=9), more=(clips,))) == [("clips", "age", 1)]
     assert not folder.exists()
+
+
+def test_reconciling_meanwhile_takes_nothing_up_and_misses_nothing(make: Make) -> None:
+    filled = make(10_000_000)
+    filled.raw_bytes = filled.jpg_bytes = 100
+    filled.night(0, 120)
+    filled.image(FIRST_NIGHT + timedelta(days=1))
+    reports: list[Report] = []
+    over = threading.Event()
+
+    def again_and_again() -> None:
+        while not over.is_set():
+            reports.append(reconcile(filled.catalogue, filled.root, CAMERA, STATION, full=True, queue=filled.queue))
+
+    thread = threading.Thread(target=again_and_again)
+    thread.start()
+    try:
+        gone = run(filled.retention(days={"originals": 1.0, "jpg": 1.0}, now=FIRST_NIGHT + timedelta(days=1, hours=23)))
+    finally:
+        over.set()
+        thread.join()
+    assert gone == [("originals", "age", 120), ("jpg", "age", 120)]
+    assert len(reports) > 3 and all(report == Report() for report in reports)
+    filled.agrees()

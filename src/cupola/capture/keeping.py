@@ -115,7 +115,7 @@ class Keeping:
                         await asyncio.sleep(PAUSE_S)
                 finally:
                     self._say(run.report)
-            except (StorageFull, StorageFailed):
+            except StorageFailed:
                 self._rests_until = time.monotonic() + REST_S
                 raise
             self._problem = None
@@ -143,7 +143,7 @@ class Keeping:
             advice = " Make room, or lower storage.retention.days." if low else ""
             nothing = ", and nothing is left that may be deleted" if low and self._retention.keep_free_percent else ""
             self._log("WARNING" if low else "INFO", f"{left}{nothing}: {words}.{advice}", event="storage")
-        if free.percent >= self._thrift.min_free_percent:
+        if 100 * (free.bytes - self._reserve.size_bytes) >= self._thrift.min_free_percent * free.usable_bytes:
             await asyncio.to_thread(self._reserve.restore)
 
     def _look(self, free: Free, *, low: bool) -> SpaceState:

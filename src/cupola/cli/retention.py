@@ -40,7 +40,8 @@ def _table(data: dict[str, Any]) -> RenderableType:
 
     keep = data["keep_free_percent"]
     rate = "" if data["bytes_per_night"] is None else f" · {_size(data['bytes_per_night'])} a night"
-    table = Table(title=f"{data['words']}{rate} · {f'{keep:g} % kept free' if keep else 'nothing is deleted for space'}", title_justify="left")
+    head = Text(f"{data['words']}{rate} · {f'{keep:g} % kept free' if keep else 'nothing is deleted for space'}", style="italic")
+    table = Table()
     for name in ("kind", "would go" if data["dry_run"] else "deleted", "", "why", "of", "held"):
         table.add_column(name)
     rows = {one["kind"]: f"{one['files']} ({_size(one['bytes'])})" for one in data["held"]}
@@ -52,7 +53,7 @@ def _table(data: dict[str, Any]) -> RenderableType:
     notes = [Text(data["problem"], style="red")] if data["problem"] else []
     if data["low"]:
         notes.append(Text(f"Nothing is left that may be deleted. What is stored: {STORED[data['stored']]}.", style="yellow"))
-    return Group(table, *notes)
+    return Group(head, table, *notes)
 
 
 def _size(count: int) -> str:

@@ -232,8 +232,8 @@ class Run:
 
     def __init__(self, retention: Retention, ages: bool) -> None:
         self._retention, self._ages = retention, ages
-        self._began = retention.free()
-        self._wanted = retention.wanted_bytes(self._began)
+        self._wanted = retention.wanted_bytes(retention.free())
+        self._released = 0
         self._steps, self._deep = 0, False
         self.report, self.short = Report(), False
 
@@ -243,10 +243,10 @@ class Run:
         free = retention.free()
         waits = retention.waits(free)
         self._steps += 1
-        if self._steps > FRUITLESS_STEPS and free.bytes - self._began.bytes < self.report.bytes / 10:
+        if self._steps > FRUITLESS_STEPS and self._released < self.report.bytes / 10:
             raise StorageFailed(
-                f"{self.report.bytes / 1e6:.0f} MB of old files were deleted, but the disk with {retention.root} has no more room than before. Is another "
-                "program filling it, or does a snapshot or link still hold the files? Deleting stops for a while."
+                f"{self.report.bytes / 1e6:.0f} MB of old files were deleted, but that made no room on the disk with {retention.root}. Does a snapshot, a link "
+                "or an open file still hold them? Deleting stops for a while."
             )
         chosen: list[tuple[Item, Reason]] = []
         batch = Report()
@@ -261,6 +261,7 @@ class Run:
         tiers = {kind.name: kind.tier for kind in retention.kinds}
         self._deep = self._deep or any(reason == "space" and tiers[item.kind] != ORIGINALS_TIER for item, reason in chosen)
         went = {(item.kind, item.key) for item in retention.delete([item for item, _ in chosen])}
+        self._released += max(0, retention.free().bytes - free.bytes)
         for item, reason in chosen:
             if (item.kind, item.key) in went:
                 self.report.add(item, reason)
