@@ -164,8 +164,8 @@ class Timelapse:
         options = {"moov_size": str(INDEX_BYTES * self.frames + 8192), "fflags": "+bitexact"}
         with telling(tmp, "write"):
             try:
-                movie = av.open(str(tmp), "w", format="mp4", options=options)
-                with movie:
+                # FFmpeg's own files swallow what goes wrong while they are closed
+                with tmp.open("wb") as file, av.open(file, "w", format="mp4", options=options) as movie:
                     for content in self._contents():
                         with av.open(io.BytesIO(content), "r") as fragment:
                             source = fragment.streams.video[0]
