@@ -17,12 +17,14 @@ import pytest
 import simplejpeg
 from tests.darkroom.nights import DAY, RECIPE, Night, at_work, frames, jpeg, sky
 from tests.darkroom.station import until
+from tests.support import ext4
 
 from cupola.darkroom.queue import Darkroom
 from cupola.storage.files import sha256_of
 from cupola.storage.products import PRODUCTS, ProductRow
 
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+needs_disk = pytest.mark.skipif(ext4.missing_feature() is not None, reason=ext4.missing_feature() or "")
 WITHIN_S = 60.0
 DEADLY = """
 import os, simplejpeg
@@ -321,3 +323,42 @@ async def test_images_of_no_night_can_be_rendered_afterwards(night: Night) -> No
         rows = await asyncio.wait_for(growing.finish(span.id), WITHIN_S)
         assert [(row.kind, row.images) for row in rows] == [("startrails", 3)]
         assert await growing.span("north", "2026-03-13", "night") is None
+
+
+def _fill(filler: Path) -> None:
+    for block in (65536, 512):
+        with filler.open("ab", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(bytes(block))
+
+
+@needs_disk
+async def test_on_a_full_disk_growing_waits_and_nothing_is_lost(tmp_path: Path) -> None:
+    """Once with a checkpoint due, once with the files of the end; the catalogue is elsewhere, or nothing could be asked of it."""
+    with ext4.Disk(tmp_path, 32).mounted() as disk:
+        night = Night(tmp_path / "own")
+        night.root = disk / "images"
+        (tmp_path / "own" / "state").joinpath("products").symlink_to(disk, target_is_directory=True)
+        for number in range(1, 41):
+            night.shoot(number)
+        filler = disk / "filler"
+        _fill(filler)
+        async with at_work(night) as (room, growing):
+            await until(lambda: night.errors().count("disk is full") >= 2, WITHIN_S)
+            assert growing.images[night.period]["timelapse"] == 24
+            assert room.state == "waiting" and "disk is full" in str(room.problem)
+            filler.unlink()
+            await until(lambda: growing.images[night.period]["timelapse"] == 40, WITHIN_S)
+            before = night.errors().count("disk is full")
+            _fill(filler)
+            night.over()
+            finishing = asyncio.create_task(growing.finish(night.period))
+            room.wake()
+            await until(lambda: night.errors().count("disk is full") >= before + 2, WITHIN_S)
+            assert not night.product("timelapse.mp4").exists()
+            filler.unlink()
+            rows = {row.kind: row for row in await asyncio.wait_for(finishing, WITHIN_S)}
+            _files(night, rows)
+            assert {(row.images, row.message) for row in rows.values()} == {(40, None)}
+            assert len(frames(night.product("timelapse.mp4"))) == 40
+        night.catalogue.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import av
 import numpy as np
 import pytest
 from tests.darkroom.nights import frames, jpeg, sky
+from tests.support import ext4
 
+from cupola.core.errors import StorageFull
 from cupola.darkroom.growth import EVERY, LeftOut, Shot, read_picture
 from cupola.darkroom.timelapse import FRAME_BLOCKS, SECOND_BLOCKS, SIDE_BLOCKS, Settings, Timelapse, video_size
 
@@ -130,3 +133,21 @@ def test_without_an_encoder_every_image_is_left_out_with_what_to_do(tmp_path: Pa
     monkeypatch.setattr("cupola.darkroom.timelapse.CODEC", "libnothing")
     with pytest.raises(LeftOut, match="no libnothing on this machine"):
         _video(tmp_path, 1)
+
+
+@pytest.mark.skipif(ext4.missing_feature() is not None, reason=ext4.missing_feature() or "")
+@pytest.mark.parametrize("left", [0, 10_000, 20_000])
+def test_a_video_that_the_disk_has_no_room_for_is_an_error_and_no_file(tmp_path: Path, left: int) -> None:
+    movie = _video(tmp_path / "frames", 2 * EVERY)
+    with ext4.Disk(tmp_path, 8).mounted() as disk:
+        (disk / "left").write_bytes(bytes(left))
+        with (disk / "filler").open("ab", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+        (disk / "left").unlink()
+        with pytest.raises(StorageFull):
+            movie.write(disk / "timelapse.mp4")
+        assert sorted(path.name for path in disk.iterdir()) == ["filler", "lost+found"]
+        (disk / "filler").unlink()
+        movie.write(disk / "timelapse.mp4")
+        assert len(frames(disk / "timelapse.mp4")) == 2 * EVERY

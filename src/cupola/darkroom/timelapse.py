@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from math import ceil, sqrt
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Self
 
 from cupola.core.errors import StorageFailed
 from cupola.darkroom.growth import EVERY, Kind, LeftOut, Picture, Shot, read_picture
@@ -164,8 +164,7 @@ class Timelapse:
         options = {"moov_size": str(INDEX_BYTES * self.frames + 8192), "fflags": "+bitexact"}
         with telling(tmp, "write"):
             try:
-                movie = av.open(str(tmp), "w", format="mp4", options=options)
-                with movie:
+                with tmp.open("wb") as file, _Sink(file) as sink, av.open(sink, "w", format="mp4", options=options) as movie:
                     for content in self._contents():
                         with av.open(io.BytesIO(content), "r") as fragment:
                             source = fragment.streams.video[0]
@@ -213,6 +212,29 @@ class Timelapse:
         written = write_durable(self._folder / fragment.name, content)
         self._fragments[number] = Fragment(fragment.name, written.sha256, encoder.images)
         return content
+
+
+class _Sink:
+    """A file for FFmpeg to write to. Its own ones swallow what goes wrong at the end, and of ours it does not pass the reason on: this does."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._failure: OSError | None = None
+        self.seek, self.tell = file.seek, file.tell
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self._failure = error
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._failure is not None:
+            raise self._failure
 
 
 def _encoder(size: tuple[int, int], settings: Settings) -> Encoder:
