@@ -113,3 +113,16 @@ def test_an_image_whose_file_is_gone_says_so(station: RunningStation) -> None:
     assert station.http.get(f"/api/captures/{image['id']}/thumb").status_code in (404, 503)
     station.snap()  # the next one is served again
     assert station.http.get("/api/cameras/sky/latest.jpg").status_code == 200
+
+
+def test_one_image_has_what_was_measured_on_it(station: RunningStation, images: list[dict[str, Any]]) -> None:
+    one = station.http.get(f"/api/captures/{images[0]['id']}").json()
+    assert {name: one[name] for name in images[0]} == images[0]
+    assert set(one["measured"]) == {"stars", "hfr", "sky", "sharpness", "streaks"}
+    assert "measured" not in station.http.get("/api/captures", params={"limit": 1}).json()["items"][0]
+
+
+def test_a_streak_nobody_saw_has_no_picture(station: RunningStation, images: list[dict[str, Any]]) -> None:
+    answer = station.http.get(f"/api/captures/{images[0]['id']}/streaks/999")
+    assert answer.status_code == 404
+    assert "streak 999" in answer.json()["detail"]
