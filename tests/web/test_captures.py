@@ -120,3 +120,16 @@ def test_what_one_login_has_seen_is_kept_for_no_other(station: RunningStation, i
     for path in (f"captures/{number}/image", f"captures/{number}/thumb", f"captures/{number}/raw", "cameras/sky/latest.jpg"):
         answer = station.http.get(f"/api/{path}")
         assert answer.status_code == 200 and answer.headers["vary"] == "Cookie, Authorization", path
+
+
+def test_one_image_has_what_was_measured_on_it(station: RunningStation, images: list[dict[str, Any]]) -> None:
+    one = station.http.get(f"/api/captures/{images[0]['id']}").json()
+    assert {name: one[name] for name in images[0]} == images[0]
+    assert set(one["measured"]) == {"stars", "hfr", "sky", "sharpness", "streaks"}
+    assert "measured" not in station.http.get("/api/captures", params={"limit": 1}).json()["items"][0]
+
+
+def test_a_streak_nobody_saw_has_no_picture(station: RunningStation, images: list[dict[str, Any]]) -> None:
+    answer = station.http.get(f"/api/captures/{images[0]['id']}/streaks/999")
+    assert answer.status_code == 404
+    assert "streak 999" in answer.json()["detail"]
