@@ -925,6 +925,11 @@ export interface components {
             height: number | null;
             /** Session */
             session: number | null;
+            /**
+             * Correction
+             * @description Stops that auto exposure missed its target by: developing brightens it by so many.
+             */
+            correction?: number | null;
             /** Developed */
             developed: boolean;
             /**
@@ -1360,6 +1365,12 @@ export interface components {
                 number,
                 number
             ] | null;
+            /**
+             * Automatic
+             * @description Settings that auto exposure chooses: null in `requested`; `applied` says what it chose.
+             * @default []
+             */
+            automatic: string[];
         };
         /** NewToken */
         NewToken: {
@@ -1517,6 +1528,12 @@ export interface components {
             ];
             requested: components["schemas"]["Values"];
             applied: components["schemas"]["Values"] | null;
+            /**
+             * Automatic
+             * @description Settings that auto exposure chooses.
+             * @default []
+             */
+            automatic: string[];
         };
         /**
          * SettingsRequest
@@ -1531,6 +1548,11 @@ export interface components {
             f_number?: number | null;
             /** Mode */
             mode?: ("live" | "still") | null;
+            /**
+             * Auto
+             * @description Of stills: true gives all settings that are not given to auto exposure, false keeps what it chose last. A setting that is given is left alone by auto exposure from then on.
+             */
+            auto?: boolean | null;
         };
         /** SnapRequest */
         SnapRequest: {
@@ -1551,6 +1573,11 @@ export interface components {
             gain?: number | null;
             /** Count */
             count?: number | null;
+            /**
+             * Auto
+             * @description As of settings.
+             */
+            auto?: boolean | null;
         };
         /** StationStatus */
         StationStatus: {
