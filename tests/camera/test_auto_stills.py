@@ -7,8 +7,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import simplejpeg
 from tests.camera.conftest import Make, Rig
+from tests.drivers.gphoto_sources import OPTIONS, virtual_nikon
 
 from cupola.camera.auto_exposure import light_of
 from cupola.camera.messages import Plan
@@ -157,3 +160,19 @@ async def test_without_auto_exposure_stills_have_no_correction(rig: Make) -> Non
         assert row["correction"] is None
         _level(row)  # nor a card of it
         assert running.camera.settings.still.automatic == frozenset()
+
+
+async def test_a_dslr_is_set_to_shutter_speeds_it_has_by_the_jpeg_it_sent(rig: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The virtual Nikon, whose picture is the same whatever it is set to, here black: the exposure goes as far as it may."""
+    card = virtual_nikon(monkeypatch, tmp_path)
+    (card / "a.jpg").write_bytes(simplejpeg.encode_jpeg(np.zeros((480, 640, 3), np.uint8)))
+    async with rig("cupola.drivers.gphoto:Gphoto", auto=_auto(exposure_max_s=2.0), **OPTIONS) as running:
+        await running.until(lambda: running.camera.info is not None, WAIT_S)
+        assert running.camera.info is not None
+        shutter = running.camera.info.controls["exposure_s"]
+        running.camera.request("still", Controls(), automatic=True)
+        rows = await _series(running, 5, interval_s=None)
+        exposures = [row["applied"]["exposure_s"] for row in rows]
+        assert all(exposure in (shutter.choices or ()) and exposure <= 2.0 for exposure in exposures)
+        assert exposures[-1] == max(choice for choice in shutter.choices or () if choice <= 2.0) > exposures[0]
+        assert all(row["correction"] == 1 for row in rows)
