@@ -26,8 +26,9 @@ from cupola.capture.nights import Scheduler
 from cupola.capture.schedule import Timetable
 from cupola.capture.session import Request, Sessions
 from cupola.clips.clips import Clips, PreRoll
+from cupola.config.camera import Camera
 from cupola.config.drivers import DRIVERS
-from cupola.config.model import Camera, Settings
+from cupola.config.model import Settings
 from cupola.config.products import Products as ProductsBlock
 from cupola.core.bus import Bus
 from cupola.core.errors import ConfigError, StorageFailed, StorageFull

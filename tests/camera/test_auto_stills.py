@@ -142,12 +142,12 @@ async def test_a_snap_with_an_exposure_of_its_own_teaches_nothing(rig: Make) -> 
 
 
 async def test_a_camera_process_that_died_goes_on_with_what_was_chosen_last(rig: Make) -> None:
-    crash = {"faults": {"crash_on": [6]}, "sky_time": DAY}
-    async with rig(SIMULATOR, auto=_auto(), station=HERE, **_sky(DAY, **{k: v for k, v in crash.items() if k == "faults"})) as running:
+    async with rig(SIMULATOR, auto=_auto(), station=HERE, **_sky(DAY, faults={"crash_on": [6]})) as running:
         await _open(running)
-        rows = await _series(running, 8)
-        assert running.camera.restarts == 1
-        assert all(abs(row["correction"]) < 0.5 for row in rows[4:]), [row["correction"] for row in rows]
+        rows = await _series(running, 7)
+        assert running.camera.restarts >= 1
+        (first, *_) = (row for row in rows[1:] if row["seq"] == 1)  # of a new process
+        assert abs(first["correction"]) < 0.5, [row["correction"] for row in rows]
 
 
 async def test_without_auto_exposure_stills_have_no_correction(rig: Make) -> None:

@@ -23,7 +23,7 @@ class Sky:
     """Light above black in ADU, before noise."""
 
     def __init__(self, level: float = 400.0, size: tuple[int, int] = SIZE) -> None:
-        self.light = np.full(size, level)
+        self.light = np.full(size, float(level))
         self.hot: list[tuple[int, int, float]] = []
 
     def points(self, points: Sequence[Point], sigma_px: float = 0.9) -> Sky:

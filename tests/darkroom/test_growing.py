@@ -295,6 +295,15 @@ async def test_memory_does_not_grow_with_the_night(night: Night) -> None:
     assert max(sizes) - sizes[0] < 12, f"{sizes} MB"  # the allocator's own movements; one image is 2.3 MB, its packet 0.1
 
 
+async def test_a_night_without_a_usable_image_says_why_there_is_nothing(night: Night) -> None:
+    async with at_work(night) as (_, growing):
+        night.shoot(1, b"no picture")
+        rows = await _finished(night, growing)
+    assert {row.state for row in rows.values()} == {"failed"}
+    assert all("_000001.jpg" in (row.message or "") for row in rows.values())
+    assert night.kinds().count("product_failed") == 3
+
+
 async def test_a_night_without_images_ends_without_products(night: Night) -> None:
     async with at_work(night) as (_, growing):
         assert await _finished(night, growing) == {}

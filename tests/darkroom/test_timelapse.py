@@ -124,3 +124,9 @@ def test_an_image_of_another_size_is_left_out(tmp_path: Path) -> None:
     movie = _video(tmp_path, 1)
     with pytest.raises(LeftOut, match="120 x 100 pixels, not 240 x 160"):
         movie.add(sky(2, (100, 120)), Shot(2, Path("x.jpg"), AT, 1.0))
+
+
+def test_without_an_encoder_every_image_is_left_out_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cupola.darkroom.timelapse.CODEC", "libnothing")
+    with pytest.raises(LeftOut, match="no libnothing on this machine"):
+        _video(tmp_path, 1)

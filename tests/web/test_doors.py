@@ -108,6 +108,7 @@ def test_300_silent_and_trickling_connections_keep_nobody_from_an_answer(tmp_pat
                 begun = time.monotonic()
                 assert station.http.get("/api/health").status_code == 200
                 longest = max(longest, time.monotonic() - begun)
+        print(f"\n{SILENT} silent and trickling connections: the longest answer took {longest:.3f} s")
         assert longest < 1
         eventually(lambda: psutil.Process(station.process.pid).num_fds() < before + 130)  # most of them have been hung up on
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
+import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,8 +33,8 @@ def night(station: RunningStation) -> str:
     return address
 
 
-def _products(station: RunningStation, address: str) -> list[dict[str, Any]]:
-    return station.http.get(f"{address}/products").json()["items"]
+def _products(station: RunningStation, address: str, kind: str = "night") -> list[dict[str, Any]]:
+    return station.http.get(f"{address}/products", params={"kind": kind}).json()["items"]
 
 
 def test_rendered_products_are_in_the_list_and_their_files_arrive_byte_for_byte(station: RunningStation, night: str) -> None:
@@ -87,7 +89,7 @@ def test_while_a_period_grows_there_is_a_preview_and_its_end_makes_the_files(sta
     date = make_night(station, [station.snap()["id"] for _ in range(3)], state="capturing", kind="day")
     address = f"/api/nights/sky/{date}"
     station.snap()  # wakes the darkroom
-    eventually(lambda: [item["images"] for item in station.http.get(f"{address}/products?kind=day").json()["items"]] == [3, 3, 3], 40)
+    eventually(lambda: [item["images"] for item in _products(station, address, "day")] == [3, 3, 3], 40)
     for kind in ("keogram", "startrails"):
         preview = station.http.get(f"{address}/{kind}?kind=day")
         assert preview.status_code == 200, preview.text
@@ -97,20 +99,11 @@ def test_while_a_period_grows_there_is_a_preview_and_its_end_makes_the_files(sta
         assert len(list(movie.decode(video=0))) in (2, 3)
     refused = station.http.post(f"{address}/render?kind=day", json={})
     assert refused.status_code == 409 and "not over" in refused.json()["detail"]
-    import contextlib
-    import sqlite3
-
     with contextlib.closing(sqlite3.connect(station.images / ".cupola" / "catalogue.sqlite", timeout=20)) as catalogue, catalogue:
         catalogue.execute("UPDATE period SET state = 'finishing' WHERE kind = 'day'")
     station.snap()
-    items = eventually(
-        lambda: (
-            (found := station.http.get(f"{address}/products?kind=day").json()["items"])
-            and all(item["state"] == "finished" for item in found)
-            and found
-        ),
-        40,
-    )
+    eventually(lambda: {item["state"] for item in _products(station, address, "day")} == {"finished"}, 40)
+    items = _products(station, address, "day")
     folder = station.images / "sky" / date.replace("-", "/")
     assert [item["path"] for item in items] == [
         f"sky/{date.replace('-', '/')}/day-{name}" for name in ("keogram.jpg", "startrails.jpg", "timelapse.mp4")

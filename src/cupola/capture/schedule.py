@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 
 from cupola.capture.almanac import ONE_DAY, Almanac, Kind
-from cupola.config.model import Camera
+from cupola.config.camera import Camera
 from cupola.config.night import FALLING, RISING, Day, Edge, Night, Span, parse_window
 from cupola.core.frame import Station
 

@@ -13,9 +13,10 @@ import yaml
 from pydantic.fields import FieldInfo
 
 from cupola.config.base import Address, Block, block_of, choices_of, fact, limits
+from cupola.config.camera import RESERVED_NAMES
 from cupola.config.drivers import DRIVERS
 from cupola.config.load import from_text
-from cupola.config.model import RESERVED_NAMES, Settings
+from cupola.config.model import Settings
 from cupola.config.problems import ConfigProblems
 from cupola.core.errors import InvalidSetting
 

@@ -197,9 +197,7 @@ def _noise(pixels: Pixels, gains: Floats, offsets: Floats, background: Floats, s
     return np.maximum(cv2.medianBlur(np.where(known, noise, usual).astype(np.float32), 3), np.float32(1e-3))
 
 
-def _scan(
-    pixels: Pixels, gains: Floats, offsets: Floats, background: Floats, above: Floats, across: tuple[int, int], blocks: Floats
-) -> Peaks:
+def _scan(pixels: Pixels, gains: Floats, offsets: Floats, background: Floats, above: Floats, across: tuple[int, int], blocks: Floats) -> Peaks:
     """All peaks more than `above` brighter than `background`, (H / 8, W / 8) both, in the columns `across`; fills `blocks` on the way."""
     cv2 = opencv()
     left, right = across

@@ -210,9 +210,9 @@ class Growing:
             self._after[span.id] = answer["upto"]
             return
         for kind in kinds:
-            made = answer["products"].get(kind)
-            if made is None:
-                await self._failed(span, kind, "None of its images could be used.")
+            made = answer["products"][kind]
+            if "path" not in made:
+                await self._failed(span, kind, f"None of its images could be used. {made['message'] or ''}".rstrip())
                 continue
             path = relative_name(Path(made["path"]), self._root)
             facts = {name: made[name] for name in ("images", "upto", "message")}

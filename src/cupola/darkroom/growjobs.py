@@ -9,8 +9,8 @@ From the server, in the manner of `darkroom.process`:
 each with period, folder, recipe, window and generation; when one of these is another than before, the states on disk are read again.
 
 `after` is the image the server takes as the last that was fed. A process that was started anew, or finds that something else is wanted now, has less:
-it says `behind`, has done nothing, and wants to be fed from `upto` on. `finished` has, for each product with an image, path, bytes,
-sha256, images and message (what was left out).
+it says `behind`, has done nothing, and wants to be fed from `upto` on. `finished` has, for each product, images,
+upto and message (what was left out), and path, bytes and sha256 if it has an image.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def finish(head: Head) -> Head:
         for kind, target in targets.items():
             written = growth.write(kind, Path(target))
             ledger = growth.ledgers.get(kind)
-            if written is not None and ledger is not None:
-                facts = {"path": str(written.path), "bytes": written.bytes, "sha256": written.sha256}
+            facts = {} if written is None else {"path": str(written.path), "bytes": written.bytes, "sha256": written.sha256}
+            if ledger is not None:
                 products[kind] = {**facts, "images": ledger.images, "upto": ledger.upto, "message": ledger.message}
     finally:
         del _open[head["period"]]  # it is done, or to be taken up again from the disk

@@ -7,6 +7,7 @@ The products themselves are `keogram`, `startrails` and `timelapse`; `products` 
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy.typing as npt
 
 from cupola.core.clock import parse_utc
 from cupola.core.errors import CupolaError
-from cupola.storage.files import TMP, WrittenFile, sha256_of, telling, write_durable
+from cupola.storage.files import TMP, WrittenFile, store_durable, telling
 
 Picture = npt.NDArray[np.uint8]  # (H, W, 3) RGB
 Kind = Literal["keogram", "startrails", "timelapse"]
@@ -135,9 +136,10 @@ class Checkpoint:
         facts, pixels = product.state()
         head: dict[str, Any] = {"made_with": product.made_with, "ledger": asdict(ledger), "facts": facts, "pixels": None}
         if pixels is not None:
-            written = write_durable(self._folder / f"{self._kind}-{ledger.upto}.raw", np.ascontiguousarray(pixels).data)
-            head["pixels"] = {"name": written.path.name, "sha256": written.sha256, "shape": list(pixels.shape)}
-        write_durable(self._file, json.dumps(head).encode())
+            content, name = np.ascontiguousarray(pixels).data, f"{self._kind}-{ledger.upto}.raw"
+            store_durable(self._folder / name, content)
+            head["pixels"] = {"name": name, "crc32": zlib.crc32(content), "shape": list(pixels.shape)}
+        store_durable(self._file, json.dumps(head).encode())
         for old in self._folder.glob(f"{self._kind}-*.raw"):
             if head["pixels"] is None or old.name != head["pixels"]["name"]:
                 old.unlink(missing_ok=True)
@@ -150,10 +152,9 @@ class Checkpoint:
                 return Ledger()
             ledger, pixels = Ledger(**head["ledger"]), None
             if (stored := head["pixels"]) is not None:
-                path = self._folder / stored["name"]
-                if sha256_of(path) != stored["sha256"]:
+                pixels = np.fromfile(self._folder / stored["name"], np.uint8).reshape(stored["shape"])
+                if zlib.crc32(pixels.data) != stored["crc32"]:
                     return Ledger()
-                pixels = np.fromfile(path, np.uint8).reshape(stored["shape"])
             product.restore(head["facts"], pixels)
         except (OSError, CupolaError, ValueError, KeyError, TypeError):
             return Ledger()

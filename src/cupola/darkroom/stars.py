@@ -55,6 +55,8 @@ class Stars:
 def find_stars(field: Field) -> Stars:
     """All stars of the frame's open sky."""
     peaks, snr = _brightest(field)
+    if not len(snr):
+        return Stars(snr, snr, snr, snr, np.zeros(0, bool), None)
     cut = field.patches(peaks.x, peaks.y, REACH) - field.background_at(peaks.x, peaks.y)[:, None, None]
     means = cut.reshape(len(cut), -1) @ _means()
     skirt, sectors = means[:, 0] / peaks.value, np.sort(means[:, 1:], axis=1)

@@ -27,6 +27,7 @@ LINES_MAX = 2160
 FRAME_BLOCKS, SECOND_BLOCKS = 36_864, 2_073_600
 SIDE_BLOCKS = int(sqrt(8 * FRAME_BLOCKS))
 # One frame in, one packet out, no frame kept back: what keeps x264 small (about 100 MB at 6.4 megapixels).
+CODEC = "libx264"
 X264 = {"preset": "ultrafast", "tune": "zerolatency", "bf": "0", "g": str(EVERY)}
 INDEX_BYTES = 32  # of a frame in the file's index, at most; what is not used stays empty
 
@@ -58,7 +59,7 @@ class Encoder:
         self._size, self._buffer, self._pace = size, io.BytesIO(), Fraction(1, settings.fps)
         movie = {"movflags": "frag_every_frame+empty_moov+default_base_moof", "fflags": "+bitexact"}
         self._container = av.open(self._buffer, "w", format="mp4", options=movie)
-        self._stream = self._container.add_stream("libx264", rate=settings.fps, options={**X264, "crf": str(settings.crf)})
+        self._stream = self._container.add_stream(CODEC, rate=settings.fps, options={**X264, "crf": str(settings.crf)})
         self._stream.width, self._stream.height, self._stream.pix_fmt = *size, "yuv420p"
         context = self._stream.codec_context
         context.thread_count, context.time_base = 1, self._pace
@@ -117,7 +118,7 @@ class Timelapse:
         elif picture.shape != self._shape:
             raise LeftOut(f"it has {picture.shape[1]} x {picture.shape[0]} pixels, not {self._shape[1]} x {self._shape[0]} as those before")
         if self._open is None:
-            self._open = Encoder(self._size, self._settings)
+            self._open = _encoder(self._size, self._settings)
         self._open.add(picture, shot.path)
 
     @property
@@ -139,8 +140,8 @@ class Timelapse:
         return {"shape": self._shape, "fragments": [asdict(fragment) for fragment in self._fragments]}, None
 
     def restore(self, facts: dict[str, Any], pixels: Picture | None) -> None:
-        self._shape = None if facts["shape"] is None else tuple(facts["shape"])
-        self._fragments = [Fragment(**fragment) for fragment in facts["fragments"]]
+        fragments = [Fragment(**fragment) for fragment in facts["fragments"]]
+        self._shape, self._fragments = None if facts["shape"] is None else tuple(facts["shape"]), fragments
 
     def preview(self, target: Path) -> bool:
         """The video so far; the newest image may be missing."""
@@ -204,7 +205,7 @@ class Timelapse:
     def _mend(self, number: int) -> bytes:
         """A fragment's content, made again from those of its images that are still there; empty without any."""
         fragment = self._fragments[number]
-        encoder = Encoder(self._size, self._settings)
+        encoder = _encoder(self._size, self._settings)
         for path in map(Path, fragment.images):
             with suppress(LeftOut):
                 encoder.add(read_picture(path), path)
@@ -212,6 +213,15 @@ class Timelapse:
         written = write_durable(self._folder / fragment.name, content)
         self._fragments[number] = Fragment(fragment.name, written.sha256, encoder.images)
         return content
+
+
+def _encoder(size: tuple[int, int], settings: Settings) -> Encoder:
+    """Raises LeftOut where PyAV came without x264, as its wheel for armv7 does."""
+    import av
+
+    if CODEC not in av.codecs_available:
+        raise LeftOut(f"PyAV has no {CODEC} on this machine, so there is no video; set products.timelapse.make: false")
+    return Encoder(size, settings)
 
 
 def video_size(width: int, height: int, wanted: int | None, fps: int) -> tuple[int, int]:

@@ -56,6 +56,13 @@ def write_durable(path: Path, data: bytes | bytearray | memoryview) -> WrittenFi
     """
     content = memoryview(data).cast("B")
     digest = hashlib.sha256(content).hexdigest()
+    store_durable(path, content)
+    return WrittenFile(path, len(content), digest)
+
+
+def store_durable(path: Path, data: bytes | bytearray | memoryview) -> None:
+    """`write_durable` for what nobody lists: without the digest, which costs more than the write itself for the largest files."""
+    content = memoryview(data).cast("B")
     with telling(path, "write"):
         try:
             _write_once(path, content)
@@ -64,7 +71,6 @@ def write_durable(path: Path, data: bytes | bytearray | memoryview) -> WrittenFi
                 raise
             _durable_folders.clear()
             _write_once(path, content)
-    return WrittenFile(path, len(content), digest)
 
 
 def _write_once(path: Path, content: memoryview) -> None:

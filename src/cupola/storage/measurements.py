@@ -90,7 +90,7 @@ class Measurements:
         rows = self._catalogue.read(
             f"SELECT min(opened_at) AS at, avg({number}) AS value FROM image JOIN measurement ON image = image.id "
             f"WHERE camera = ? AND opened_at >= ? AND opened_at < ? AND {number} IS NOT NULL "
-            "GROUP BY CAST((julianday(opened_at) - julianday(?)) * 86400 / ? AS INTEGER) ORDER BY at",
+            "GROUP BY CAST((strftime('%s', opened_at) - strftime('%s', ?)) / ? AS INTEGER) ORDER BY at",
             camera,
             iso_utc(from_),
             iso_utc(to),
