@@ -64,6 +64,8 @@ class ImageCaptured(_Event):
     exposure_s: float | None = None
     gain: float | None = None
     session: int | None = None
+    day: str = Field(description="The date whose folder it lies in.")
+    period: int | None = Field(default=None, description="The night or day of the schedule it belongs to.")
     path: str
 
 

@@ -110,5 +110,7 @@ def captured_event(row: ImageRow, path: str) -> ImageCaptured:
         exposure_s=row.exposure_s,
         gain=row.gain,
         session=row.session,
+        day=row.day,
+        period=row.period,
         path=path,
     )

@@ -117,6 +117,8 @@ export const api = {
   disconnect: (name: string) => act("POST", name, "disconnect"),
   start: (name: string, request: StartRequest) => act("POST", name, "start", request),
   stop: (name: string) => act("POST", name, "stop"),
+  /** Go on with the schedule. */
+  resume: (name: string) => act("POST", name, "resume"),
   /** A snap answers when its exposure is over, which can take long. */
   snap: (name: string, exposureS: number | null) => act("POST", name, "snap", { exposure_s: exposureS }, ANSWER_MS + 2000 * (exposureS ?? 600)),
   settings: (name: string, request: SettingsRequest) => act<SettingsAccepted>("PATCH", name, "settings", request),

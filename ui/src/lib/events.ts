@@ -10,7 +10,7 @@ interface Base {
 export type StationEvent = Base &
   (
     | { kind: "camera_changed"; data: CameraStatus }
-    | { kind: "image_captured"; id: number; sequence: number; opened_at: string; exposure_s: number | null; gain: number | null; session: number | null; path: string }
+    | { kind: "image_captured"; id: number; sequence: number; opened_at: string; exposure_s: number | null; gain: number | null; session: number | null; day: string; period: number | null; path: string }
     | { kind: "image_developed"; id: number }
     | { kind: "develop_failed"; id: number; message: string }
     | { kind: "capture_failed"; message: string }

@@ -27,7 +27,8 @@ export class Roll {
     if (event.kind === "image_captured") {
       this.#merge([
         { id: event.id, camera: this.camera, sequence: event.sequence, opened_at: event.opened_at, ended_at: null, exposure_s: event.exposure_s,
-          gain: event.gain, f_number: null, temperature_c: null, width: null, height: null, session: event.session, day: "", period: null, correction: null, developed: false, failure: null, files: [] },
+          gain: event.gain, f_number: null, temperature_c: null, width: null, height: null, session: event.session, day: event.day, period: event.period,
+          correction: null, developed: false, failure: null, files: [] },
       ]);
     } else if (event.kind === "image_developed" || event.kind === "develop_failed") {
       void this.reread(event.id);
