@@ -10,7 +10,7 @@ import pytest
 import simplejpeg
 from tests.drivers.gphoto_sources import night_jpeg
 
-from cupola.camera.exposer import Still
+from cupola.camera.orders import Still
 from cupola.camera.storer import Storer
 from cupola.core.clock import utc_now
 from cupola.core.frame import Native, Packet, Station
