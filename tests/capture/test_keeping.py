@@ -24,7 +24,7 @@ from cupola.core.bus import Bus, Subscription
 from cupola.core.clock import iso_utc
 from cupola.core.errors import StorageFull
 from cupola.core.events import StorageLow
-from cupola.storage.files import inside
+from cupola.storage.files import day_of, inside
 from cupola.storage.forecast import Nights
 from cupola.storage.retention import Retention
 from cupola.storage.space import Reserve, Thrift, free_space
@@ -234,10 +234,11 @@ async def _capture(archive: Archive, filled: Filled, at: Any, period: int) -> in
         "width": 32,
         "height": 16,
         "session": None,
+        "day": day_of(at, STATION),
+        "period": period,
+        "correction": None,
     }
     image = await archive.captured(CAMERA, head)
-    with filled.catalogue.writing() as writer:
-        writer.execute("UPDATE image SET period = ? WHERE id = ?", (period, image))
     jpg = await asyncio.to_thread(filled.put, "jpg", sequence, at, filled.jpg_bytes)
     await filled.catalogue.run(filled.catalogue.extend, image, jpg)
     archive.stored()
