@@ -7,7 +7,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
 from tools.check_docs import ROOT, unproven
 
 from tests.drivers.conftest import RAN, _Tried
@@ -20,7 +19,7 @@ TESTS = [f"tests/drivers/test_zwo_contract.py::TestVideo::test_{name}" for name 
 def run(*outcomes: str) -> _Tried:
     """A run of the two tests, with these outcomes of their calls."""
     tried = _Tried()
-    marks = [pytest.mark.tried("a class it inherits from", "", "stand-in").mark, pytest.mark.tried(*KEY).mark]
+    marks = [SimpleNamespace(name="tried", args=args) for args in (("of a class it inherits from", "", "stand-in"), KEY)]
     chain = [SimpleNamespace(own_markers=[]), SimpleNamespace(own_markers=marks), SimpleNamespace(own_markers=[])]
     items: list[Any] = [SimpleNamespace(nodeid=test, listchain=lambda: chain) for test in TESTS]
     tried.collect(items)
