@@ -53,7 +53,7 @@ class ImageRow:
     """An image of the catalogue.
 
     `acknowledged`: its original, or its JPEG, is durable under storage.root; only such images are listed. One whose original
-    lies in the queue is not, until it is developed. `period`: the night or day of the schedule it belongs to.
+    lies in the queue is not, until it is developed; nor is one that retention deleted, whose row stays without files. `period`: the night or day of the schedule it belongs to.
     `correction`: stops by which developing brightens it, so that it is as bright as exposed on target. `failure` is why the last try to develop it failed, `gave_up` that
     there will be no other.
     """
