@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 import httpx
 import pytest
-from tests.support.station import RunningStation, running_station
+from tests.support.station import RunningStation, make_night, running_station
 
 from cupola.web.access import models
 from cupola.web.access.gate import entries
@@ -99,6 +99,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         # {number} is a capture's in one address and a token's in another: both are 1
         assert number == token == 1
         names = {"cam": "sky", "number": 1, "name": "admin", "session": me, "sessions": [me, answer.json()["session"]]}
+        names |= {"camera": "sky", "date": make_night(station, [number])}
         yield Target(station, admin, observer, names)
 
 

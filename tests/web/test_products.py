@@ -69,7 +69,7 @@ def test_a_part_of_the_video_can_be_asked_for(station: RunningStation, night: st
         ("/api/nights/nobody/2020-01-01/keogram", 404),
         ("/api/nights/sky/2020-01-01/products", 404),
         ("/api/nights/sky/yesterday/keogram", 400),
-        ("/api/nights/sky/2020-01-01/passwords", 400),
+        ("/api/nights/sky/2020-01-01/passwords", 404),
         ("/api/nights/sky/2020-01-01/keogram?kind=week", 400),
         ("/api/nights/..%2f..%2fetc/2020-01-01/keogram", 404),
     ],

@@ -104,7 +104,9 @@ RULES: dict[str, Rule] = {
     "GET /api/nights/{camera}/{date}": Rule(OBSERVER),
     # what grew of a night's images
     f"GET {_NIGHT}/products": Rule(OBSERVER),
-    f"GET {_NIGHT}/{{product}}": Rule(OBSERVER),
+    f"GET {_NIGHT}/keogram": Rule(OBSERVER),
+    f"GET {_NIGHT}/startrails": Rule(OBSERVER),
+    f"GET {_NIGHT}/timelapse": Rule(OBSERVER),
     f"POST {_NIGHT}/render": Rule(MASTER),
     # sockets, and what clients may say on them
     "WS /ws/live/{cam}": Rule(OBSERVER, stream=True),

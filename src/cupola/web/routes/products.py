@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, Response
 
 from cupola.storage.files import inside
-from cupola.storage.products import SUFFIXES, PeriodKind, Span
+from cupola.storage.products import SUFFIXES, PeriodKind, ProductKind, Span
 from cupola.web import models
 from cupola.web.runtime import NoSuchThing, Runtime, runtime_of
 from cupola.web.views import product_list
@@ -45,10 +45,25 @@ async def render(request: Request, camera: str, date: Date, body: models.RenderR
     return await product_list(runtime.growing, runtime.catalogue, span)
 
 
-@router.get("/api/nights/{camera}/{date}/{product}", response_class=FileResponse)
-async def file(request: Request, camera: str, date: Date, product: models.ProductName, kind: Kind = "night") -> Response:
-    """keogram and startrails as JPEG, timelapse as MP4, in parts if asked for. While it grows for the first time: as it is now."""
-    runtime = runtime_of(request)
+@router.get("/api/nights/{camera}/{date}/keogram", response_class=FileResponse)
+async def keogram(request: Request, camera: str, date: Date, kind: Kind = "night") -> Response:
+    """JPEG; while it grows for the first time, as it is now."""
+    return await _file(runtime_of(request), camera, date, kind, "keogram")
+
+
+@router.get("/api/nights/{camera}/{date}/startrails", response_class=FileResponse)
+async def startrails(request: Request, camera: str, date: Date, kind: Kind = "night") -> Response:
+    """JPEG; while they grow for the first time, as they are now."""
+    return await _file(runtime_of(request), camera, date, kind, "startrails")
+
+
+@router.get("/api/nights/{camera}/{date}/timelapse", response_class=FileResponse)
+async def timelapse(request: Request, camera: str, date: Date, kind: Kind = "night") -> Response:
+    """MP4, in parts if asked for; while it grows for the first time, as it is now."""
+    return await _file(runtime_of(request), camera, date, kind, "timelapse")
+
+
+async def _file(runtime: Runtime, camera: str, date: Date, kind: PeriodKind, product: ProductKind) -> Response:
     span = await _span(runtime, camera, date, kind)
     rows = {row.kind: row for row in await runtime.catalogue.run(runtime.growing.products.of, span.id)}
     row = rows.get(product)
