@@ -82,7 +82,9 @@ def _nearest(points: npt.NDArray[Any], others: npt.NDArray[Any]) -> npt.NDArray[
     """Distance of each of `points` (N, 2) from the nearest of `others`."""
     if not len(others):
         return np.full(len(points), np.inf)
-    return np.concatenate([np.hypot(*(part[:, None] - others[None]).transpose(2, 0, 1)).min(axis=1) for part in np.array_split(points, 16) if len(part)])
+    return np.concatenate(
+        [np.hypot(*(part[:, None] - others[None]).transpose(2, 0, 1)).min(axis=1) for part in np.array_split(points, 16) if len(part)]
+    )
 
 
 def streaks(options: Options) -> Iterator[Result]:

@@ -42,11 +42,11 @@ def find_lines(picture: Floats, least_snr: float) -> list[Segment]:
 
     `picture` (H, W): noise with mean 0 and deviation 1, and whatever else, no more than 30; 0 where nothing is known.
     """
-    picture = np.rint(picture * _UNIT).astype(np.int16)  # half the bytes of float to go through
+    samples = np.rint(picture * _UNIT).astype(np.int16)  # half the bytes of float to go through
     found: list[Segment] = []
     for turned in (False, True):
         for mirrored in (False, True):
-            part = picture.T if turned else picture
+            part = samples.T if turned else samples
             part = np.ascontiguousarray(part[:, ::-1] if mirrored else part)
             for row, column, slope, length, snr in _strips(part, least_snr):
                 x0, x1 = float(column), float(column + slope)
@@ -63,7 +63,6 @@ def _strips(picture: npt.NDArray[np.int16], least_snr: float) -> list[tuple[int,
     rows = -(-picture.shape[0] // longest) * longest
     padded = np.zeros((rows, picture.shape[1] + longest), np.int16)
     padded[: picture.shape[0], : picture.shape[1]] = picture
-    width = padded.shape[1]
     sums = padded[:, None, :]  # strip, slope, column
     found: list[tuple[int, int, int, int, float]] = []
     length = 1
