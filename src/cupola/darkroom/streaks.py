@@ -23,7 +23,7 @@ STREAK_SNR, ALONE_SNR = 8.0, 15.0  # of a whole one; without a frame before, whi
 SHORTEST, ALONE_SHORTEST = 6.0, 20.0  # blocks
 WIDEST, THIN = 9.0, 3.0  # blocks at half height; its length is at least so many times that
 MOST = 30  # lines a frame that are looked at, the clearest first
-TEXTURE, FEW = 60, 8  # of a sky with so many pieces of lines, mostly rims of clouds, only the clearest
+TEXTURE, FEW = 90, 20  # of a sky with so many pieces of lines, mostly rims of clouds, only the clearest
 FAINT, BRIGHT = -3.0, 4.0  # a block counts no less and no more in a sum
 WAS_THERE = 3.0  # blocks that were so bright a frame ago are left out
 SIDES = 0.4  # of a streak's height that the sky beside it may have
@@ -92,7 +92,7 @@ def find_streaks(field: Field, stars: Stars, previous: Previous) -> list[Streak]
     top, bottom, left, right = _extent(residual != 0)
     pieces = [_moved(piece, left, top) for piece in find_lines(known[top:bottom, left:right], LINE_SNR)] if bottom > top else []
     found: list[Streak] = []
-    least = (STREAK_SNR if before is not None else ALONE_SNR) * (1 if len(pieces) < TEXTURE else 1.6)
+    least = STREAK_SNR if before is not None else ALONE_SNR * (1 if len(pieces) < TEXTURE else 1.6)
     for chain in _chains(pieces)[: MOST if len(pieces) < TEXTURE else FEW]:
         streak = _judged(chain, residual, noise, before, least)
         if streak is not None and not any(_same(streak, other) for other in found):
