@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import simplejpeg
 from tests.darkroom.skies import BAYER, MONO, Sky, scattered
 
-from cupola.core.frame import PixelFormat, PixelKind
+from cupola.core.frame import PixelFormat, PixelKind, Pixels
 from cupola.darkroom.measure import LINEAR, Measured, Measurer, linear_luma, measure
 from cupola.darkroom.streaks import Previous
 
@@ -67,7 +68,7 @@ def test_an_rgb_picture_and_a_cameras_jpeg_are_measured_on_their_luma() -> None:
     samples = Sky(level=3000).points([(x, y, 12 * light) for x, y, light in STARS]).samples(BAYER).astype(np.float64)
     grey = np.clip(255 * ((samples - 200) / 16183) ** (1 / 2.2), 0, 255).astype(np.uint8)
     grey = cv2.blur(grey, (2, 2))
-    rgb = np.dstack([grey] * 3)
+    rgb = cast("Pixels", np.dstack([grey] * 3))
     numbers = measure(rgb, PixelFormat(PixelKind.RGB), 10.0, Previous())
     jpeg = simplejpeg.encode_jpeg(np.ascontiguousarray(rgb), 92, "RGB", "420")
     of_jpeg = measure(linear_luma(simplejpeg.decode_jpeg(jpeg, "GRAY")[:, :, 0]), LINEAR, 10.0, Previous())

@@ -175,7 +175,7 @@ def _noise(pixels: Pixels, gains: Floats, offsets: Floats, background: Floats, s
     height, width = pixels.shape
     grid = (-(-height // CELL), -(-width // CELL))
     left, right = across
-    seen_rows = sky.any(axis=1)
+    seen_rows: Any = sky.any(axis=1)
     cells = np.full((grid[0], SURVEYED // 2, grid[1] * CELL // 4), _NEVER, np.float32)
     tops = [min(cell * CELL + (CELL - SURVEYED) // 2, height - SURVEYED) for cell in range(grid[0])]
     tops = {top: cell for cell, top in enumerate(tops) if seen_rows[top // COARSE : (top + SURVEYED) // COARSE + 1].any()}
@@ -204,7 +204,7 @@ def _scan(pixels: Pixels, gains: Floats, offsets: Floats, background: Floats, ab
     part = pixels[:, left:right]
     height, width = part.shape
     limit = np.pad((background + above)[:, left // COARSE : right // COARSE], 1, mode="edge")
-    seen = (above < _NEVER).any(axis=1)
+    seen: Any = (above < _NEVER).any(axis=1)
     found: list[tuple[Indices, Indices, Floats]] = []
     bands = [(top, min(top + BAND, height)) for top in range(0, height, BAND)]
     bands = [(top, end) for top, end in bands if seen[top // COARSE : end // COARSE].any()]
@@ -226,8 +226,8 @@ def _scan(pixels: Pixels, gains: Floats, offsets: Floats, background: Floats, ab
         found.append((at % width + left, at // width + first, value))
     if not found:
         return Peaks(np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0, np.float32))
-    x, y, value = (np.concatenate([part[i] for part in found]) for i in (0, 1, 2))
-    return Peaks(x, y, value - _between(background, COARSE, x, y))
+    x, y = np.concatenate([part[0] for part in found]), np.concatenate([part[1] for part in found])
+    return Peaks(x, y, np.concatenate([part[2] for part in found]) - _between(background, COARSE, x, y))
 
 
 def _open_sky(coarse: Floats) -> npt.NDArray[np.bool_]:
@@ -268,7 +268,8 @@ def _between(grid: Floats, step: int, x: npt.NDArray[Any], y: npt.NDArray[Any]) 
     u, v = np.clip((x + 0.5) / step - 0.5, 0, grid.shape[1] - 1), np.clip((y + 0.5) / step - 0.5, 0, grid.shape[0] - 1)
     j, i = np.minimum(u.astype(np.intp), grid.shape[1] - 2), np.minimum(v.astype(np.intp), grid.shape[0] - 2)
     fu, fv = (u - j).astype(np.float32), (v - i).astype(np.float32)
-    return (grid[i, j] * (1 - fu) + grid[i, j + 1] * fu) * (1 - fv) + (grid[i + 1, j] * (1 - fu) + grid[i + 1, j + 1] * fu) * fv
+    value: Any = (grid[i, j] * (1 - fu) + grid[i, j + 1] * fu) * (1 - fv) + (grid[i + 1, j] * (1 - fu) + grid[i + 1, j + 1] * fu) * fv
+    return value
 
 
 def _reflected(index: Indices, size: int) -> Indices:

@@ -42,11 +42,11 @@ def find_lines(picture: Floats, least_snr: float) -> list[Segment]:
 
     `picture` (H, W): noise with mean 0 and deviation 1, and whatever else, no more than 30; 0 where nothing is known.
     """
-    picture = np.rint(picture * _UNIT).astype(np.int16)  # half the bytes of float to go through
+    samples = np.rint(picture * _UNIT).astype(np.int16)  # half the bytes of float to go through
     found: list[Segment] = []
     for turned in (False, True):
         for mirrored in (False, True):
-            part = picture.T if turned else picture
+            part = samples.T if turned else samples
             part = np.ascontiguousarray(part[:, ::-1] if mirrored else part)
             for row, column, slope, length, snr in _strips(part, least_snr):
                 x0, x1 = float(column), float(column + slope)

@@ -7,6 +7,7 @@ streaks are found is the business of `stars` and `streaks`; what becomes of the 
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
 from functools import cache
 from pathlib import Path
@@ -159,6 +160,7 @@ class Measurer:
             self._previous.popitem(last=False)
         try:
             answer = measure(pixels, layout, exposure_s, previous, gain=gain, scale=scale)
+            json.dumps(answer, allow_nan=False)  # a number that is none would stop the server's side
             self._crops = [crop(pixels, layout, streak) for streak in answer["streaks"]]
         except Exception as error:  # whatever it is, it keeps no image from being developed
             self._previous.pop(camera, None)

@@ -23,7 +23,7 @@ STREAK_SNR, ALONE_SNR = 8.0, 15.0  # of a whole one; without a frame before, whi
 SHORTEST, ALONE_SHORTEST = 6.0, 20.0  # blocks
 WIDEST, THIN = 9.0, 3.0  # blocks at half height; its length is at least so many times that
 MOST = 30  # lines a frame that are looked at, the clearest first
-TEXTURE, FEW = 60, 8  # of a sky with so many pieces of lines, mostly rims of clouds, only the clearest
+TEXTURE, FEW = 90, 20  # of a sky with so many pieces of lines, mostly rims of clouds, only the clearest
 FAINT, BRIGHT = -3.0, 4.0  # a block counts no less and no more in a sum
 WAS_THERE = 3.0  # blocks that were so bright a frame ago are left out
 SIDES = 0.4  # of a streak's height that the sky beside it may have
@@ -92,7 +92,7 @@ def find_streaks(field: Field, stars: Stars, previous: Previous) -> list[Streak]
     top, bottom, left, right = _extent(residual != 0)
     pieces = [_moved(piece, left, top) for piece in find_lines(known[top:bottom, left:right], LINE_SNR)] if bottom > top else []
     found: list[Streak] = []
-    least = (STREAK_SNR if before is not None else ALONE_SNR) * (1 if len(pieces) < TEXTURE else 1.6)
+    least = STREAK_SNR if before is not None else ALONE_SNR * (1 if len(pieces) < TEXTURE else 1.6)
     for chain in _chains(pieces)[: MOST if len(pieces) < TEXTURE else FEW]:
         streak = _judged(chain, residual, noise, before, least)
         if streak is not None and not any(_same(streak, other) for other in found):
@@ -215,7 +215,7 @@ def _path(chain: list[Segment], residual: Floats) -> _Path:
     for piece in chain:
         a, b = np.array([piece.x0, piece.y0], np.float32), np.array([piece.x1, piece.y1], np.float32)
         steps = np.linspace(0, 1, max(3, int(piece.length)), dtype=np.float32)[:, None]
-        points.append(a + steps * (b - a))
+        points.append((a + steps * (b - a)).astype(np.float32))
     where = np.concatenate(points) - origin
     at, aside = where @ along, where @ np.array([-along[1], along[0]], np.float32)
     bend = np.polyfit(at, aside, 2 if last - first > 40 else 1)
@@ -266,7 +266,7 @@ def _judged(chain: list[Segment], residual: Floats, noise: Floats, before: Float
         then = np.clip(_look(before, path, at[on], np.array([-1, 0, 1], np.float32)), FAINT, BRIGHT).mean(axis=1).max()
         if then > 0.5 * float(line.mean()):
             return None
-    (x0, y0), (x1, y1) = ((float(v) for v in path.point(np.float32(end))) for end in (first, last))
+    (x0, x1), (y0, y1) = (where.tolist() for where in path.point(np.array([first, last], np.float32)))
     column, row = int(np.clip((x0 + x1) / 2, 0, noise.shape[1] - 1)), int(np.clip((y0 + y1) / 2, 0, noise.shape[0] - 1))
     reach = max(1, round(width))
     flux = float(seen[max(0, _REACH - reach) : _REACH + reach + 1, on].sum()) * float(noise[row, column]) * BLOCK**2
@@ -329,7 +329,8 @@ def _merged(streaks: list[Streak]) -> list[Streak]:
                 first, last = ends[int(at.argmin())], ends[int(at.argmax())]
                 share = float(at.max() - at.min()) / (one.length + other.length)  # what overlaps was counted twice
                 snr, width = max(one.snr, other.snr), max(one.width, other.width)
-                kept[i] = Streak(*map(float, (*first, *last)), width, (one.flux + other.flux) * share, snr)
+                ends_at = float(first[0]), float(first[1]), float(last[0]), float(last[1])
+                kept[i] = Streak(*ends_at, width, (one.flux + other.flux) * share, snr)
                 break
         else:
             kept.append(one)

@@ -214,7 +214,7 @@ class Streak(_Answer):
     flux: float = Field(description="In counts of the sensor, above the sky.")
     snr: float = Field(description="Signal to noise of the whole line.")
     goes_on: bool = Field(description="It continues a streak of the image before: a satellite or an aeroplane. False may be a meteor.")
-    crop: str | None = Field(description="A picture of it, relative to storage.root; at /streaks/1 of the capture, /streaks/2 …")
+    crop: str | None = Field(default=None, description="A picture of it, relative to storage.root; at /streaks/1 of the capture, /streaks/2 …")
 
 
 class Measured(_Answer):

@@ -84,7 +84,7 @@ async def streak(request: Request, number: Id, streak: Annotated[int, Path(ge=1,
     runtime = runtime_of(request)
     row = await row_of(runtime, number)
     found = await runtime.catalogue.run(Measurements(runtime.catalogue).of, number)
-    name = found.streaks[streak - 1]["crop"] if found is not None and streak <= len(found.streaks) else None
+    name = found.streaks[streak - 1].get("crop") if found is not None and streak <= len(found.streaks) else None
     if name is None:
         raise NoSuchThing(f"Image {row.id} has no picture of a streak {streak}.")
     try:
