@@ -196,7 +196,7 @@ class Simulator:
         """`opened_ns` may lie a little in the past or ahead: frames of a stream keep their pace. The wall clock follows from it."""
         opened_at = utc_now() + timedelta(microseconds=(opened_ns - time.monotonic_ns()) / 1000)
         since_s = opened_at.timestamp() - self._opened_s
-        sky_s = self._opened_s + self._sky_ahead_s + since_s * self._options["sky_speed"]
+        sky_s = self._opened_s + self._sky_ahead_s + since_s * self._options.get("sky_speed", 1.0)
         return _Shot(self._count + 1, controls, opened_at, opened_ns, sky_s)
 
     def _render(self, scene: Scene, shot: _Shot, cancelled: Callable[[], bool]) -> _Rendered:

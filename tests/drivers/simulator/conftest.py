@@ -27,6 +27,7 @@ BASE: dict[str, Any] = {
     "bayer": "RGGB",
     "seed": 7,
     "sky_time": "2026-10-10T19:30:00Z",
+    "sky_speed": 1.0,
     "field_of_view_deg": 180.0,
     "distortion": -0.05,
     "azimuth_deg": 0.0,

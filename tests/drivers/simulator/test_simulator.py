@@ -361,3 +361,15 @@ def test_unplugged_outlives_the_process_until_it_is_plugged_in(options: Options,
 def test_the_driver_loads_nothing_but_numpy_and_the_standard_library(options: Options) -> None:
     program = CHILD + "\nprint(sorted({'pydantic', 'cv2', 'astropy', 'loguru', 'fastapi', 'scipy'} & set(sys.modules)))"
     assert child(program, options()).communicate(timeout=30)[0].split("\n")[3] == "[]"
+
+
+def test_the_skys_clock_can_run_faster_than_the_cameras(make_camera: MakeCamera, tmp_path: Path) -> None:
+    camera = make_camera(sky_time="2020-01-01T00:00:00Z", sky_speed=600.0, truth=str(tmp_path))
+    camera.open()
+    camera.apply(Controls(exposure_s=0.2))
+    frames = [camera.expose(Stop()) for _ in range(2)]
+    camera.close()
+    first, second = (json.loads(path.read_text())["sky_time_s"] for path in sorted(tmp_path.glob("*.json")))
+    passed_s = (frames[1].opened_at - frames[0].opened_at).total_seconds()
+    assert second - first == pytest.approx(600 * passed_s, rel=0.01)
+    assert frames[0].applied.exposure_s == 0.2
