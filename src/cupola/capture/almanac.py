@@ -47,9 +47,10 @@ class Almanac:
         return self.noon(day) if kind == "night" else self.midnight(day - ONE_DAY)
 
     def name(self, day: date) -> date:
-        """The station-local date of that noon. By the mean sun, so that no date is left out or comes twice."""
+        """The station-local date of that noon. By the mean sun and without summer time, so that no date is left out or comes twice anywhere."""
         mean = datetime(day.year, day.month, day.day, tzinfo=UTC) + HALF_DAY - timedelta(minutes=4 * self._longitude)
-        return mean.astimezone(self.zone).date()
+        local = mean.astimezone(self.zone)
+        return (local.replace(tzinfo=None) - (local.dst() or timedelta())).date()
 
     def sun_deg(self, at: datetime) -> float:
         """Altitude of the sun's centre without refraction."""
