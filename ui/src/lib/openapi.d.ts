@@ -1042,7 +1042,7 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/nights/{camera}/{date}/{product}": {
+    "/api/nights/{camera}/{date}/keogram": {
         parameters: {
             query?: never;
             header?: never;
@@ -1050,10 +1050,50 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * File
-         * @description keogram and startrails as JPEG, timelapse as MP4, in parts if asked for. While it grows for the first time: as it is now.
+         * Keogram
+         * @description JPEG; while it grows for the first time, as it is now.
          */
-        get: operations["file_api_nights__camera___date___product__get"];
+        get: operations["keogram_api_nights__camera___date__keogram_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/nights/{camera}/{date}/startrails": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Startrails
+         * @description JPEG; while they grow for the first time, as they are now.
+         */
+        get: operations["startrails_api_nights__camera___date__startrails_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/nights/{camera}/{date}/timelapse": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Timelapse
+         * @description MP4, in parts if asked for; while it grows for the first time, as it is now.
+         */
+        get: operations["timelapse_api_nights__camera___date__timelapse_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -2604,7 +2644,7 @@ export interface components {
              * Crop
              * @description A picture of it, relative to storage.root; at /streaks/1 of the capture, /streaks/2 …
              */
-            crop: string | null;
+            crop?: string | null;
         };
         /** Token */
         Token: {
@@ -4641,7 +4681,7 @@ export interface operations {
             };
         };
     };
-    file_api_nights__camera___date___product__get: {
+    keogram_api_nights__camera___date__keogram_get: {
         parameters: {
             query?: {
                 /** @description night or day: a date may have both. */
@@ -4651,7 +4691,72 @@ export interface operations {
             path: {
                 camera: string;
                 date: string;
-                product: "keogram" | "startrails" | "timelapse";
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    startrails_api_nights__camera___date__startrails_get: {
+        parameters: {
+            query?: {
+                /** @description night or day: a date may have both. */
+                kind?: "night" | "day";
+            };
+            header?: never;
+            path: {
+                camera: string;
+                date: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    timelapse_api_nights__camera___date__timelapse_get: {
+        parameters: {
+            query?: {
+                /** @description night or day: a date may have both. */
+                kind?: "night" | "day";
+            };
+            header?: never;
+            path: {
+                camera: string;
+                date: string;
             };
             cookie?: never;
         };
