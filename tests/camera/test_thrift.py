@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cupola.camera import storer as module
-from cupola.camera.exposer import Still
+from cupola.camera.orders import Still
 from cupola.camera.storer import Storer
 from cupola.core.clock import utc_now
 from cupola.core.frame import CameraInfo, Controls, Frame, PixelFormat, PixelKind, Station

@@ -113,6 +113,7 @@ def test_a_killed_writer_is_replaced_and_the_clip_is_whole(gate: tuple[Cutting, 
     clip = station.trigger(label="killed", before_s=4, after_s=4)
     victim = eventually(lambda: station.child("cupola.clips.process"))
     time.sleep(1)
+    assert victim is not None
     victim.kill()
     done = station.finished(clip["id"])
     assert done["state"] == "saved" and gaps(station.frames(clip["id"])) == [] and done["missing"] == []
@@ -122,7 +123,9 @@ def test_a_killed_camera_leaves_a_gap_that_is_told(gate: tuple[Cutting, float]) 
     station, _ = gate
     clip = station.trigger(label="camera", before_s=2, after_s=6)
     time.sleep(1)
-    eventually(lambda: station.child("cupola.camera.process")).kill()
+    victim = eventually(lambda: station.child("cupola.camera.process"))
+    assert victim is not None
+    victim.kill()
     done = station.finished(clip["id"])
     found = station.frames(clip["id"])
     [(last, next_)] = gaps(found)

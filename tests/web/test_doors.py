@@ -29,7 +29,7 @@ class _Visitor:
 
     def hang_up(self) -> None:
         self.stays = False
-        self._doors.leave(self, self._address)
+        self._doors.leave(self)
 
 
 def _asking(doors: Doors, address: str) -> bool:
