@@ -60,13 +60,13 @@ class Almanac:
 
     def moon_deg(self, at: datetime) -> float:
         """Altitude of the moon's centre, with parallax and refraction."""
-        from cupola.drivers.sky.ephemeris import moon
+        from cupola.core.ephemeris import moon
 
         return moon(at.timestamp(), self._latitude, self._longitude).altitude_deg
 
     def moon_percent(self, at: datetime) -> float:
         """How much of the moon's disc is lit (Meeus 48.1)."""
-        from cupola.drivers.sky.ephemeris import phase_angle_deg
+        from cupola.core.ephemeris import phase_angle_deg
 
         return 50.0 * (1.0 + math.cos(math.radians(phase_angle_deg(at.timestamp()))))
 
