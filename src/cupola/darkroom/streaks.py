@@ -20,7 +20,7 @@ from cupola.darkroom.stars import Stars
 
 LINE_SNR = 5.2  # of one piece of a line
 STREAK_SNR, ALONE_SNR = 8.0, 15.0  # of a whole one; without a frame before, which a wire would have been in
-SHORTEST, ALONE_SHORTEST = 6.0, 20.0  # blocks
+SHORTEST, ALONE_SHORTEST = 6.0, 60.0  # blocks; without a frame before the light around the moon has short lines too
 WIDEST, THIN = 9.0, 3.0  # blocks at half height; its length is at least so many times that
 MOST = 30  # lines a frame that are looked at, the clearest first
 TEXTURE, FEW = 90, 20  # of a sky with so many pieces of lines, mostly rims of clouds, only the clearest
