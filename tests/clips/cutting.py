@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -14,10 +13,12 @@ from typing import Any
 import av
 import httpx
 import psutil
+from tests.drivers.sources import mjpeg_camera
 from tests.support.mjpeg_source import draw_barcode, picture, read_barcode
 from tests.support.station import as_owner, eventually, free_port, station_at
 
 FPS = 25
+FRAMES = 2000  # the source's, over and over
 CONFIG = """
 cameras:
   - name: gate
@@ -101,7 +102,15 @@ def film(path: Path, seconds: int) -> Path:
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream("libx264", rate=FPS)
         stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"
-        stream.options = {"preset": "ultrafast", "tune": "zerolatency", "g": str(FPS), "keyint_min": str(FPS), "sc_threshold": "0", "crf": "24"}
+        stream.options = {
+            "preset": "ultrafast",
+            "tune": "zerolatency",
+            "g": str(FPS),
+            "keyint_min": str(FPS),
+            "sc_threshold": "0",
+            "crf": "24",
+            "threads": "1",
+        }
         image = picture(640, 360, 0).copy()
         for number in range(seconds * FPS):
             draw_barcode(image, number)
@@ -114,9 +123,15 @@ def film(path: Path, seconds: int) -> Path:
 
 def gaps(found: list[int | None]) -> list[tuple[int | None, int | None]]:
     """Neighbours whose numbers do not follow each other."""
-    return [(a, b) for a, b in pairwise(found) if a is None or b is None or b != a + 1]
+    return [(a, b) for a, b in pairwise(found) if a is None or b is None or b != (a + 1) % FRAMES]
 
 
-def wait_until(moment: float) -> None:
-    """For a moment of the monotonic clock that the camera's own frames are timed by."""
-    time.sleep(max(0.0, moment - time.monotonic()))
+def due(started: float, number: int, near: float) -> float:
+    """When the frame of this number was due, by the monotonic clock: of all the times that it came round, the one nearest to `near`."""
+    first = started + number / FPS
+    return first + round((near - first) * FPS / FRAMES) * FRAMES / FPS
+
+
+def numbered() -> AbstractContextManager[dict[str, str]]:
+    """A JPEG camera."""
+    return mjpeg_camera("--size", "640x360", "--fps", str(FPS), "--frames", str(FRAMES))
