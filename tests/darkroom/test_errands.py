@@ -77,9 +77,11 @@ async def test_a_process_that_dies_with_a_preview_costs_that_preview_only(place:
     image = place.add(1, original(1, BIG))
     async with running(place) as room:
         await until(lambda: place.row(image).developed)
-        asked = asyncio.create_task(room.errand(_preview(room, image)))
         pid = room.worker_pid
         assert pid is not None
+        os.kill(pid, signal.SIGSTOP)  # so that it has the preview, and is not done with it
+        asked = asyncio.create_task(room.errand(_preview(room, image)))
+        await until(lambda: room._worker._answer is not None)  # pyright: ignore[reportPrivateUsage]
         os.kill(pid, signal.SIGKILL)
         with pytest.raises(DarkroomUnavailable, match="SIGKILL"):
             await asked

@@ -99,7 +99,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         # {number} is a capture's in one address and a token's in another: both are 1
         assert number == token == 1
         names = {"cam": "sky", "number": 1, "name": "admin", "session": me, "sessions": [me, answer.json()["session"]]}
-        names |= {"camera": "sky", "date": make_night(station, [number])}
+        names |= {"camera": "sky", "date": make_night(station, [number]), "streak": 1}
         yield Target(station, admin, observer, names)
 
 
