@@ -52,7 +52,7 @@ def _answers(http: httpx.Client) -> Iterator[str]:
     for path in json.loads(Path(__file__).parents[2].joinpath("ui", "openapi.json").read_text())["paths"]:
         if path.endswith((".mjpg", "/api/discover")):
             continue
-        made = path.format(cam="gate", number=1, name="admin", session="x")
+        made = path.format(cam="gate", camera="gate", date="2026-11-21", streak=1, product="keogram", number=1, name="admin", session="x")
         for method in ("GET", "POST", "PATCH"):
             if path in ("/api/logout", "/api/passwd") or (method == "POST" and path == "/api/claim/lan"):
                 continue

@@ -55,7 +55,9 @@ def claimed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStation
 def _requests(*, least: Role) -> list[tuple[str, str]]:
     """Method and address of every route that needs at least so much."""
     found = [key.split(" ", 1) for key, rule in RULES.items() if key != PAGE and rule.least >= least and not key.startswith(("WS", "MSG"))]
-    return [(method, path.format(cam="sky", camera="sky", date="2026-11-21", streak=1, number=1, name="anna", session="none")) for method, path in found]
+    return [
+        (method, path.format(cam="sky", camera="sky", date="2026-11-21", streak=1, number=1, name="anna", session="none")) for method, path in found
+    ]
 
 
 SOCKETS = [key.split(" ", 1)[1].format(cam="sky") for key in RULES if key.startswith("WS")]

@@ -107,7 +107,9 @@ async def test_to_the_lan_only_the_claim_page_answers_until_the_station_is_claim
                 if key == PAGE or key.startswith(("WS", "MSG")) or key == "POST /api/claim":
                     continue
                 method, path = key.split(" ", 1)
-                answer = lan.request(method, path.format(cam="sky", number=1, name="admin", session="x"), json={})
+                answer = lan.request(
+                    method, path.format(cam="sky", camera="sky", date="2026-11-21", streak=1, number=1, name="admin", session="x"), json={}
+                )
                 if answer.status_code != 403:
                     answered.add(key)
                 assert answer.status_code == 403 or rule.least == Role.NONE, key

@@ -20,7 +20,7 @@ def test_a_dry_run_and_a_run_by_hand_tell_what_goes_and_what_is_held(station: Ru
         report = answer.json()
         assert (report["dry_run"], report["deleted"], report["gone"]) == (dry_run, [], 0), "there is room"
         held = {one["kind"]: one for one in report["held"]}
-        assert list(held) == ["originals", "jpg", "products", "logs"]
+        assert list(held) == ["originals", "jpg", "clips", "products", "logs"]
         assert held["jpg"]["files"] >= 1 and held["originals"]["bytes"] >= image["files"][0]["bytes"]
     assert station.http.get(f"/api/captures/{image['id']}/image").status_code == 200
 
