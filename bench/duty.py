@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -13,8 +15,10 @@ from itertools import pairwise
 from typing import Any
 
 import aiohttp
+import simplejpeg
 from tests.support.indi_server import CAMERA as INDI_CAMERA
 from tests.support.indi_server import IndiServer, namespace_command
+from tests.support.mjpeg_source import picture
 
 from bench.results import Options, Result, p99
 from bench.station import ROOT, Running, cupola
@@ -137,8 +141,47 @@ def _indi_readouts(port: int, exposure_s: float) -> list[float]:
     return found
 
 
+_BARE_GPHOTO = """
+import json, sys, time
+import gphoto2 as gp
+camera = gp.Camera()
+camera.init()
+times = []
+for _ in range(int(sys.argv[1])):
+    begun = time.monotonic()
+    place = camera.capture(gp.GP_CAPTURE_IMAGE)
+    file = camera.file_get(place.folder, place.name, gp.GP_FILE_TYPE_NORMAL)
+    bytes(file.get_data_and_size())
+    camera.file_delete(place.folder, place.name)
+    times.append(time.monotonic() - begun)
+print(json.dumps(times))
+"""
+
+
+def gphoto(options: Options) -> Iterator[Result]:
+    """libgphoto2's virtual Nikon, 6 MP: from one shutter to the next, less what the library alone needs for capture, download and deletion."""
+    card = options.folder / "card"
+    card.mkdir()
+    sky = simplejpeg.encode_jpeg(picture(SENSOR["width"], SENSOR["height"], 0), quality=92)
+    (card / "one.jpg").write_bytes(sky)
+    environment = {"VCAMERADIR": str(card)}
+    bare = subprocess.run(
+        [sys.executable, "-c", _BARE_GPHOTO, str(PICTURES)], env={**os.environ, **environment}, capture_output=True, text=True, check=True
+    )
+    alone_ms = 1000 * statistics.median(json.loads(bare.stdout))
+    exposure_s = 0.0001  # the virtual camera waits for no shutter
+    camera = {"driver": "gphoto", "gphoto": {"serial": "0.1"}, "recovery": {"frozen_after_s": None}}
+    with cupola(options.folder, camera, environment) as running:
+        running.ask("POST", "/api/cameras/bench/start", {"exposure_s": exposure_s, "count": PICTURES + 1})
+        rows = _wait_for(running, PICTURES + 1, 10 * (PICTURES + 1))
+    gaps = [1000 * (_opened(after) - _opened(before) - exposure_s) - alone_ms for before, after in pairwise(rows)]
+    note = f"libgphoto2's virtual Nikon, {len(sky) / 1e6:.1f} MB a picture; beyond the {alone_ms:.0f} ms that the library alone needs"
+    yield p99("duty.gphoto.gap", gaps, "ms", None, note=note)
+
+
 def run(options: Options) -> Iterator[Result]:
     yield from stills(options)
     yield from video(options)
     yield from zwo(options)
     yield from indi(options)
+    yield from gphoto(options)
