@@ -167,7 +167,8 @@ def test_h264_is_copied_from_the_keyframe_before(tmp_path: Path) -> None:
 def test_a_source_that_stalls_ends_the_clip_with_what_came(tmp_path: Path) -> None:
     with numbered() as camera, cutting(tmp_path, camera["url"]) as station:
         station.until_ring_holds(3)
-        source = next(process for process in psutil.Process().children() if "mjpeg_source.py" in " ".join(process.cmdline()))
+        sources = [process for process in psutil.Process().children() if "mjpeg_source.py" in " ".join(process.cmdline())]
+        source = max(sources, key=lambda process: process.create_time())  # the module's own camera has an older one
         source.send_signal(signal.SIGSTOP)
         try:
             done = station.finished(station.trigger(label="stalled", before_s=2, after_s=2)["id"])
