@@ -8,7 +8,7 @@ import os
 import select
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -22,10 +22,10 @@ from av.container import InputContainer
 
 from cupola.core.clock import clock_synced, monotonic_ns, utc_now
 from cupola.core.errors import CameraBusy, CameraLost, CameraNotFound, CameraUnresponsive, CaptureCancelled, CupolaError
-from cupola.core.frame import Codec, Packet
+from cupola.core.frame import Codec, Frame, Packet
 from cupola.drivers.abort import Abort, Connections, connect, without_password
 from cupola.drivers.annexb import ParameterSets
-from cupola.drivers.decode import Decoder, Pixels
+from cupola.drivers.decode import PACKED, Decoder, Pixels
 from cupola.drivers.feed import Pending, Picture
 from cupola.drivers.jpeg import BadJpeg, inspect
 from cupola.drivers.mjpeg import unreachable
@@ -78,7 +78,7 @@ class AvSource:
             self.clock_s: float | None = None  # decoding time of the picture last delivered, on the source's clock
             self._annex_b: Any = None
             if self.codec is None:
-                self._pixels = Pixels()
+                self._pixels, self._unpacking = Pixels(), Pixels()  # for whoever takes a picture, and for this thread
             elif self.codec != "jpeg":
                 self._prepare_annex_b(self.codec, context.extradata)
             self._device = self._device_descriptor() if self.kind == "device" else None
@@ -216,7 +216,10 @@ class AvSource:
         if stamp is not None and packet.time_base:
             self.clock_s = float(stamp * packet.time_base)
         if self.codec is None:
-            for picture in self._decoded(packet):
+            if self.kind == "device":
+                yield Pending(None, packet.size, now, now, at_ns, clock_synced(), lasting=partial(self._lasting, packet))
+                return
+            for picture in packet.decode():
                 yield Pending(partial(self._pixels.frame, picture), _nbytes(picture), now, now, at_ns, clock_synced())
             return
         if not packet.size:
@@ -241,14 +244,22 @@ class AvSource:
                 made = replace(made, width=self.width, height=self.height)
             yield made
 
-    def _decoded(self, packet: "av.Packet[Any]") -> "list[av.VideoFrame]":
-        """A webcam's pictures lie in memory that goes with the device, and crash whoever converts them after it is unplugged: copied first."""
+    def _lasting(self, packet: "av.Packet[Any]") -> Callable[..., Frame] | None:
+        """What makes a frame of a webcam's picture, from memory of our own; None when it is broken.
+
+        The picture came in memory that goes with the device, and crashes whoever reads it after the camera is unplugged.
+        The usual packed ones are taken apart with the copying, which costs no more.
+        """
         context = self._stream.codec_context if self._stream is not None else None
-        if self.kind != "device" or context is None:
-            return packet.decode()
-        own: av.Packet[Any] = av.Packet(bytes(packet))
-        own.pts, own.dts, own.time_base = packet.pts, packet.dts, packet.time_base
-        return context.decode(own)
+        try:
+            if context is not None and context.pix_fmt in PACKED:
+                pictures = [self._unpacking.planar(picture) for picture in packet.decode()]
+            else:
+                own: av.Packet[Any] = av.Packet(bytes(packet))
+                pictures = context.decode(own) if context is not None else []
+        except av.error.FFmpegError:
+            return None
+        return partial(self._pixels.frame, pictures[-1]) if pictures else None
 
     def _prepare_annex_b(self, codec: Literal["h264", "h265"], extradata: bytes | None) -> None:
         self._sets = ParameterSets(codec, extradata)

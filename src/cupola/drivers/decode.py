@@ -24,6 +24,12 @@ _YUV422 = frozenset({"yuv422p", "yuvj422p", "yuyv422", "uyvy422", "yvyu422", "yu
 _GRAY16 = {"gray9le": 9, "gray10le": 10, "gray12le": 12, "gray14le": 14, "gray16le": 16, "gray16be": 16}
 _GRAY8 = frozenset({"gray", "monob", "monow"})
 _FULL_RANGE, _BT601 = 2, 5  # AVCOL_RANGE_JPEG, SWS_CS_ITU601
+_LIKE_BT601 = frozenset({2, 5, 6})  # AVCOL_SPC_UNSPECIFIED, BT470BG, SMPTE170M
+PACKED = frozenset({"yuyv422", "uyvy422", "yvyu422"})
+_8_BIT = dict.fromkeys(("yuv420p", "nv12", "nv21"), "yuv420p") | dict.fromkeys(("yuv422p", *PACKED), "yuv422p")
+_LINES = 64
+_LUMA = (235, 298, 128)  # 255/219 · 256; offsets round, and leave grey at 128 where it was
+_CHROMA = (240, 291, 304)  # 255/224 · 256
 
 
 class Decoder:
@@ -105,12 +111,19 @@ class Pixels:
             return Frame(data=_plane(grey, 0, width, height), format=PixelFormat(PixelKind.MONO), **facts)
         if name in _YUV420 or name in _YUV422:
             kind, target = (PixelKind.YUV420, "yuvj420p") if name in _YUV420 else (PixelKind.YUV422, "yuvj422p")
-            planar = self._as_in_jpeg(picture, target)
+            limited = name in _8_BIT and picture.color_range != _FULL_RANGE and picture.colorspace in _LIKE_BT601
+            planar = self.planar(picture) if limited else self._as_in_jpeg(picture, target)
             across, down = (width + 1) // 2, (height + 1) // 2 if kind is PixelKind.YUV420 else height
-            chroma = (_plane(planar, 1, across, down), _plane(planar, 2, across, down))
-            return Frame(data=_plane(planar, 0, width, height), chroma=chroma, format=PixelFormat(kind), **facts)
+            luma, u, v = _plane(planar, 0, width, height), _plane(planar, 1, across, down), _plane(planar, 2, across, down)
+            if limited:
+                luma, u, v = _stretched(luma, *_LUMA), _stretched(u, *_CHROMA), _stretched(v, *_CHROMA)
+            return Frame(data=luma, chroma=(u, v), format=PixelFormat(kind), **facts)
         rgb = self._reformatter.reformat(picture, format="rgb24")
         return Frame(data=_plane(rgb, 0, width * 3, height).reshape(height, width, 3), format=PixelFormat(PixelKind.RGB), **facts)
+
+    def planar(self, picture: VideoFrame) -> VideoFrame:
+        """8-bit 4:2:0 or 4:2:2 of any order as planes, nothing else changed; a packed one's are in memory of their own."""
+        return self._reformatter.reformat(picture, format=_8_BIT[picture.format.name], threads=1)
 
     def _as_in_jpeg(self, picture: VideoFrame, target: str) -> VideoFrame:
         full = picture.format.name.startswith("yuvj") or picture.color_range == _FULL_RANGE
@@ -119,6 +132,23 @@ class Pixels:
         return self._reformatter.reformat(
             picture, format=target, interpolation=Interpolation.POINT, threads=1, dst_colorspace=_BT601, dst_color_range=_FULL_RANGE
         )  # sizes stay, so the interpolation only chooses swscale's path: this one and one thread cost the least
+
+
+def _stretched(samples: npt.NDArray[np.uint8], most: int, factor: int, offset: int) -> npt.NDArray[np.uint8]:
+    """Samples of limited range 16…`most` as full range: (sample - 16) · factor / 256 + offset. Within a level of swscale, in half its time.
+
+    A few lines at a time, which stay in the cache.
+    """
+    stretched = np.empty_like(samples)
+    for top in range(0, len(samples), _LINES):
+        wide = np.clip(samples[top : top + _LINES], 16, most).astype(np.uint16)
+        wide -= 16
+        wide *= factor
+        wide += offset
+        wide >>= 8
+        stretched[top : top + _LINES] = wide
+    stretched.flags.writeable = False
+    return stretched
 
 
 def _plane(picture: VideoFrame, index: int, across: int, down: int, kind: np.dtype[Any] = np.dtype(np.uint8)) -> npt.NDArray[Any]:  # noqa: B008

@@ -31,15 +31,18 @@ _OPENING_GRACE_S = 1.0  # the source's own timeout has the better message
 class Pending:
     """A picture that becomes a frame when it is taken: converting costs milliseconds, and mostly nobody takes it."""
 
-    make: Callable[..., Frame]  # of the facts below
+    make: Callable[..., Frame] | None  # of the facts below; None: `lasting` has to be asked for it
     nbytes: int
     opened_at: datetime
     ended_at: datetime
     monotonic_ns: int
     clock_synced: bool
     dropped_before: int = 0
+    # For a picture in memory that is gone with the next one; called by the feed's thread when somebody takes pictures. None: it is broken.
+    lasting: Callable[[], Callable[..., Frame] | None] | None = None
 
     def frame(self) -> Frame:
+        assert self.make is not None  # the feed keeps no other
         return self.make(
             seq=0,
             opened_at=self.opened_at,
@@ -175,7 +178,7 @@ class Feed:
         try:
             self.source = self._opener(self._abort)
             for picture in self.source.pictures():
-                self._keep(picture)
+                self._take(picture)
                 if self._abort.is_set():
                     break
         except CupolaError as error:
@@ -188,6 +191,20 @@ class Feed:
             with self._changed:
                 self._ended = ended
                 self._changed.notify_all()
+
+    def _take(self, picture: Picture | Pending) -> None:
+        if isinstance(picture, Pending) and picture.lasting is not None:
+            with self._changed:
+                if self._cursor is None:  # whoever comes takes the next one
+                    self._silent_after = time.monotonic() + self._timeout_s
+                    return
+            make = picture.lasting()
+            if make is None:
+                with self._changed:
+                    self._lost += 1
+                return
+            picture = replace(picture, make=make, lasting=None)
+        self._keep(picture)
 
     def _keep(self, picture: Picture | Pending) -> None:
         with self._changed:
