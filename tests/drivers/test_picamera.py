@@ -20,7 +20,7 @@ from cupola.core.frame import Camera, Controls, Frame, Packet, PixelKind, Statio
 from cupola.drivers import picamera_programs as programs
 from cupola.drivers.picamera import PiCamera, discover
 from cupola.drivers.picamera_facts import obeys, raw_format
-from cupola.drivers.picamera_stream import AccessUnitCutter
+from cupola.drivers.picamera_stream import AccessUnitCutter, RawCutter
 from cupola.testing import DriverContract
 from tests.support.mjpeg_source import read_barcode
 from tests.support.pi import OPTIONS, SUPPORT, install_programs
@@ -197,6 +197,21 @@ def test_the_jpegs_are_the_programs_own(camera: PiCamera) -> None:
     with closing(camera.stream(Stop())) as stream:
         pictures = [picture for picture in islice(stream, 4) if isinstance(picture, Packet)]
     assert None not in [read_barcode(simplejpeg.decode_jpeg(picture.data)) for picture in pictures]
+
+
+@pytest.mark.parametrize("behind", [0, 4096 - 640 * 8 % 4096, 1500])
+def test_raw_pictures_are_cut_right_by_a_reader_that_is_always_late(behind: int) -> None:
+    least = 640 * 8
+    pictures = [bytes([number]) * (least + behind) for number in range(6)]
+    stream, cutter, seen, out = b"".join(pictures), RawCutter(), 0, list[bytes]()
+    cutter.least = least
+    for written, told in ((1.5, 1), (2.5, 2), (3, 3), (4, 4), (5.25, 5), (6, 6)):  # pictures written so far, and of how many there is metadata
+        end = int(written * len(pictures[0]))
+        cutter.add(stream[seen:end])
+        seen = end
+        while len(out) < told and (whole := cutter.take(told - len(out))) is not None:
+            out.append(whole)
+    assert out == pictures
 
 
 def test_h264_pictures_are_cut_at_any_byte() -> None:

@@ -6,6 +6,7 @@ when it runs `picamera`'s.
 """
 
 import contextlib
+import mmap
 import os
 import re
 import selectors
@@ -80,11 +81,15 @@ class AccessUnitCutter:
 
 
 class RawCutter:
-    """Frames of one size. Buffers may be longer than stride x height: the first picture's metadata tells where it ended."""
+    """Frames of one size, which is learned: buffers may be longer than stride x height.
+
+    Metadata comes when its picture is written, so where n blocks wait, there are n pictures, and often the beginning of the next.
+    A size is believed when it divides what is there without a rest and is the least or that in whole pages, or is found twice.
+    """
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self._size = 0
+        self._size = self._supposed = self._judged = 0
         self.least = 0  # stride x height, once the program has said it
 
     def add(self, data: bytes) -> None:
@@ -92,14 +97,23 @@ class RawCutter:
 
     def take(self, told: int) -> bytes | None:
         if not self._size:
-            if not told or not self.least or len(self._buffer) < self.least:
-                return None
-            self._size = len(self._buffer) // max(1, len(self._buffer) // self.least)
-        if len(self._buffer) < self._size:
+            self._learn(told)
+        if not self._size or len(self._buffer) < self._size:
             return None
         picture = bytes(self._buffer[: self._size])
         del self._buffer[: self._size]
         return picture
+
+    def _learn(self, told: int) -> None:
+        if not told or not self.least:
+            return
+        size, rest = divmod(len(self._buffer), told)
+        if rest or size < self.least:
+            return
+        if size in (self.least, -(-self.least // mmap.PAGESIZE) * mmap.PAGESIZE) or (size == self._supposed and told > self._judged):
+            self._size = size
+        elif told > self._judged:
+            self._supposed, self._judged = size, told
 
 
 class ProgramStream:
