@@ -63,6 +63,7 @@ def test_a_death_is_told_by_its_cause_and_in_words():
         "north", "hang", None, {"hangs_in": "exposing", "exposure_s": 30}, None
     )
     assert why("north", "ended", None, {}, -11) == 'The process of camera "north" was ended by SIGSEGV. It is started again.'
+    assert "was ended by signal 40." in why("north", "ended", None, {}, -40), "a real-time signal, which has no name"
 
 
 def kinds(r) -> list[str]:
