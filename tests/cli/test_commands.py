@@ -20,6 +20,8 @@ import yaml
 from tests.support.station import RunningStation, config, cupola, environment, eventually, free_port, heeding_ctrl_c, running_station, station_at
 
 from cupola.cli import COMMANDS
+from cupola.core.errors import ConfigError
+from cupola.web.server import listen
 
 NEED_A_STATION = [["status"], ["connect"], ["disconnect"], ["start"], ["stop"], ["snap"]]
 
@@ -184,6 +186,19 @@ def test_snap_as_json_tells_the_stored_image(station: RunningStation) -> None:
     assert image["id"] == station.http.get("/api/captures?limit=1").json()["items"][0]["id"]
 
 
+def test_snap_where_originals_are_not_kept_tells_the_developed_picture(nowhere: Path) -> None:
+    (nowhere / "cupola.yaml").write_text(config(free_port()).replace("reserve_mb: 1", "reserve_mb: 1, originals: off"))
+    with station_at(nowhere):
+        assert cupola(nowhere, "connect").returncode == 0
+        told = cupola(nowhere, "snap")
+        image = json.loads(cupola(nowhere, "snap", "--json").stdout)
+    assert told.returncode == 0 and "Traceback" not in told.stderr, told.stderr
+    (jpeg,) = image["files"]
+    assert image["developed"] and jpeg["kind"] == "jpg"
+    for path in (told.stdout.strip(), jpeg["path"]):
+        assert simplejpeg.decode_jpeg((nowhere / "images" / path).read_bytes()).shape == (240, 320, 3)
+
+
 def test_snap_into_a_folder_that_is_not_there_says_so(station: RunningStation) -> None:
     done = station.cupola("snap", "-e", "0.05", "-o", "missing/picture.jpg")
     assert done.returncode == 1
@@ -207,6 +222,12 @@ def test_a_host_others_could_reach_is_refused_until_the_station_is_claimed(nowhe
     assert done.returncode == 1
     assert f"web.host is {host}" in done.stderr and "nobody has claimed" in done.stderr and "cupola claim" in done.stderr
     assert not (nowhere / "cupola-data").exists()
+
+
+@pytest.mark.parametrize(("host", "said"), [("nosuch.invalid", "web.host"), ("bähm..", "no host name"), ("", "--host")])
+def test_an_address_that_cannot_be_listened_on_is_said_so(host: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        listen(host, 0)
 
 
 def test_a_station_is_claimed_in_the_terminal_before_it_listens_to_others(nowhere: Path) -> None:
