@@ -26,7 +26,7 @@ from cupola.camera.spec import Archive, CameraSpec, Problem, configure_head, wan
 from cupola.camera.usb import reset_port
 from cupola.core.bus import Bus
 from cupola.core.clock import utc_now
-from cupola.core.errors import CupolaError, NotAllowed
+from cupola.core.errors import CupolaError, NotAllowed, RecordingEnded
 from cupola.core.events import CameraConnected, CameraLost, CameraRecovered, CameraRecovery, SettingsApplied
 from cupola.core.frame import CameraInfo, Codec, Controls, Generation
 from cupola.core.hub import FrameHub
@@ -188,8 +188,7 @@ class CameraSupervisor:
     async def _life(self) -> None:
         """One camera process, from its start to its end and the pause after it."""
         self.state = "recovering" if self._down_since is not None else "starting"
-        self.retry_at = None
-        self._lost, self._expires = None, time.monotonic() + START_BUDGET_S
+        self.retry_at, self._lost, self._expires = None, None, time.monotonic() + START_BUDGET_S
         self.beat, self.beat_at = {}, 0.0  # of the process before
         try:
             if (held := await self._predecessor.gone(lambda: self._wanted and not self._ending)) is not None:
@@ -226,9 +225,11 @@ class CameraSupervisor:
                 "abandoned",
                 f'The process {child.pid} of camera "{self.name}" cannot be killed: it is stuck in the kernel. A new one is started beside it.',
             )
-        if closing:
-            self.problem = self.still_problem = self._down_since = None
-            self._log("INFO", f'Camera "{self.name}" closed ({ending}).', event="session_event", camera=self.name)
+        if closing or not self._wanted:
+            over = self._lost is not None and self._lost["kind"] == RecordingEnded.kind
+            self.problem = Problem(RecordingEnded.kind, message, utc_now()) if over else None
+            self.still_problem = self._down_since = None
+            self._log("INFO", f'Camera "{self.name}" closed ({message if over else ending}).', event="session_event", camera=self.name)
             return
         await self._pause(cause_of(ending_of, self._lost), message)
 
@@ -320,6 +321,7 @@ class CameraSupervisor:
             self._recovering(head)
         elif kind == "lost":
             self._lost = head
+            self._wanted = self._wanted and head["kind"] != RecordingEnded.kind
         elif kind == "log":
             self._log(head["level"], head["message"], event=head["event"], camera=self.name)
 
