@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from cupola.camera.messages import Mode
+from cupola.camera.settings import out_of_reach
 from cupola.camera.supervisor import CameraSupervisor
 from cupola.capture.shutter import Shutter, wear_notes
 from cupola.core.clock import utc_now
@@ -116,10 +117,10 @@ def capture(row: ImageRow) -> models.Capture:
 
 
 async def _notes(runtime: Runtime, camera: CameraSupervisor) -> list[str]:
-    """What the driver found at opening, and how the shutter wears, where the camera has one that does."""
+    """What the driver found at opening, what is wanted that the camera cannot do, and how the shutter wears, where it has one that does."""
     if camera.info is None:
         return []
-    told = list(camera.info.notes)
+    told = [*camera.info.notes, *out_of_reach(camera.settings, camera.info.controls, camera.name)]
     life: int | None = camera.spec.options.get("shutter_life")
     if life is not None:
         count = camera.info.shutter_count
