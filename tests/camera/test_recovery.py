@@ -196,13 +196,14 @@ async def test_a_recording_that_is_over_closes_its_camera_until_it_is_connected_
     (tmp_path / "night").mkdir()
     for number in range(3):
         (tmp_path / "night" / f"{number}.jpg").write_bytes(jpeg(number))
-    async with rig("cupola.drivers.replay:Replay", path=str(tmp_path / "night"), rate_fps=20.0, loop=False) as r:
+    async with rig("cupola.drivers.replay:Replay", path=str(tmp_path / "night"), rate_fps=3.0, loop=False) as r:
         for times in (1, 2):
             await r.until(lambda: r.camera.state == "stopped" and r.camera.problem)
             assert r.camera.problem.kind == "recording_ended" and "loop: true" in r.camera.problem.message
             assert len(r.told("camera_connected")) == times
             r.camera.connect()
-            await r.until(lambda: r.camera.state != "stopped")
+            await r.until(lambda: r.camera.info)
+            assert r.camera.problem is None
         assert not r.told("camera_lost", "camera_recovery"), "nothing has failed"
 
 

@@ -188,6 +188,7 @@ class CameraSupervisor:
     async def _life(self) -> None:
         """One camera process, from its start to its end and the pause after it."""
         self.state = "recovering" if self._down_since is not None else "starting"
+        self.problem = None if self.state == "starting" else self.problem  # a recording that ended the last time
         self.retry_at, self._lost, self._expires = None, None, time.monotonic() + START_BUDGET_S
         self.beat, self.beat_at = {}, 0.0  # of the process before
         try:
@@ -354,8 +355,7 @@ class CameraSupervisor:
         self.usb_port = self.spec.recovery.usb_port or info.usb_port
         self._expires = time.monotonic() + IDLE_BUDGET_S  # the long budget for opening ends here
         self.seen.restarted()
-        self.state = "running"
-        self.retry_at = None
+        self.state, self.retry_at = "running", None
         if self._down_since is not None:
             down, self._down_since = time.monotonic() - self._down_since, None
             self._bus.publish(CameraRecovered(camera=self.name, down_s=round(down, 3), attempts=self._ladder.failures))
