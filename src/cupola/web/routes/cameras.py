@@ -19,7 +19,7 @@ from cupola.darkroom.queue import DarkroomUnavailable
 from cupola.web import models
 from cupola.web.routes.captures import row_of
 from cupola.web.runtime import Runtime, runtime_of
-from cupola.web.views import camera_status, capture, mode_settings
+from cupola.web.views import camera_status, capture, mode_settings, series
 
 OPENING_S = 15.0
 DEVELOPING_S = 60.0
@@ -70,9 +70,9 @@ async def disconnect(request: Request, cam: str) -> models.CameraStatus:
 
 
 @router.post("/api/cameras/{cam}/start")
-async def start(request: Request, cam: str, wanted: models.StartRequest) -> models.CameraStatus:
+async def start(request: Request, cam: str, body: models.StartRequest | None = None) -> models.CameraStatus:
     """Begin a series of stills. One that runs already is replaced."""
-    runtime = runtime_of(request)
+    runtime, wanted = runtime_of(request), body or models.StartRequest()
     which = runtime.camera(cam)
     if wanted.delay_s is not None and wanted.interval_s is not None:
         raise InvalidSetting("interval_s", "Give either delay_s (shutter close to next opening) or interval_s (opening to opening), not both.")
@@ -81,10 +81,11 @@ async def start(request: Request, cam: str, wanted: models.StartRequest) -> mode
     if controls != Controls() or wanted.auto is not None:
         which.request("still", controls, wanted.auto)
     in_force = which.settings.still.requested
-    await runtime.sessions.start(
+    session = await runtime.sessions.start(
         cam, SessionRequest(**{**wanted.model_dump(exclude={"auto"}), **{k: v for k, v in in_force.to_dict().items() if v is not None}})
     )
-    return await camera_status(runtime, which)
+    status = await camera_status(runtime, which)
+    return status.model_copy(update={"session": series(session)})  # also of one so short that it has ended meanwhile
 
 
 @router.post("/api/cameras/{cam}/stop")
