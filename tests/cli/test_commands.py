@@ -181,6 +181,20 @@ def test_snap_writes_the_developed_picture(station: RunningStation) -> None:
     assert data == station.http.get("/api/cameras/sky/latest.jpg").content
 
 
+@pytest.mark.parametrize(("arguments", "said"), [(["connect"], "opening sky …"), (["snap", "-e", "0.5"], "exposing 0.5 s …")], ids=str)
+def test_long_work_says_on_a_terminal_what_is_waited_for(station: RunningStation, arguments: list[str], said: str) -> None:
+    ours, terminal = os.openpty()
+    try:
+        environ = environment(station.folder) | {"TERM": "xterm"}
+        command = [sys.executable, "-m", "cupola", *arguments]
+        done = subprocess.run(command, cwd=station.folder, env=environ, stdout=subprocess.PIPE, stderr=terminal, text=True, timeout=60)
+        assert done.returncode == 0 and done.stdout.startswith("sky") and said not in done.stdout
+        assert said in os.read(ours, 65536).decode()
+    finally:
+        os.close(ours)
+        os.close(terminal)
+
+
 def test_snap_as_json_tells_the_stored_image(station: RunningStation) -> None:
     image = station.json("snap", "-e", "0.05", "--json")
     assert image["id"] == station.http.get("/api/captures?limit=1").json()["items"][0]["id"]

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import click
 
-from cupola.cli.client import pick_camera, request
+from cupola.cli.client import busy, pick_camera, request
 from cupola.core.errors import CupolaError
 
 CAMERA = click.argument("camera", required=False)
@@ -41,7 +41,9 @@ def _say(status: dict[str, Any], as_json: bool) -> None:
 @JSON
 def connect(camera: str | None, as_json: bool) -> None:
     """Open a camera; after a failure, try again at once."""
-    status = _post(pick_camera(camera), "connect", timeout_s=60)
+    name = pick_camera(camera)
+    with busy(f"opening {name}", quiet=as_json):
+        status = _post(name, "connect", timeout_s=60)
     _say(status, as_json)
     if status["state"] not in ("running", "degraded"):
         raise click.exceptions.Exit(1)
@@ -129,13 +131,8 @@ def snap(camera: str | None, exposure: float | None, output: Path | None, as_jso
     name = pick_camera(camera)
     body = {} if exposure is None else {"exposure_s": exposure}
     patience_s = _longest_s(name, exposure)
-    if as_json:
+    with busy(f"exposing{f' {exposure:g} s' if exposure else ''}", quiet=as_json):
         image = _post(name, "snap", body, timeout_s=patience_s)
-    else:
-        from rich.console import Console
-
-        with Console(stderr=True).status(f"exposing{f' {exposure:g} s' if exposure else ''} …"):
-            image = _post(name, "snap", body, timeout_s=patience_s)
     if output is not None:
         try:
             output.write_bytes(_developed(image["id"]))
