@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from cupola.camera.messages import Plan
-from cupola.core.errors import CameraLost, InvalidSetting, NotAllowed
+from cupola.core.errors import CameraLost, InvalidSetting, NotAllowed, StorageFull
 from cupola.core.frame import Controls
 from cupola.core.hub import LivePacket
 
@@ -128,6 +128,15 @@ async def test_a_snap_of_a_camera_that_dies_is_told_so(rig):
     async with rig(crash_on=[1]) as r:
         await r.until(lambda: r.camera.info)
         with pytest.raises(CameraLost, match="SIGSEGV"):
+            await r.camera.snap(0.01)
+
+
+async def test_a_snap_on_a_full_disk_is_told_so(rig):
+    async with rig(connect=False) as r:
+        r.camera.spec.storage["min_free_percent"] = 100
+        r.camera.connect()
+        await r.until(lambda: r.camera.info)
+        with pytest.raises(StorageFull, match=r"storage\.min_free_percent"):
             await r.camera.snap(0.01)
 
 
