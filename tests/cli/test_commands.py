@@ -296,6 +296,15 @@ def test_a_root_that_cannot_be_a_folder_is_named(nowhere: Path) -> None:
     assert "storage.root" in done.stderr and str(nowhere / "images") in done.stderr and "Traceback" not in done.stderr
 
 
+def test_a_runtime_folder_that_cannot_be_made_is_named(nowhere: Path) -> None:
+    (nowhere / "file").write_text("")
+    command = [sys.executable, "-m", "cupola", "run", "--demo", "--port", str(free_port())]
+    environ = environment(nowhere) | {"CUPOLA_RUNTIME_DIR": str(nowhere / "file" / "runtime")}
+    done = subprocess.run(command, cwd=nowhere, env=environ, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert str(nowhere / "file" / "runtime") in done.stderr and "CUPOLA_RUNTIME_DIR" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_a_missing_configuration_file_is_named(nowhere: Path) -> None:
     done = cupola(nowhere, "run", "--config", "absent.yaml")
     assert done.returncode == 1
