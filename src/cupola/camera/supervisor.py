@@ -224,7 +224,7 @@ class CameraSupervisor:
         if ending == "abandoned":
             self._report(
                 "abandoned",
-                f'The process {child.pid} of camera "{self.name}" cannot be killed: it is stuck in the kernel. A new one is started beside it.',
+                f'The process {child.pid} of camera "{self.name}" cannot be killed: it is stuck in the kernel.{"" if closing else " A new one is started beside it."}',
             )
         if closing or not self._wanted:
             over = self._lost is not None and self._lost["kind"] == RecordingEnded.kind
