@@ -58,6 +58,8 @@ async def test_settings_are_requested_then_applied_then_visible(rig):
         await r.until(lambda: settings.visible_generation == settings.generation)
         assert settings.applied == settings.visible == Controls(exposure_s=0.02, gain=9)
         r.camera.hub.leave(viewer)
+        for way, kind in (("To", "settings"), ("From", "applied")):
+            assert any(line.startswith(f'DEBUG {way} the process of camera "card": ') and f"'type': '{kind}'" in line for line in r.log)
 
 
 async def test_a_setting_outside_of_the_limits_is_refused_by_name(rig):

@@ -76,8 +76,7 @@ class CameraSupervisor:
         self.seen = Seen()
         self.focusing = Focusing(self._send)
         self._claims = claims or Claims()
-        self._wanted = connect
-        self._ending = False
+        self._wanted, self._ending = connect, False
         self._nudge = asyncio.Event()
         self._child: Child | None = None
         self._predecessor = Predecessor(
@@ -222,10 +221,8 @@ class CameraSupervisor:
         message = why(self.name, ending_of, self._lost, self.beat, await child.wait() if ending != "abandoned" else None)
         self._snaps.lost(message)
         if ending == "abandoned":
-            self._report(
-                "abandoned",
-                f'The process {child.pid} of camera "{self.name}" cannot be killed: it is stuck in the kernel.{"" if closing else " A new one is started beside it."}',
-            )
+            beside = "" if closing else " A new one is started beside it."
+            self._report("abandoned", f'The process {child.pid} of camera "{self.name}" cannot be killed: it is stuck in the kernel.{beside}')
         if closing or not self._wanted:
             over = self._lost is not None and self._lost["kind"] == RecordingEnded.kind
             self.problem = Problem(RecordingEnded.kind, message, utc_now()) if over else None
@@ -300,6 +297,8 @@ class CameraSupervisor:
 
     def _heard(self, head: Head, payload: bytearray) -> None:
         kind = head["type"]
+        if kind not in ("packet", "beat", "focus", "log"):
+            self._log("DEBUG", f'From the process of camera "{self.name}": {head}', event="session_event", camera=self.name)
         if kind == "packet":
             packet = packet_from(head, payload)
             self.seen.newest = packet
@@ -388,6 +387,7 @@ class CameraSupervisor:
     def _send(self, head: Head) -> None:
         if self._child is not None:
             self._child.send(head)
+            self._log("DEBUG", f'To the process of camera "{self.name}": {head}', event="session_event", camera=self.name)
 
     def _print(self, line: str) -> None:
         if len(self._printed) < PRINTED_LINES:
