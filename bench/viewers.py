@@ -22,18 +22,17 @@ class Load:
 
     cpu_percent: tuple[float, ...]
     fps_least: float
-    own_percent: float
 
 
 class _Clock:
     def __init__(self, cpu_s: Callable[[], tuple[float, ...]]) -> None:
         self._cpu_s = cpu_s
-        self._before, self._own, self._at = cpu_s(), time.process_time(), time.monotonic()
+        self._before, self._at = cpu_s(), time.monotonic()
 
     def load(self, frames: list[int]) -> Load:
         seconds = time.monotonic() - self._at
         spent = tuple(100 * (after - before) / seconds for before, after in zip(self._before, self._cpu_s(), strict=True))
-        return Load(spent, min(frames, default=0) / seconds, 100 * (time.process_time() - self._own) / seconds)
+        return Load(spent, min(frames, default=0) / seconds)
 
 
 def with_token(url: str) -> tuple[str, dict[str, str]]:

@@ -24,8 +24,8 @@ class _FromLogging(logging.Handler):
         logger.opt(exception=record.exc_info).bind(event=event).log(level, f"{record.name}: {record.getMessage()}")
 
 
-def set_up(folder: Path, *, debug: bool, console: bool = True) -> None:
-    """Raises ConfigError when the folder cannot be written."""
+def set_up(folder: Path, *, debug: bool) -> None:
+    """`debug` adds the third file: what passes between server and camera processes. Raises ConfigError when the folder cannot be written."""
     logger.remove()
     logger.configure(extra={"event": "-", "camera": "-"})
     try:
@@ -37,8 +37,7 @@ def set_up(folder: Path, *, debug: bool, console: bool = True) -> None:
             logger.add(folder / "cupola-debug.log", level="DEBUG", rotation="20 MB", retention="3 days", **options)
     except OSError as error:
         raise ConfigError(f"The log folder {folder} cannot be written ({error.strerror}). Change logging.folder, or its owner.") from None
-    if console:
-        logger.add(sys.stderr, level="DEBUG" if debug else "INFO", format=CONSOLE)
+    logger.add(sys.stderr, level="INFO", format=CONSOLE)
     logging.basicConfig(handlers=[_FromLogging()], level=logging.WARNING, force=True)
 
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.drivers.sources import jpeg
 
 from cupola.camera.claims import Claims
 from cupola.camera.messages import Plan
@@ -63,6 +64,7 @@ def test_a_death_is_told_by_its_cause_and_in_words():
         "north", "hang", None, {"hangs_in": "exposing", "exposure_s": 30}, None
     )
     assert why("north", "ended", None, {}, -11) == 'The process of camera "north" was ended by SIGSEGV. It is started again.'
+    assert "was ended by signal 40." in why("north", "ended", None, {}, -40), "a real-time signal, which has no name"
 
 
 def kinds(r) -> list[str]:
@@ -188,6 +190,21 @@ async def test_the_port_a_driver_tells_is_known_after_the_camera_is_gone(rig):
         await r.until(lambda: r.camera.state == "recovering" and r.camera.info is None)  # it is told before its process has ended
         assert r.camera.usb_port == "3-2"
         r.camera.hub.leave(viewer)
+
+
+async def test_a_recording_that_is_over_closes_its_camera_until_it_is_connected_again(rig, tmp_path: Path):
+    (tmp_path / "night").mkdir()
+    for number in range(3):
+        (tmp_path / "night" / f"{number}.jpg").write_bytes(jpeg(number))
+    async with rig("cupola.drivers.replay:Replay", path=str(tmp_path / "night"), rate_fps=3.0, loop=False) as r:
+        for times in (1, 2):
+            await r.until(lambda: r.camera.state == "stopped" and r.camera.problem)
+            assert r.camera.problem.kind == "recording_ended" and "loop: true" in r.camera.problem.message
+            assert len(r.told("camera_connected")) == times
+            r.camera.connect()
+            await r.until(lambda: r.camera.info)
+            assert r.camera.problem is None
+        assert not r.told("camera_lost", "camera_recovery"), "nothing has failed"
 
 
 async def test_two_cameras_on_one_device_are_both_named_until_it_is_free(rig):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cupola.camera.messages import info_from, info_head
-from cupola.camera.settings import CameraSettings
+from cupola.camera.settings import CameraSettings, out_of_reach
 from cupola.camera.spec import AutoSpec
 from cupola.core.frame import CameraInfo, Capability, ControlRange, Controls, Generation, PixelFormat, PixelKind
 
@@ -52,6 +52,19 @@ def test_only_the_first_answer_to_a_request_is_one() -> None:
     assert not still.took(Controls(1.1), Generation(7, 0))
     assert still.applied == Controls(1.1)
     assert still.took(Controls(1.1), Generation(7, 1))
+
+
+def test_what_the_configuration_wants_beyond_the_camera_is_told() -> None:
+    ranges = {"exposure_s": ControlRange(0.001, 5, 1)}
+    settings = CameraSettings(7)
+    settings.begin(Controls(exposure_s=5), Controls(exposure_s=20, f_number=4))
+    settings.still.took(Controls(exposure_s=5), Generation(7, 0))
+    assert out_of_reach(settings, ranges, "sky") == [
+        'Stills: exposure_s 20 s is outside of what camera "sky" can do: 0.001 to 5 s. It takes 5 s instead.',
+        'Stills: Camera "sky" has no setting f_number. It has: exposure_s.',
+    ]
+    settings.request("still", Controls(exposure_s=0.001))
+    assert len(out_of_reach(settings, ranges, "sky")) == 1
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from cupola.camera.messages import Plan
-from cupola.core.errors import CameraLost, InvalidSetting, NotAllowed
+from cupola.core.errors import CameraLost, InvalidSetting, NotAllowed, StorageFull
 from cupola.core.frame import Controls
 from cupola.core.hub import LivePacket
 
@@ -58,6 +58,8 @@ async def test_settings_are_requested_then_applied_then_visible(rig):
         await r.until(lambda: settings.visible_generation == settings.generation)
         assert settings.applied == settings.visible == Controls(exposure_s=0.02, gain=9)
         r.camera.hub.leave(viewer)
+        for way, kind in (("To", "settings"), ("From", "applied")):
+            assert any(line.startswith(f'DEBUG {way} the process of camera "card": ') and f"'type': '{kind}'" in line for line in r.log)
 
 
 async def test_a_setting_outside_of_the_limits_is_refused_by_name(rig):
@@ -128,6 +130,15 @@ async def test_a_snap_of_a_camera_that_dies_is_told_so(rig):
     async with rig(crash_on=[1]) as r:
         await r.until(lambda: r.camera.info)
         with pytest.raises(CameraLost, match="SIGSEGV"):
+            await r.camera.snap(0.01)
+
+
+async def test_a_snap_on_a_full_disk_is_told_so(rig):
+    async with rig(connect=False) as r:
+        r.camera.spec.storage["min_free_percent"] = 100
+        r.camera.connect()
+        await r.until(lambda: r.camera.info)
+        with pytest.raises(StorageFull, match=r"storage\.min_free_percent"):
             await r.camera.snap(0.01)
 
 

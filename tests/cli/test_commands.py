@@ -20,6 +20,8 @@ import yaml
 from tests.support.station import RunningStation, config, cupola, environment, eventually, free_port, heeding_ctrl_c, running_station, station_at
 
 from cupola.cli import COMMANDS
+from cupola.core.errors import ConfigError
+from cupola.web.server import listen
 
 NEED_A_STATION = [["status"], ["connect"], ["disconnect"], ["start"], ["stop"], ["snap"]]
 
@@ -179,9 +181,36 @@ def test_snap_writes_the_developed_picture(station: RunningStation) -> None:
     assert data == station.http.get("/api/cameras/sky/latest.jpg").content
 
 
+@pytest.mark.parametrize(("arguments", "said"), [(["connect"], "opening sky …"), (["snap", "-e", "0.5"], "exposing 0.5 s …")], ids=str)
+def test_long_work_says_on_a_terminal_what_is_waited_for(station: RunningStation, arguments: list[str], said: str) -> None:
+    ours, terminal = os.openpty()
+    try:
+        environ = environment(station.folder) | {"TERM": "xterm"}
+        command = [sys.executable, "-m", "cupola", *arguments]
+        done = subprocess.run(command, cwd=station.folder, env=environ, stdout=subprocess.PIPE, stderr=terminal, text=True, timeout=60)
+        assert done.returncode == 0 and done.stdout.startswith("sky") and said not in done.stdout
+        assert said in os.read(ours, 65536).decode()
+    finally:
+        os.close(ours)
+        os.close(terminal)
+
+
 def test_snap_as_json_tells_the_stored_image(station: RunningStation) -> None:
     image = station.json("snap", "-e", "0.05", "--json")
     assert image["id"] == station.http.get("/api/captures?limit=1").json()["items"][0]["id"]
+
+
+def test_snap_where_originals_are_not_kept_tells_the_developed_picture(nowhere: Path) -> None:
+    (nowhere / "cupola.yaml").write_text(config(free_port()).replace("reserve_mb: 1", "reserve_mb: 1, originals: off"))
+    with station_at(nowhere):
+        assert cupola(nowhere, "connect").returncode == 0
+        told = cupola(nowhere, "snap")
+        image = json.loads(cupola(nowhere, "snap", "--json").stdout)
+    assert told.returncode == 0 and "Traceback" not in told.stderr, told.stderr
+    (jpeg,) = image["files"]
+    assert image["developed"] and jpeg["kind"] == "jpg"
+    for path in (told.stdout.strip(), jpeg["path"]):
+        assert simplejpeg.decode_jpeg((nowhere / "images" / path).read_bytes()).shape == (240, 320, 3)
 
 
 def test_snap_into_a_folder_that_is_not_there_says_so(station: RunningStation) -> None:
@@ -207,6 +236,12 @@ def test_a_host_others_could_reach_is_refused_until_the_station_is_claimed(nowhe
     assert done.returncode == 1
     assert f"web.host is {host}" in done.stderr and "nobody has claimed" in done.stderr and "cupola claim" in done.stderr
     assert not (nowhere / "cupola-data").exists()
+
+
+@pytest.mark.parametrize(("host", "said"), [("nosuch.invalid", "web.host"), ("bähm..", "no host name"), ("", "--host")])
+def test_an_address_that_cannot_be_listened_on_is_said_so(host: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        listen(host, 0)
 
 
 def test_a_station_is_claimed_in_the_terminal_before_it_listens_to_others(nowhere: Path) -> None:
@@ -259,6 +294,15 @@ def test_a_root_that_cannot_be_a_folder_is_named(nowhere: Path) -> None:
     done = cupola(nowhere, "run")
     assert done.returncode == 1
     assert "storage.root" in done.stderr and str(nowhere / "images") in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_runtime_folder_that_cannot_be_made_is_named(nowhere: Path) -> None:
+    (nowhere / "file").write_text("")
+    command = [sys.executable, "-m", "cupola", "run", "--demo", "--port", str(free_port())]
+    environ = environment(nowhere) | {"CUPOLA_RUNTIME_DIR": str(nowhere / "file" / "runtime")}
+    done = subprocess.run(command, cwd=nowhere, env=environ, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert str(nowhere / "file" / "runtime") in done.stderr and "CUPOLA_RUNTIME_DIR" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_missing_configuration_file_is_named(nowhere: Path) -> None:

@@ -79,7 +79,7 @@ def test_waiting_for_the_next_image_is_cancelled_at_once(tmp_path: Path) -> None
         camera.close()
 
 
-def test_corrupt_images_are_passed_over_and_counted(tmp_path: Path) -> None:
+def test_corrupt_images_are_passed_over_counted_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     damaged = bytearray(jpeg(2))
     damaged[len(damaged) // 2 : len(damaged) // 2 + 400] = b"\xff\xd0" * 200
     for name, data in {"1.jpg": jpeg(1), "2.jpg": jpeg(2)[:3000], "3.jpg": b"", "4.png": b"no", "5.jpg": bytes(damaged), "6.jpg": jpeg(6)}.items():
@@ -87,6 +87,7 @@ def test_corrupt_images_are_passed_over_and_counted(tmp_path: Path) -> None:
     pictures, _ = played(replay(tmp_path))
     assert [picture.data for picture in pictures] == [jpeg(1), jpeg(6)]
     assert pictures[1].dropped_before == 4
+    assert [Path(record.getMessage().split()[0]).name for record in caplog.records] == ["2.jpg", "3.jpg", "4.png", "5.jpg"]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ if sys.platform == "linux":
 
 _SHUTDOWN = (2 << 30) | (4 << 16) | (ord("X") << 8) | 125  # EXT4_IOC_SHUTDOWN, include/uapi/linux/ext4.h
 _WITHOUT_LOG_FLUSH = 2
+_FREEZE, _THAW = 0xC0045877, 0xC0045878  # FIFREEZE and FITHAW, include/uapi/linux/fs.h
 
 
 def _must(*command: str) -> None:
@@ -52,6 +53,19 @@ class Disk:
         descriptor = os.open(self.folder, os.O_RDONLY)
         try:
             fcntl.ioctl(descriptor, _SHUTDOWN, struct.pack("I", _WITHOUT_LOG_FLUSH))
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def stalled(self) -> Generator[None]:
+        """Every write waits in the kernel, where no signal ends it. Mounted only."""
+        descriptor = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.ioctl(descriptor, _FREEZE, 0)
+            try:
+                yield
+            finally:
+                fcntl.ioctl(descriptor, _THAW, 0)
         finally:
             os.close(descriptor)
 

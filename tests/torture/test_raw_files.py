@@ -45,7 +45,8 @@ def test_a_pair_is_one_image_and_viewers_see_its_jpeg(tmp_path: Path, monkeypatc
         (row,) = station.verify_storage()
         assert sorted((file["kind"], Path(file["path"]).suffix) for file in row["files"]) == [("jpg", ".jpg"), ("raw", ".nef")]
         assert row["developed"]
-        assert content(station, f"/api/captures/{row['id']}/raw").content == RAW
+        raw = content(station, f"/api/captures/{row['id']}/raw")
+        assert raw.content == RAW and raw.headers["content-type"] == "application/octet-stream", "no FITS"
         assert content(station, f"/api/captures/{row['id']}/image").content == (tmp_path / "card" / "a.jpg").read_bytes()
         thumb = content(station, f"/api/captures/{row['id']}/thumb").content
         assert int(simplejpeg.decode_jpeg_header(thumb)[1]) < 640

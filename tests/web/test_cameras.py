@@ -52,7 +52,7 @@ def test_a_series_with_a_count_ends_by_itself(station: RunningStation) -> None:
     before = station.camera()["images_today"]
     started = station.http.post("/api/cameras/sky/start", json={"exposure_s": 0.04, "count": 3}).json()
     session = started["session"]
-    assert (session["count"], session["exposure_s"]) == (3, 0.04)
+    assert (session["count"], session["exposure_s"]) == (3, 0.04), "told also where it is over before the answer is put together"
     after = station.until(lambda camera: camera["session"] is None)
     assert after["images_today"] == before + 3
     newest = station.http.get("/api/captures?limit=3").json()["items"]
@@ -65,6 +65,12 @@ def test_stop_ends_an_endless_series_during_its_exposure(station: RunningStation
     station.until(lambda camera: camera["activity"]["kind"] == "exposing")
     assert station.http.post("/api/cameras/sky/stop").json()["session"] is None
     station.until(lambda camera: camera["activity"]["kind"] in ("idle", "live"))
+
+
+def test_a_series_is_started_without_a_body_as_configured(station: RunningStation) -> None:
+    session = station.http.post("/api/cameras/sky/start").json()["session"]
+    assert (session["count"], session["interval_s"], session["exposure_s"]) == (None, None, 0.05)
+    assert station.http.post("/api/cameras/sky/stop").json()["session"] is None
 
 
 def test_a_series_may_be_paced_in_one_way_only(station: RunningStation) -> None:

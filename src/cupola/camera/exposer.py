@@ -22,7 +22,7 @@ from cupola.camera.frozen import FrozenWatch
 from cupola.camera.messages import MODES, Mode, Plan, failure_facts
 from cupola.camera.orders import Order, Sinks, Snap, still_of
 from cupola.camera.series import Series
-from cupola.core.errors import CameraFrozen, CameraLost, CaptureCancelled, ExposureFailed
+from cupola.core.errors import CameraFrozen, CameraLost, CaptureCancelled, ExposureFailed, RecordingEnded
 from cupola.core.frame import Camera, CameraInfo, Capability, Controls, Frame, Generation, KeepsStills, Packet, Stop
 
 OPEN_BUDGET_S = 45.0
@@ -187,7 +187,7 @@ class Exposer(threading.Thread):
 
     def _reopen(self, order: Order, error: Exception) -> None:
         """Close and open a camera that failed, in this process; raises `error` when that was tried enough, or fails."""
-        if self._closing or self._reopened >= self._most_reopened:
+        if self._closing or isinstance(error, RecordingEnded) or self._reopened >= self._most_reopened:
             raise error
         self._reopened, self.opened = self._reopened + 1, False
         facts = failure_facts(error)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
-from cupola.camera.messages import Mode
+from cupola.camera.messages import MODES, Mode
 from cupola.core.errors import InvalidSetting
 from cupola.core.frame import ControlRange, Controls, Generation
 
@@ -93,15 +93,30 @@ def _without(controls: Controls, names: frozenset[str]) -> Controls:
 
 def check_against(controls: Controls, ranges: Mapping[str, ControlRange], camera: str) -> None:
     """Raise InvalidSetting for the first value that the camera cannot take."""
-    for name, value in asdict(controls).items():
+    for name, words in _refusals(controls, ranges, camera):
+        raise InvalidSetting(name, words)
+
+
+def out_of_reach(settings: CameraSettings, ranges: Mapping[str, ControlRange], camera: str) -> list[str]:
+    """What is wanted of an open camera that it cannot do, in sentences: the configuration, and requests to a closed camera, are not checked before."""
+    found: list[str] = []
+    for mode in MODES:
+        value = settings.of(mode)
+        for name, words in _refusals(value.requested, ranges, camera):
+            taken = None if value.applied is None else value.applied.to_dict()[name]
+            instead = "" if taken is None else f" It takes {taken:g}{UNITS[name]} instead."
+            found.append(f"{'Live view' if mode == 'live' else 'Stills'}: {words}{instead}")
+    return found
+
+
+def _refusals(controls: Controls, ranges: Mapping[str, ControlRange], camera: str) -> Iterator[tuple[str, str]]:
+    for name, value in controls.to_dict().items():
         if value is None:
             continue
         limits = ranges.get(name)
         if limits is None:
             known = ", ".join(ranges) or "none: it sets itself"
-            raise InvalidSetting(name, f'Camera "{camera}" has no setting {name}. It has: {known}.')
-        unit = UNITS[name]
-        if not limits.minimum <= value <= limits.maximum:
-            raise InvalidSetting(
-                name, f'{name} {value:g}{unit} is outside of what camera "{camera}" can do: {limits.minimum:g} to {limits.maximum:g}{unit}.'
-            )
+            yield name, f'Camera "{camera}" has no setting {name}. It has: {known}.'
+        elif not limits.minimum <= value <= limits.maximum:
+            unit = UNITS[name]
+            yield name, f'{name} {value:g}{unit} is outside of what camera "{camera}" can do: {limits.minimum:g} to {limits.maximum:g}{unit}.'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from cupola.core.errors import CameraLost, CupolaError
+from cupola.core.errors import CameraLost, CupolaError, StorageFull
 
 
 class Snaps:
@@ -26,7 +26,7 @@ class Snaps:
 
     def failed(self, token: int | None, kind: str, message: str) -> None:
         if (future := self._taken(token)) is not None:
-            error = CupolaError(message)
+            error = StorageFull(message) if kind == StorageFull.kind else CupolaError(message)
             error.kind = kind
             future.set_exception(error)
 

@@ -26,7 +26,7 @@ from cupola.camera.spec import Archive, CameraSpec, Problem, configure_head, wan
 from cupola.camera.usb import reset_port
 from cupola.core.bus import Bus
 from cupola.core.clock import utc_now
-from cupola.core.errors import CupolaError, NotAllowed
+from cupola.core.errors import CupolaError, NotAllowed, RecordingEnded
 from cupola.core.events import CameraConnected, CameraLost, CameraRecovered, CameraRecovery, SettingsApplied
 from cupola.core.frame import CameraInfo, Codec, Controls, Generation
 from cupola.core.hub import FrameHub
@@ -76,8 +76,7 @@ class CameraSupervisor:
         self.seen = Seen()
         self.focusing = Focusing(self._send)
         self._claims = claims or Claims()
-        self._wanted = connect
-        self._ending = False
+        self._wanted, self._ending = connect, False
         self._nudge = asyncio.Event()
         self._child: Child | None = None
         self._predecessor = Predecessor(
@@ -188,8 +187,8 @@ class CameraSupervisor:
     async def _life(self) -> None:
         """One camera process, from its start to its end and the pause after it."""
         self.state = "recovering" if self._down_since is not None else "starting"
-        self.retry_at = None
-        self._lost, self._expires = None, time.monotonic() + START_BUDGET_S
+        self.problem = None if self.state == "starting" else self.problem  # a recording that ended the last time
+        self.retry_at, self._lost, self._expires = None, None, time.monotonic() + START_BUDGET_S
         self.beat, self.beat_at = {}, 0.0  # of the process before
         try:
             if (held := await self._predecessor.gone(lambda: self._wanted and not self._ending)) is not None:
@@ -222,13 +221,13 @@ class CameraSupervisor:
         message = why(self.name, ending_of, self._lost, self.beat, await child.wait() if ending != "abandoned" else None)
         self._snaps.lost(message)
         if ending == "abandoned":
-            self._report(
-                "abandoned",
-                f'The process {child.pid} of camera "{self.name}" cannot be killed: it is stuck in the kernel. A new one is started beside it.',
-            )
-        if closing:
-            self.problem = self.still_problem = self._down_since = None
-            self._log("INFO", f'Camera "{self.name}" closed ({ending}).', event="session_event", camera=self.name)
+            beside = "" if closing else " A new one is started beside it."
+            self._report("abandoned", f'The process {child.pid} of camera "{self.name}" cannot be killed: it is stuck in the kernel.{beside}')
+        if closing or not self._wanted:
+            over = self._lost is not None and self._lost["kind"] == RecordingEnded.kind
+            self.problem = Problem(RecordingEnded.kind, message, utc_now()) if over else None
+            self.still_problem = self._down_since = None
+            self._log("INFO", f'Camera "{self.name}" closed ({message if over else ending}).', event="session_event", camera=self.name)
             return
         await self._pause(cause_of(ending_of, self._lost), message)
 
@@ -298,6 +297,8 @@ class CameraSupervisor:
 
     def _heard(self, head: Head, payload: bytearray) -> None:
         kind = head["type"]
+        if kind not in ("packet", "beat", "focus", "log"):
+            self._log("DEBUG", f'From the process of camera "{self.name}": {head}', event="session_event", camera=self.name)
         if kind == "packet":
             packet = packet_from(head, payload)
             self.seen.newest = packet
@@ -320,6 +321,7 @@ class CameraSupervisor:
             self._recovering(head)
         elif kind == "lost":
             self._lost = head
+            self._wanted = self._wanted and head["kind"] != RecordingEnded.kind
         elif kind == "log":
             self._log(head["level"], head["message"], event=head["event"], camera=self.name)
 
@@ -352,8 +354,7 @@ class CameraSupervisor:
         self.usb_port = self.spec.recovery.usb_port or info.usb_port
         self._expires = time.monotonic() + IDLE_BUDGET_S  # the long budget for opening ends here
         self.seen.restarted()
-        self.state = "running"
-        self.retry_at = None
+        self.state, self.retry_at = "running", None
         if self._down_since is not None:
             down, self._down_since = time.monotonic() - self._down_since, None
             self._bus.publish(CameraRecovered(camera=self.name, down_s=round(down, 3), attempts=self._ladder.failures))
@@ -386,6 +387,7 @@ class CameraSupervisor:
     def _send(self, head: Head) -> None:
         if self._child is not None:
             self._child.send(head)
+            self._log("DEBUG", f'To the process of camera "{self.name}": {head}', event="session_event", camera=self.name)
 
     def _print(self, line: str) -> None:
         if len(self._printed) < PRINTED_LINES:

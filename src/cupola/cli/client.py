@@ -113,6 +113,18 @@ def pick_camera(name: str | None) -> str:
     raise click.UsageError(f"Name a camera: {', '.join(names)}." if names else "No camera is configured.")
 
 
+@contextmanager
+def busy(words: str, *, quiet: bool) -> Iterator[None]:
+    """Says on the terminal, beside the output, what is waited for; nothing when `quiet`, for programs."""
+    if quiet:
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(f"{words} …"):
+        yield
+
+
 def show(data: Any, as_json: bool, table: Callable[[Any], RenderableType]) -> None:
     """Print an answer, as JSON or as rich draws it."""
     if as_json:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import click
 
-from cupola.cli.client import pick_camera, request
+from cupola.cli.client import busy, pick_camera, request
 from cupola.core.errors import CupolaError
 
 CAMERA = click.argument("camera", required=False)
@@ -41,7 +41,9 @@ def _say(status: dict[str, Any], as_json: bool) -> None:
 @JSON
 def connect(camera: str | None, as_json: bool) -> None:
     """Open a camera; after a failure, try again at once."""
-    status = _post(pick_camera(camera), "connect", timeout_s=60)
+    name = pick_camera(camera)
+    with busy(f"opening {name}", quiet=as_json):
+        status = _post(name, "connect", timeout_s=60)
     _say(status, as_json)
     if status["state"] not in ("running", "degraded"):
         raise click.exceptions.Exit(1)
@@ -128,19 +130,23 @@ def snap(camera: str | None, exposure: float | None, output: Path | None, as_jso
 
     name = pick_camera(camera)
     body = {} if exposure is None else {"exposure_s": exposure}
-    if as_json:
-        image = _post(name, "snap", body, timeout_s=(exposure or 30) + 60)
-    else:
-        from rich.console import Console
-
-        with Console(stderr=True).status(f"exposing{f' {exposure:g} s' if exposure else ''} …"):
-            image = _post(name, "snap", body, timeout_s=(exposure or 30) + 60)
+    patience_s = _longest_s(name, exposure)
+    with busy(f"exposing{f' {exposure:g} s' if exposure else ''}", quiet=as_json):
+        image = _post(name, "snap", body, timeout_s=patience_s)
     if output is not None:
         try:
             output.write_bytes(_developed(image["id"]))
         except OSError as error:
             raise CupolaError(f"{output} cannot be written: {error.strerror}. The image itself is stored as number {image['id']}.") from None
     click.echo(json.dumps(image, indent=2) if as_json else f"{image['files'][0]['path']}{f' → {output}' if output else ''}")
+
+
+def _longest_s(camera: str, exposure_s: float | None) -> float:
+    """How long a still may take: the exposure under way, its own, reading out, storing, and developing where the original is not kept."""
+    status = request("GET", f"/api/cameras/{quote(camera, safe='')}")
+    still = status["settings"]["still"]
+    own = exposure_s or (still["applied"] or still["requested"])["exposure_s"]
+    return (status["activity"]["exposure_s"] or 0.0) + (own or 30.0) + 60.0 + DEVELOP_S
 
 
 def _developed(number: int) -> bytes:

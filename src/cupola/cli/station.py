@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cupola.cli.client import request, show
+from cupola.cli.client import busy, request, show
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -76,14 +76,15 @@ def cameras(as_json: bool) -> None:
     """What is attached, and the lines to configure it. Works without a running server too."""
     from cupola.web.endpoint import announced
 
-    if announced() is not None:
-        found = request("GET", "/api/discover", timeout_s=LOOK_S)
-    else:
-        import asyncio
+    with busy("looking, driver by driver", quiet=as_json):
+        if announced() is not None:
+            found = request("GET", "/api/discover", timeout_s=LOOK_S)
+        else:
+            import asyncio
 
-        from cupola.web.discover import look_around
+            from cupola.web.discover import look_around
 
-        found = asyncio.run(look_around([])).model_dump(mode="json")
+            found = asyncio.run(look_around([])).model_dump(mode="json")
     show(found["items"], as_json, _attached)
 
 

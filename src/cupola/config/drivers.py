@@ -126,7 +126,7 @@ class ReplayOptions(DriverOptions):
 
     path: ConfigPath = key(..., "Path", "Folder with images (played by name), or one video file.")
     rate_fps: Float | None = key(None, "Rate", "Frames a second; null: a video file's own rate, one a second for a folder.", unit="fps", gt=0, le=240)
-    loop: bool = key(True, "Loop", "Begin again after the last picture. Without it the camera ends there.")
+    loop: bool = key(True, "Loop", "Begin again after the last picture. Without it the camera is closed there, until it is connected again.")
 
 
 def _address(address: Address, info: ValidationInfo) -> Address:

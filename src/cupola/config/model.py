@@ -152,7 +152,11 @@ class Logging(Block):
     """Log files."""
 
     folder: ConfigPath = key(Path("logs"), "Folder", "Folder of cupola.log, cupola-error.log and cupola-debug.log.")
-    debug: bool = key(False, "Debug", "Write cupola-debug.log too. The environment variable CUPOLA_DEBUG sets it as well.")
+    debug: bool = key(
+        False,
+        "Debug",
+        "Write cupola-debug.log too, with what passes between server and camera processes. The environment variable CUPOLA_DEBUG sets it as well.",
+    )
 
 
 class Settings(Block):

@@ -26,11 +26,10 @@ _J2000_GALACTIC = np.array(  # equatorial J2000 to galactic: Hipparcos and Tycho
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The sun or the moon as seen from a place: `direction` is (east, north, up) with refraction, `distance_au` from the earth."""
+    """The sun or the moon as seen from a place: `direction` is (east, north, up) with refraction."""
 
     direction: Array
     altitude_deg: float
-    distance_au: float
 
 
 def julian_day(sky_s: float) -> float:
@@ -149,9 +148,9 @@ def moon_equatorial(sky_s: float) -> tuple[Array, float]:
 
 def sun(sky_s: float, latitude_deg: float, longitude_deg: float) -> Body:
     """The sun at a place."""
-    equatorial, distance = sun_equatorial(sky_s)
+    equatorial, _ = sun_equatorial(sky_s)
     local = refract((horizon(sky_s, latitude_deg, longitude_deg) @ equatorial)[None])[0]
-    return Body(local, altaz_deg(local)[0], distance)
+    return Body(local, altaz_deg(local)[0])
 
 
 def moon(sky_s: float, latitude_deg: float, longitude_deg: float) -> Body:
@@ -160,7 +159,7 @@ def moon(sky_s: float, latitude_deg: float, longitude_deg: float) -> Body:
     geocentric = horizon(sky_s, latitude_deg, longitude_deg) @ equatorial
     topocentric = geocentric - np.array([0.0, 0.0, math.sin(math.radians(parallax))])
     local = refract((topocentric / np.linalg.norm(topocentric))[None])[0]
-    return Body(local, altaz_deg(local)[0], 4.26352e-5 / math.sin(math.radians(parallax)))
+    return Body(local, altaz_deg(local)[0])
 
 
 def phase_angle_deg(sky_s: float) -> float:

@@ -63,6 +63,12 @@ class CameraFrozen(CameraLost):
     kind = "camera_frozen"
 
 
+class RecordingEnded(CameraLost):
+    """A recording was played to its end. Nothing is wrong: the camera is closed, and connecting it plays from the start."""
+
+    kind = "recording_ended"
+
+
 class CaptureCancelled(CupolaError):
     """An exposure ended early because somebody asked for it. Nothing is wrong."""
 

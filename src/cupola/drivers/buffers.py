@@ -43,8 +43,3 @@ class Buffers:
         flat.flags.writeable = False
         self._lent.append((buffer, weakref.ref(flat)))  # every view of the picture has this array as its base, not each other
         return flat.reshape(height, width)
-
-    @property
-    def lent(self) -> int:
-        """How many are being read, as far as is known since the last `take`."""
-        return len(self._lent)

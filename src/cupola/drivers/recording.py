@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from cupola.core.clock import clock_synced, monotonic_ns, utc_now
-from cupola.core.errors import CameraLost
+from cupola.core.errors import CameraLost, RecordingEnded
 from cupola.core.frame import Packet
 from cupola.drivers.abort import Abort
 from cupola.drivers.av_source import AvSource
@@ -47,7 +47,7 @@ class Recording:
             if last_s is None or first_s is None:
                 raise CameraLost(f"{self._path} holds no picture that can be read. Check the file.")
             if not self._loop:
-                raise CameraLost(f"{self._path}: end of the recording. Set loop: true to have it start again.")
+                raise RecordingEnded(f"{self._path}: end of the recording. Set loop: true to have it start again.")
             offset_s += last_s - first_s + step_s
             self._file.close()
             self._file = AvSource(self._path, {}, self._abort)

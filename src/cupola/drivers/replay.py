@@ -5,6 +5,7 @@ the business of `images`. This module owns the order and the pace of a folder.
 """
 
 import itertools
+import logging
 import os
 import threading
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cupola.core.clock import clock_synced, utc_now
-from cupola.core.errors import CameraLost, CameraNotFound, CaptureCancelled
+from cupola.core.errors import CameraLost, CameraNotFound, CaptureCancelled, RecordingEnded
 from cupola.core.frame import Camera, CameraInfo, Capability, Controls, Frame, Packet, PixelFormat, PixelKind, Station, Stop
 from cupola.drivers.abort import Abort
 from cupola.drivers.feed import Source
@@ -23,6 +24,7 @@ from cupola.drivers.video import Video
 
 _FOLDER_FPS = 1.0
 _POLL_S = 0.02
+_log = logging.getLogger(__name__)
 
 
 class Replay:
@@ -50,7 +52,7 @@ class Replay:
         return self._opened().expose(stop)
 
     def stream(self, stop: Stop) -> Generator[Frame | Packet, None, None]:
-        """The images or the film at their pace; without `loop`, the end raises CameraLost."""
+        """The images or the film at their pace; without `loop`, the end raises RecordingEnded."""
         return self._opened().stream(stop)
 
     def interrupt(self) -> None:
@@ -79,7 +81,7 @@ class Film(Video):
 
 
 class Folder:
-    """The images of a folder by name, each once a round. Those that cannot be read are passed over and counted."""
+    """The images of a folder by name, each once a round. Those that cannot be read are passed over and counted, and named once."""
 
     def __init__(self, path: Path, options: Mapping[str, Any]) -> None:
         self._path = path
@@ -89,6 +91,7 @@ class Folder:
         self._interrupted = threading.Event()
         self._info: CameraInfo | None = None
         self._names: list[str] = []
+        self._unreadable: set[str] = set()  # those that were named
         self._next = 0
         self._not_before = 0.0
 
@@ -161,7 +164,7 @@ class Folder:
         while not (stop.is_set() or self._interrupted.is_set()):
             if self._next == len(self._names):
                 if not self._loop:
-                    raise CameraLost(f"{self._path}: all {len(self._names)} images were shown. Set loop: true to have them start again.")
+                    raise RecordingEnded(f"{self._path}: all {len(self._names)} images were shown. Set loop: true to have them start again.")
                 self._next = 0
             name = self._names[self._next]
             self._next += 1
@@ -169,6 +172,9 @@ class Folder:
                 picture = read(self._path / name)
             except Unreadable as reason:
                 skipped += 1
+                if name not in self._unreadable:
+                    self._unreadable.add(name)
+                    _log.warning("%s is passed over: %s. Check the file.", self._path / name, reason)
                 if skipped >= len(self._names):
                     raise CameraLost(f"None of the images in {self._path} can be read any more; {name}: {reason}. Check the files.") from None
                 continue

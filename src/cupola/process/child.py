@@ -153,6 +153,14 @@ class Child:
                 on_stderr(text[:2000])
 
 
+def signal_name(number: int) -> str:
+    """`SIGSEGV`, or `signal 40`: the real-time ones have no name in Python, which would raise ValueError."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
 async def _spawn(module: str, link: socket.socket, python: str) -> asyncio.subprocess.Process:
     """Start the interpreter in a session of its own: a Ctrl-C is for the server, which tells its children."""
     argv = [python, "-X", "faulthandler", *(["-m", module] if python == sys.executable else ["-c", FOREIGN.format(package=PACKAGE, module=module)])]

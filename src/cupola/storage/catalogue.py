@@ -264,10 +264,6 @@ class Catalogue:
         rows = self.read("SELECT file.* FROM file JOIN image ON image.id = image WHERE camera = ? AND day >= ?", camera, since_day)
         return {row["path"]: _file(row) for row in rows}
 
-    def known_paths(self, camera: str, day: str) -> set[str]:
-        """The paths of the files of one camera and day."""
-        return {row["path"] for row in self.read("SELECT path FROM file JOIN image ON image.id = image WHERE camera = ? AND day = ?", camera, day)}
-
     def _one(self, connection: sqlite3.Connection, image_id: int) -> ImageRow:
         row = connection.execute("SELECT * FROM image WHERE id = ?", (image_id,)).fetchone()
         if row is None:

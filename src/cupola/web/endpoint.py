@@ -51,12 +51,20 @@ class Endpoint:
         return f"{self.scheme}://[{name}]:{port}" if ":" in name else f"{self.scheme}://{name}:{port}"
 
     def announce(self) -> None:
-        """Raises ConfigError when the folder is not only ours: the token would not be safe there."""
-        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not _is_ours(self._file.parent):
+        """Raises ConfigError when the folder cannot be written, or is not only ours: the token would not be safe there."""
+        folder = self._file.parent
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if _is_ours(folder):
+                self._write()
+                return
+        except OSError as error:
             raise ConfigError(
-                f"The folder {self._file.parent} belongs to somebody else or others may write to it. Set CUPOLA_RUNTIME_DIR to one of yours."
-            )
+                f"The folder {folder}, where commands find the server, cannot be written ({error.strerror}). Set CUPOLA_RUNTIME_DIR to one of yours."
+            ) from None
+        raise ConfigError(f"The folder {folder} belongs to somebody else or others may write to it. Set CUPOLA_RUNTIME_DIR to one of yours.")
+
+    def _write(self) -> None:
         text = json.dumps({"url": self._for_commands, "pid": os.getpid(), "token": self._token, "fingerprint": self._fingerprint})
         new = self._file.with_suffix(f".{os.getpid()}.tmp")
         with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:

@@ -53,7 +53,8 @@ def seat(runtime: Runtime, camera: CameraSupervisor, accepted: tuple[str, ...], 
         raise TooManyViewers(f"All {limit} places for viewers are taken (web.max_viewers). You are let in when somebody has left.")
     codec = choose_codec(accepted, native_codec(camera))
     if codec is None:
-        raise NoCommonCodec(f'Camera "{camera.name}" has {native_codec(camera)} and jpeg; accept={",".join(accepted)[:40]} has neither.')
+        has = " and ".join(dict.fromkeys((native_codec(camera), "jpeg")))
+        raise NoCommonCodec(f'Camera "{camera.name}" has {has}, which accept={",".join(accepted)[:40]} does not name.')
     runtime.viewers += 1
     viewer = camera.hub.join(codec)
     try:

@@ -57,6 +57,8 @@ class Server(uvicorn.Server):
 
 def listen(host: str, port: int) -> socket.socket:
     """Bind before anything else starts. Raises ConfigError: port in use, no such address."""
+    if not host:
+        raise ConfigError("No address to listen on was given: it would be every one. Name one with --host, or leave that out.")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -73,6 +75,9 @@ def listen(host: str, port: int) -> socket.socket:
                 f"Port {port} on {host} is in use, perhaps by another Cupola (see `cupola status`). Stop it, or choose another port with --port."
             ) from None
         raise ConfigError(f"Cannot listen on {host} port {port}: {error.strerror}. Check web.host and web.port.") from None
+    except (TypeError, UnicodeError):  # no name that can be asked for
+        sock.close()
+        raise ConfigError(f"Cannot listen on {host[:80]!r}: that is no host name. Check web.host, or what was given with --host.") from None
     sock.setblocking(False)
     return sock
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 
 from cupola.camera.messages import Mode
+from cupola.camera.settings import out_of_reach
 from cupola.camera.supervisor import CameraSupervisor
+from cupola.capture.session import Session
 from cupola.capture.shutter import Shutter, wear_notes
 from cupola.core.clock import utc_now
 from cupola.core.frame import CameraInfo
@@ -116,10 +118,10 @@ def capture(row: ImageRow) -> models.Capture:
 
 
 async def _notes(runtime: Runtime, camera: CameraSupervisor) -> list[str]:
-    """What the driver found at opening, and how the shutter wears, where the camera has one that does."""
+    """What the driver found at opening, what is wanted that the camera cannot do, and how the shutter wears, where it has one that does."""
     if camera.info is None:
         return []
-    told = list(camera.info.notes)
+    told = [*camera.info.notes, *out_of_reach(camera.settings, camera.info.controls, camera.name)]
     life: int | None = camera.spec.options.get("shutter_life")
     if life is not None:
         count = camera.info.shutter_count
@@ -158,6 +160,23 @@ async def _night(runtime: Runtime, camera: str) -> models.NightStatus | None:
     )
 
 
+def series(session: Session) -> models.Session:
+    """A series of stills, as far as it is; also one that has ended."""
+    asked = session.request
+    return models.Session(
+        id=session.id,
+        exposure_s=asked.exposure_s,
+        gain=asked.gain,
+        f_number=asked.f_number,
+        delay_s=asked.delay_s,
+        interval_s=asked.interval_s,
+        count=asked.count,
+        done=session.done,
+        failed=session.failed,
+        started_at=session.started_at,
+    )
+
+
 async def camera_status(runtime: Runtime, camera: CameraSupervisor) -> models.CameraStatus:
     catalogue = runtime.catalogue
     day = runtime.scheduler.day(camera.name) or day_of(utc_now(), camera.spec.station)
@@ -176,20 +195,7 @@ async def camera_status(runtime: Runtime, camera: CameraSupervisor) -> models.Ca
         problem=None if problem is None else models.Problem(kind=problem.kind, message=problem.message, since=problem.since, retry_in_s=retry),
         info=None if camera.info is None else info(camera.info),
         settings=models.Settings(live=mode_settings(camera, "live"), still=mode_settings(camera, "still")),
-        session=None
-        if session is None
-        else models.Session(
-            id=session.id,
-            exposure_s=session.request.exposure_s,
-            gain=session.request.gain,
-            f_number=session.request.f_number,
-            delay_s=session.request.delay_s,
-            interval_s=session.request.interval_s,
-            count=session.request.count,
-            done=session.done,
-            failed=session.failed,
-            started_at=session.started_at,
-        ),
+        session=None if session is None else series(session),
         control=held(runtime.leases.of(camera.name)),
         live=models.Live(
             viewers=camera.hub.viewers,

@@ -606,7 +606,7 @@ export interface paths {
         put?: never;
         /**
          * Snap
-         * @description Take one still; answers when it is on disk and in the catalogue.
+         * @description Take one still; answers when it is on disk and in the catalogue, and developed if its original is not kept.
          */
         post: operations["snap_api_cameras__cam__snap_post"];
         delete?: never;
@@ -3807,9 +3807,9 @@ export interface operations {
             };
             cookie?: never;
         };
-        requestBody: {
+        requestBody?: {
             content: {
-                "application/json": components["schemas"]["StartRequest"];
+                "application/json": components["schemas"]["StartRequest"] | null;
             };
         };
         responses: {

@@ -9,7 +9,7 @@ import functools
 import re
 import socket
 from collections.abc import Collection
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from urllib.parse import urlsplit
 
 from starlette.types import Scope
@@ -17,7 +17,6 @@ from starlette.types import Scope
 from cupola.web.access.desk import Client
 from cupola.web.access.place import parsed
 
-Network = IPv4Network | IPv6Network
 HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(?::[0-9]{0,5})?")  # what browsers and proxies could read differently is not taken
 
 

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+
 from fastapi import APIRouter, Request
 
 from cupola.camera.messages import Mode
 from cupola.camera.settings import check_against
 from cupola.camera.supervisor import CameraSupervisor
 from cupola.capture.session import Request as SessionRequest
+from cupola.core.bus import Subscription
 from cupola.core.errors import InvalidSetting
+from cupola.core.events import DevelopFailed, ImageDeveloped
 from cupola.core.frame import Controls
+from cupola.darkroom.queue import DarkroomUnavailable
 from cupola.web import models
+from cupola.web.routes.captures import row_of
 from cupola.web.runtime import Runtime, runtime_of
-from cupola.web.views import camera_status, capture, mode_settings
+from cupola.web.views import camera_status, capture, mode_settings, series
 
 OPENING_S = 15.0
+DEVELOPING_S = 60.0
 
 router = APIRouter(tags=["cameras"])
 
@@ -62,9 +70,9 @@ async def disconnect(request: Request, cam: str) -> models.CameraStatus:
 
 
 @router.post("/api/cameras/{cam}/start")
-async def start(request: Request, cam: str, wanted: models.StartRequest) -> models.CameraStatus:
+async def start(request: Request, cam: str, body: models.StartRequest | None = None) -> models.CameraStatus:
     """Begin a series of stills. One that runs already is replaced."""
-    runtime = runtime_of(request)
+    runtime, wanted = runtime_of(request), body or models.StartRequest()
     which = runtime.camera(cam)
     if wanted.delay_s is not None and wanted.interval_s is not None:
         raise InvalidSetting("interval_s", "Give either delay_s (shutter close to next opening) or interval_s (opening to opening), not both.")
@@ -73,10 +81,11 @@ async def start(request: Request, cam: str, wanted: models.StartRequest) -> mode
     if controls != Controls() or wanted.auto is not None:
         which.request("still", controls, wanted.auto)
     in_force = which.settings.still.requested
-    await runtime.sessions.start(
+    session = await runtime.sessions.start(
         cam, SessionRequest(**{**wanted.model_dump(exclude={"auto"}), **{k: v for k, v in in_force.to_dict().items() if v is not None}})
     )
-    return await camera_status(runtime, which)
+    status = await camera_status(runtime, which)
+    return status.model_copy(update={"session": series(session)})  # also of one so short that it has ended meanwhile
 
 
 @router.post("/api/cameras/{cam}/stop")
@@ -99,12 +108,26 @@ async def resume(request: Request, cam: str) -> models.CameraStatus:
 
 @router.post("/api/cameras/{cam}/snap")
 async def snap(request: Request, cam: str, wanted: models.SnapRequest | None = None) -> models.Capture:
-    """Take one still; answers when it is on disk and in the catalogue."""
+    """Take one still; answers when it is on disk and in the catalogue, and developed if its original is not kept."""
     runtime = runtime_of(request)
-    number = await runtime.camera(cam).snap(wanted.exposure_s if wanted else None)
-    row = await runtime.catalogue.run(runtime.catalogue.image, number)
-    assert row is not None
+    with runtime.bus.subscribe() as events:
+        row = await row_of(runtime, await runtime.camera(cam).snap(wanted.exposure_s if wanted else None))
+        if not row.acknowledged:
+            await _developed(events, row.id)
+            row = await row_of(runtime, row.id)
+    if not row.acknowledged:
+        words = f"The still is taken and waits as image {row.id} to be developed, which takes longer than it should"
+        raise DarkroomUnavailable(f"{words}{f': {row.failure}' if row.failure else '; see the log.'}", runtime.darkroom.retry_in_s)
     return capture(row)
+
+
+async def _developed(events: Subscription, number: int) -> None:
+    """Wait until an image without its original has its JPEG, or cannot have one; not for ever."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DEVELOPING_S):
+            async for event in events:
+                if isinstance(event, ImageDeveloped | DevelopFailed) and event.id == number:
+                    return
 
 
 @router.patch("/api/cameras/{cam}/settings", status_code=202)

@@ -21,6 +21,7 @@ router = APIRouter(tags=["captures"])
 Id = Annotated[int, Path(ge=1, le=2**53)]
 # Kept by a browser for as long as it sends the same login: what one person has seen there is not the next one's.
 VARY = {"Vary": "Cookie, Authorization"}
+MEDIA = {".jpg": "image/jpeg", ".fz": "application/fits"}  # a camera's raw file has no type that everybody knows
 CACHE = {"Cache-Control": "private, max-age=31536000, immutable", **VARY}
 
 
@@ -55,9 +56,12 @@ def _file(runtime: Runtime, row: ImageRow, kind: Literal["raw", "jpg"]) -> Respo
             path = runtime.settings.storage.root / file.path
             if not path.is_file():
                 raise NoSuchThing(f"The file {file.path} of image {row.id} is gone from the disk.")
-            kind_of = "image/jpeg" if path.suffix == ".jpg" else "application/fits"
             return FileResponse(
-                path, media_type=kind_of, filename=path.name, content_disposition_type="inline", headers={**CACHE, "ETag": f'"{file.sha256}"'}
+                path,
+                media_type=MEDIA.get(path.suffix, "application/octet-stream"),
+                filename=path.name,
+                content_disposition_type="inline",
+                headers={**CACHE, "ETag": f'"{file.sha256}"'},
             )
     if kind == "raw":
         state = "Its original was not kept."
