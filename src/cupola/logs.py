@@ -38,7 +38,7 @@ def set_up(folder: Path, *, debug: bool, console: bool = True) -> None:
     except OSError as error:
         raise ConfigError(f"The log folder {folder} cannot be written ({error.strerror}). Change logging.folder, or its owner.") from None
     if console:
-        logger.add(sys.stderr, level="DEBUG" if debug else "INFO", format=CONSOLE)
+        logger.add(sys.stderr, level="DEBUG" if debug else "INFO", format=CONSOLE, backtrace=False, diagnose=False)
     logging.basicConfig(handlers=[_FromLogging()], level=logging.WARNING, force=True)
 
 
