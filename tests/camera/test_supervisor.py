@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from cupola.camera.messages import Plan
-from cupola.core.errors import CameraLost, InvalidSetting, NotAllowed
+from cupola.core.errors import CameraLost, CupolaError, InvalidSetting, NotAllowed
 from cupola.core.frame import Controls
 from cupola.core.hub import LivePacket
 
@@ -129,6 +129,20 @@ async def test_a_snap_of_a_camera_that_dies_is_told_so(rig):
         await r.until(lambda: r.camera.info)
         with pytest.raises(CameraLost, match="SIGSEGV"):
             await r.camera.snap(0.01)
+
+
+async def test_a_mistake_about_one_image_keeps_no_later_one_from_its_row(rig, monkeypatch):
+    async def mistaken(camera, head):
+        raise KeyError("a mistake")
+
+    async with rig() as r:
+        await r.until(lambda: r.camera.info)
+        with monkeypatch.context() as patched:
+            patched.setattr(r.archive, "captured", mistaken)
+            with pytest.raises(CupolaError, match="on disk, but has no row"):
+                await asyncio.wait_for(r.camera.snap(0.05), 10)
+        assert await asyncio.wait_for(r.camera.snap(0.05), 10) == 1
+        assert "has no row: KeyError('a mistake')" in r.log[-1]
 
 
 async def test_closing_during_a_long_exposure_is_quick(rig):

@@ -76,8 +76,7 @@ class CameraSupervisor:
         self.seen = Seen()
         self.focusing = Focusing(self._send)
         self._claims = claims or Claims()
-        self._wanted = connect
-        self._ending = False
+        self._wanted, self._ending = connect, False
         self._nudge = asyncio.Event()
         self._child: Child | None = None
         self._predecessor = Predecessor(
@@ -377,6 +376,9 @@ class CameraSupervisor:
                 self.temperature_c = head["temperature_c"]
                 self.settings.still.saw(Controls.from_dict(head["applied"]), Generation(*head["generation"]))
                 self._snaps.stored(head["token"], row)
+            except Exception as error:  # a mistake about one image must not keep all later ones from their rows
+                self._log("ERROR", f'An image of camera "{self.name}" has no row: {error!r}', event="capture", camera=self.name, exception=error)
+                self._snaps.failed(head["token"], "error", f"The image is on disk, but has no row: {error!r}")
             finally:
                 self._captures.task_done()
 
