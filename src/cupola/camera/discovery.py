@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from cupola.drivers.found import Found
+from cupola.process.child import signal_name
 
 LIMIT_S = 10.0
 AT_ONCE = 2  # a USB bus is not looked through by many at the same time; and a Raspberry Pi has four cores
@@ -91,7 +92,7 @@ async def _look(driver: str, module: str, limit_s: float) -> Look:
         await _kill(process)
     code = process.returncode or 0
     if code:
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        how = f"was ended by {signal_name(code)}" if code < 0 else f"ended with exit code {code}"
         return Look(
             driver, kind="crash", message=f"Looking for its cameras {how}: its library crashes. Unplug and replug the camera, then look again."
         )

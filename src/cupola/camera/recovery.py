@@ -7,11 +7,12 @@ is pure: waiting, starting and resetting are done by `supervisor` and `usb`.
 
 from __future__ import annotations
 
-import signal
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from cupola.process.child import signal_name
 
 Rung = Literal["interrupt", "reopen", "restart", "usb_reset", "back_off"]
 UsbReset = Literal["off", "auto", "uhubctl"]
@@ -102,7 +103,7 @@ def why(camera: str, ending: str, lost: Mapping[str, Any] | None, beat: Mapping[
     if lost is not None:
         return str(lost["message"])
     if code is not None and code < 0:
-        return f'The process of camera "{camera}" was ended by {signal.Signals(-code).name}. It is started again.'
+        return f'The process of camera "{camera}" was ended by {signal_name(code)}. It is started again.'
     return f'The process of camera "{camera}" ended by itself (exit code {code}). It is started again.'
 
 

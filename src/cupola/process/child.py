@@ -153,6 +153,11 @@ class Child:
                 on_stderr(text[:2000])
 
 
+def signal_name(code: int) -> str:
+    """Of the signal behind a negative exit code: SIGSEGV; a real-time signal has a number only."""
+    return next((known.name for known in signal.Signals if known == -code), f"signal {-code}")
+
+
 async def _spawn(module: str, link: socket.socket, python: str) -> asyncio.subprocess.Process:
     """Start the interpreter in a session of its own: a Ctrl-C is for the server, which tells its children."""
     argv = [python, "-X", "faulthandler", *(["-m", module] if python == sys.executable else ["-c", FOREIGN.format(package=PACKAGE, module=module)])]
