@@ -131,6 +131,19 @@ async def test_a_snap_of_a_camera_that_dies_is_told_so(rig):
             await r.camera.snap(0.01)
 
 
+async def test_a_mistake_before_the_start_is_told_and_tried_again(rig, monkeypatch):
+    async def mistaken(camera):
+        raise UnicodeError("a mistake")
+
+    async with rig(connect=False) as r:
+        with monkeypatch.context() as patched:
+            patched.setattr(r.archive, "prepare", mistaken)
+            r.camera.connect()
+            await r.until(lambda: r.camera.problem)
+            assert "cannot be started: a mistake" in r.camera.problem.message
+        await r.until(lambda: r.camera.state == "running")
+
+
 async def test_a_mistake_about_one_image_keeps_no_later_one_from_its_row(rig, monkeypatch):
     async def mistaken(camera, head):
         raise KeyError("a mistake")

@@ -26,7 +26,7 @@ from cupola.camera.spec import Archive, CameraSpec, Problem, configure_head, wan
 from cupola.camera.usb import reset_port
 from cupola.core.bus import Bus
 from cupola.core.clock import utc_now
-from cupola.core.errors import CupolaError, NotAllowed
+from cupola.core.errors import NotAllowed
 from cupola.core.events import CameraConnected, CameraLost, CameraRecovered, CameraRecovery, SettingsApplied
 from cupola.core.frame import CameraInfo, Codec, Controls, Generation
 from cupola.core.hub import FrameHub
@@ -201,7 +201,7 @@ class CameraSupervisor:
                 on_stderr=self._print,
                 **({"python": self.spec.python} if self.spec.python else {}),
             )
-        except (OSError, CupolaError) as error:
+        except Exception as error:  # whatever it is, it is tried again: the server and its other cameras live on
             await self._pause("failed", f'The process of camera "{self.name}" cannot be started: {error}')
             return
         self._child, self._expires = child, time.monotonic() + START_BUDGET_S
