@@ -131,6 +131,14 @@ async def test_a_snap_of_a_camera_that_dies_is_told_so(rig):
             await r.camera.snap(0.01)
 
 
+async def test_a_camera_whose_thermometer_has_no_reading_takes_images(rig):
+    async with rig(temperature_c="nan") as r:
+        await r.until(lambda: r.camera.info)
+        for number in (1, 2):
+            assert await asyncio.wait_for(r.camera.snap(0.05), 10) == number
+        assert [row["temperature_c"] for row in r.archive.rows] == [None, None]
+
+
 async def test_a_mistake_before_the_start_is_told_and_tried_again(rig, monkeypatch):
     async def mistaken(camera):
         raise UnicodeError("a mistake")
