@@ -1,14 +1,19 @@
-"""The three log files: what goes where, how large they grow, and how long they are kept."""
+"""The three log files: what goes where, how large they grow, how long they are kept, and no values in what a mistake leaves."""
 
 from __future__ import annotations
 
 import gzip
+import logging
 import os
 import re
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import pytest
+
+from cupola import logs
 
 WRITE = """
 import sys
@@ -55,3 +60,27 @@ def test_a_full_file_is_compressed_and_the_oldest_are_deleted(tmp_path: Path) ->
     assert (tmp_path / "cupola.log").stat().st_size < 10_000_000
     assert (tmp_path / "cupola.2026-01-06_00-00-00_000000.log.gz").exists()
     assert not (tmp_path / "cupola.2026-01-08_00-00-00_000000.log.gz").exists(), "older than seven days"
+
+
+def _fail(passphrase: str) -> None:
+    raise RuntimeError(f"{len(passphrase)} characters")
+
+
+@pytest.mark.parametrize("by_library", [False, True], ids=["ours", "a library's"])
+def test_a_traceback_tells_no_values(tmp_path: Path, capfd: pytest.CaptureFixture[str], by_library: bool) -> None:
+    passphrase = "canary over the dome"
+    logs.set_up(tmp_path, debug=True)
+    try:
+        _fail(passphrase)
+    except RuntimeError as error:
+        if by_library:
+            logging.getLogger("uvicorn.error").exception("Exception in ASGI application")
+        else:
+            logs.write("ERROR", "POST /api/login failed", exception=error)
+    logs.finish()
+    console = capfd.readouterr().err
+    files = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert len(files) == 3
+    for name, text in {"the console": console, **files}.items():
+        assert "_fail(passphrase)" in text and "RuntimeError: 20 characters" in text, name
+        assert passphrase not in text, name

@@ -37,7 +37,7 @@ def set_up(folder: Path, *, debug: bool) -> None:
             logger.add(folder / "cupola-debug.log", level="DEBUG", rotation="20 MB", retention="3 days", **options)
     except OSError as error:
         raise ConfigError(f"The log folder {folder} cannot be written ({error.strerror}). Change logging.folder, or its owner.") from None
-    logger.add(sys.stderr, level="INFO", format=CONSOLE)
+    logger.add(sys.stderr, level="INFO", format=CONSOLE, backtrace=False, diagnose=False)
     logging.basicConfig(handlers=[_FromLogging()], level=logging.WARNING, force=True)
 
 

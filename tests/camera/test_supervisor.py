@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from cupola.camera.messages import Plan
-from cupola.core.errors import CameraLost, InvalidSetting, NotAllowed, StorageFull
+from cupola.core.errors import CameraLost, CupolaError, InvalidSetting, NotAllowed, StorageFull
 from cupola.core.frame import Controls
 from cupola.core.hub import LivePacket
 
@@ -140,6 +140,41 @@ async def test_a_snap_on_a_full_disk_is_told_so(rig):
         await r.until(lambda: r.camera.info)
         with pytest.raises(StorageFull, match=r"storage\.min_free_percent"):
             await r.camera.snap(0.01)
+
+
+async def test_a_camera_whose_thermometer_has_no_reading_takes_images(rig):
+    async with rig(temperature_c="nan") as r:
+        await r.until(lambda: r.camera.info)
+        for number in (1, 2):
+            assert await asyncio.wait_for(r.camera.snap(0.05), 10) == number
+        assert [row["temperature_c"] for row in r.archive.rows] == [None, None]
+
+
+async def test_a_mistake_before_the_start_is_told_and_tried_again(rig, monkeypatch):
+    async def mistaken(camera):
+        raise UnicodeError("a mistake")
+
+    async with rig(connect=False) as r:
+        with monkeypatch.context() as patched:
+            patched.setattr(r.archive, "prepare", mistaken)
+            r.camera.connect()
+            await r.until(lambda: r.camera.problem)
+            assert "cannot be started: a mistake" in r.camera.problem.message
+        await r.until(lambda: r.camera.state == "running")
+
+
+async def test_a_mistake_about_one_image_keeps_no_later_one_from_its_row(rig, monkeypatch):
+    async def mistaken(camera, head):
+        raise KeyError("a mistake")
+
+    async with rig() as r:
+        await r.until(lambda: r.camera.info)
+        with monkeypatch.context() as patched:
+            patched.setattr(r.archive, "captured", mistaken)
+            with pytest.raises(CupolaError, match="on disk, but has no row"):
+                await asyncio.wait_for(r.camera.snap(0.05), 10)
+        assert await asyncio.wait_for(r.camera.snap(0.05), 10) == 1
+        assert "has no row: KeyError('a mistake')" in r.log[-1]
 
 
 async def test_closing_during_a_long_exposure_is_quick(rig):

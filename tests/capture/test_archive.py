@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Generator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import simplejpeg
 from tests.darkroom.station import AT, STATION, Place, original
 
 from cupola.capture.archive import Archive
-from cupola.capture.session import Sessions
+from cupola.capture.session import Request, Sessions
 from cupola.core.bus import Bus
 from cupola.core.events import ImageCaptured, ImageDeveloped, StorageLow
 from cupola.storage.files import jpg_path, queue_path, raw_path, relative_name, write_durable
@@ -101,3 +103,33 @@ async def test_a_jpeg_that_the_darkroom_put_into_the_catalogue_meanwhile_is_no_c
     place.records.clear()
     assert await _announced(place) == []
     assert place.records == []
+
+
+async def test_an_image_is_announced_although_the_end_of_its_series_cannot_be_written(place: Place) -> None:
+    bus = Bus()
+    sessions = Sessions(place.catalogue, bus)
+    archive = Archive(place.catalogue, sessions, bus, STATION, place.root, place.queue, Reserve(place.queue.parent / "reserve", 1), place.log)
+    series = await sessions.start("north", Request(1.0, None, None, None, None, 1))
+    with closing(sqlite3.connect(place.catalogue.path)) as other:
+        other.execute("CREATE TRIGGER broken BEFORE UPDATE ON session BEGIN SELECT RAISE(ABORT, 'no'); END")
+    file = place.root / _original(place, 1)
+    head = {
+        "file": {"kind": "raw", "path": str(file), "bytes": file.stat().st_size, "sha256": "0" * 64},
+        "native": None,
+        "applied": {},
+        "opened_at": AT.isoformat(),
+        "ended_at": AT.isoformat(),
+        "clock_synced": True,
+        "sequence": 1,
+        "temperature_c": None,
+        "width": 30,
+        "height": 20,
+        "session": series.id,
+        "day": "2026-11-21",
+        "period": None,
+        "correction": None,
+    }
+    with bus.subscribe() as events:
+        assert await archive.captured("north", head) == 1
+        assert (await anext(aiter(events))).kind == "image_captured"
+    assert "end of the series" in place.said("ERROR") and sessions.of("north") is None

@@ -108,6 +108,14 @@ def test_bad_triggers_are_refused_with_words(gate: tuple[Cutting, float]) -> Non
     assert http.post("/api/cameras/nobody/trigger").status_code == 404
 
 
+@pytest.mark.parametrize("payload", [r'"\ud800"', r'{"\udfff": 1}', "NaN", "[-Infinity]", "[" * 300 + "]" * 300, '{"a":' * 30 + "1" + "}" * 30])
+def test_a_payload_that_could_not_be_told_again_is_refused_and_spoils_no_list(gate: tuple[Cutting, float], payload: str) -> None:
+    http = gate[0].http
+    answer = http.post("/api/cameras/gate/trigger", content=f'{{"payload": {payload}}}', headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400 and answer.json()["field"] == "payload", answer.text
+    assert http.get("/api/clips").status_code == 200
+
+
 def test_a_killed_writer_is_replaced_and_the_clip_is_whole(gate: tuple[Cutting, float]) -> None:
     station, _ = gate
     clip = station.trigger(label="killed", before_s=4, after_s=4)

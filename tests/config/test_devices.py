@@ -14,11 +14,39 @@ def two(first: str, second: str) -> str:
 
 @pytest.mark.parametrize(
     ("first", "second"),
-    [("{}", "{}"), ("{serial: '1'}", "{serial: '1'}"), ("{serial: '1'}", "{}"), ("{port: 'usb:001,002'}", "{port: 'usb:001,002'}")],
+    [
+        ("{}", "{}"),
+        ("{serial: '1'}", "{serial: '1'}"),
+        ("{serial: '1'}", "{}"),
+        ("{port: 'usb:001,002'}", "{port: 'usb:001,002'}"),
+        ("{serial: '0000123'}", "{serial: '123'}"),
+    ],
 )
 def test_two_cameras_for_one_device_are_refused_by_name(first: str, second: str) -> None:
     with pytest.raises(ConfigProblems, match=r'cameras\[1\]\.gphoto: names the device that camera "north" has already'):
         from_text(two(first, second), "cupola.yaml", Path("/base"))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "apart"),
+    [
+        ("{}", "{}", False),
+        ("{}", "{device: CCD Simulator}", False),
+        ("{device: CCD Simulator}", "{host: 127.0.0.1}", False),
+        ("{host: localhost, device: CCD Simulator}", "{host: '::1', device: CCD Simulator}", False),
+        ("{device: CCD Simulator}", "{device: Guide Simulator}", True),
+        ("{device: CCD}", "{device: CCD Simulator}", True),
+        ("{}", "{port: 7625}", True),
+        ("{host: roof}", "{host: garden}", True),
+    ],
+)
+def test_two_cameras_for_one_device_of_an_indi_server_are_refused(first: str, second: str, apart: bool) -> None:
+    text = two(first, second).replace("gphoto", "indi")
+    if apart:
+        from_text(text, "cupola.yaml", Path("/base"))
+    else:
+        with pytest.raises(ConfigProblems, match=r'cameras\[1\]\.indi: names the device that camera "north" has already'):
+            from_text(text, "cupola.yaml", Path("/base"))
 
 
 def test_two_devices_and_cameras_of_other_drivers_are_fine() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cupola.config.load import check, demo_settings, find, load
+from cupola.config.load import check, demo_settings, find, load, readable_by_all
 from cupola.config.model import Settings
 from cupola.config.problems import ConfigNotFound, ConfigProblems
 
@@ -130,6 +130,26 @@ def test_a_broken_dotenv_is_named_with_its_line_and_not_repeated(folder: Path) -
     write(folder / "cupola.yaml", CAMERA)
     lines = [str(problem) for problem in check(env={})]
     assert lines == [f".env:{n}: is not NAME=value; put a value with quotes in it into the other kind of quotes" for n in (2, 3)]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights of files are of POSIX systems")
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("cupola.yaml", "source: rtsp://me:pass@10.0.0.7/live", True),
+        ("cupola.yaml", "source: http://10.0.0.7/live?password=pass", True),
+        ("cupola.yaml", "source: rtsp://me:${PASSWORD}@10.0.0.7/live", False),
+        ("cupola.yaml", "source: http://10.0.0.7/live?password=${PASSWORD}", False),
+        ("cupola.yaml", "source: /dev/v4l/by-id/usb-0:1@2", False),
+        (".env", "PASSWORD=pass", True),
+    ],
+)
+def test_a_password_that_everybody_may_read_is_noticed(folder: Path, name: str, text: str, told: bool) -> None:
+    source = folder / "cupola.yaml"
+    file = write(folder / name, text)
+    for mode, expected in ((0o644, [file] if told else []), (0o640, []), (0o600, [])):
+        file.chmod(mode)
+        assert readable_by_all(source) == expected
 
 
 def test_variables_override_keys_groups_and_entries_of_lists(folder: Path) -> None:

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -375,6 +376,15 @@ def test_programs_that_hold_a_camera_are_found_by_name_and_by_device(tmp_path: P
     assert gphoto_errors.holders("usb:001,005", tmp_path) == ["gvfsd-gphoto2"]
     (tmp_path / "12" / "fd" / "7").symlink_to("/dev/bus/usb/001/005")
     assert gphoto_errors.holders("usb:001,005", tmp_path) == ["bash"]
+
+
+def test_a_camera_that_another_one_of_the_configuration_has_is_not_called_another_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "12" / "fd").mkdir(parents=True)
+    (tmp_path / "12" / "cmdline").write_bytes(b"/usr/bin/python3\0-X\0faulthandler\0-m\0cupola.camera.process\0--link=9\0")
+    (tmp_path / "12" / "fd" / "7").symlink_to("/dev/bus/usb/001/005")
+    monkeypatch.setattr(gphoto_errors, "holders", partial(gphoto_errors.holders, proc=tmp_path))
+    error = gphoto_errors.explain("A Nikon D750", "open it", gphoto_errors.USB_CLAIM, [], "usb:001,005")
+    assert "Another camera process of Cupola has it" in str(error)
 
 
 def test_a_camera_that_went_away_is_lost_and_not_a_failed_exposure(make: Make) -> None:

@@ -20,9 +20,10 @@ import pytest
 from astropy.io import fits
 
 from cupola.core.errors import CameraBusy, CameraLost, CameraNotFound, CameraUnresponsive, CaptureCancelled
-from cupola.core.frame import Capability, Controls, PixelKind, Station, Stop
+from cupola.core.frame import Capability, ControlRange, Controls, PixelKind, Station, Stop
+from cupola.drivers.abort import Abort
 from cupola.drivers.indi import Indi, discover
-from cupola.drivers.indi_client import IndiClient
+from cupola.drivers.indi_client import IndiClient, range_of
 from cupola.storage.originals import encode_original, read_original
 from tests.drivers.indi_sources import indi_server, options, without
 from tests.support.indi_server import CAMERA, TELESCOPE, IndiServer
@@ -381,6 +382,16 @@ def _listener(says: bytes) -> Iterator[int]:
 def test_rubbish_is_no_indi(says: bytes) -> None:
     with _listener(says) as port:
         assert "is no INDI server: it answers" in _refusal(port=port, timeout_s=3.0)
+
+
+def test_what_a_driver_does_not_know_is_no_number() -> None:
+    says = b"""<defNumberVector device="CCD" name="CCD_TEMPERATURE" label="t" group="g" state="Ok" perm="rw" timeout="60">
+    <defNumber name="CCD_TEMPERATURE_VALUE" label="t" format="%g" min="nan" max="inf" step="0">nan</defNumber></defNumberVector>"""
+    with _listener(says) as port, closing(IndiClient("127.0.0.1", port)) as client:
+        client.connect(5.0, Abort())
+        vector = client.wait(lambda: client.vector("CCD", "CCD_TEMPERATURE"), 5.0, lambda: False)
+        assert client.number("CCD", "CCD_TEMPERATURE", "CCD_TEMPERATURE_VALUE") is None
+        assert range_of(vector, "CCD_TEMPERATURE_VALUE", 1.0) == ControlRange(0.0, 3600.0, 1.0)
 
 
 def test_a_silent_server_may_have_no_driver() -> None:

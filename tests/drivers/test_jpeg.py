@@ -16,6 +16,17 @@ def test_a_whole_jpeg_tells_its_size_and_may_be_padded() -> None:
     assert decodes(WHOLE)
 
 
+def test_a_small_jpeg_that_says_it_is_larger_than_any_camera_is_broken() -> None:
+    at = WHOLE.index(b"\xff\xc0") + 5  # height and width, in SOF0
+
+    def claims(height: int, width: int) -> bytes:
+        return WHOLE[:at] + height.to_bytes(2, "big") + width.to_bytes(2, "big") + WHOLE[at + 4 :]
+
+    assert inspect(claims(10_000, 15_000)) == (15_000, 10_000)  # 150 MP: the largest sensors there are
+    with pytest.raises(BadJpeg, match="65500 x 65500"):
+        inspect(claims(65_500, 65_500))
+
+
 @given(st.integers(0, len(WHOLE) - 1))
 def test_a_jpeg_cut_anywhere_is_broken(length: int) -> None:
     with pytest.raises(BadJpeg):

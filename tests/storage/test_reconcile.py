@@ -1,5 +1,7 @@
 """After a crash catalogue and disk agree again, and nothing that could be a picture was deleted."""
 
+import os
+import sys
 from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -162,6 +164,16 @@ def test_damaged_and_foreign_files_are_reported_and_left(place: Place) -> None:
     for path in (cut, cut_jpeg, empty, foreign, moved, renamed):
         assert path.exists()
         assert any(str(path) in problem for problem in report.problems)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems' file names are text")
+def test_a_name_that_is_no_text_harms_nobody(place: Place) -> None:
+    whole = place.jpeg(1)
+    for name in (b"20261121T231502Z_000002.jpg.\xff", b"\xff\xfe.tmp"):
+        Path(os.fsdecode(os.fsencode(whole.parent) + b"/" + name)).write_bytes(_JPEG)
+    report = place.reconcile()
+    assert [adopted.file.path for adopted in report.adopted] == [files.relative_name(whole, place.root)]
+    assert report.problems == [] and report.deleted_tmp == []
 
 
 def test_two_files_with_one_number_are_reported_and_both_left(place: Place) -> None:

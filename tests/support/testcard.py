@@ -18,7 +18,7 @@ from cupola.core.frame import CameraInfo, Capability, ControlRange, Controls, Fr
 
 
 class TestCard:
-    """Options: width, height, readout_s, absent; absent_until (a file that has to exist), opens (how often a process can open it), usb_port, serial.
+    """Options: width, height, readout_s, temperature_c (as text), absent; absent_until (a file that has to exist), opens (how often a process can open it), usb_port, serial.
 
     crash_on, hang_on, hold_gil_on, stick_on (until interrupted), fail_on: numbers of frames of this process, in the middle of the exposure.
     """
@@ -67,7 +67,9 @@ class TestCard:
         time.sleep(self._options.get("readout_s", 0.0))
         data = np.full((self._options.get("height", 48), self._options.get("width", 64)), self._seq % 256, np.uint8)
         data.flags.writeable = False
-        return Frame(self._seq, opened, ended, begun, data, self._format, self._controls)
+        reading = self._options.get("temperature_c")
+        temperature_c = None if reading is None else float(reading)
+        return Frame(self._seq, opened, ended, begun, data, self._format, self._controls, temperature_c=temperature_c)
 
     def stream(self, stop: Stop) -> Generator[Frame | Packet, None, None]:
         while not stop.is_set():

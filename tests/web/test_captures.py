@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 import simplejpeg
 from tests.support.station import RunningStation
+
+from cupola.web.routes.captures import media_type
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +116,24 @@ def test_an_image_whose_file_is_gone_says_so(station: RunningStation) -> None:
     assert station.http.get(f"/api/captures/{image['id']}/thumb").status_code in (404, 503)
     station.snap()  # the next one is served again
     assert station.http.get("/api/cameras/sky/latest.jpg").status_code == 200
+
+
+@pytest.mark.parametrize(("address", "kind"), [("image", "jpg"), ("raw", "raw")])
+def test_a_symlink_leads_nobody_out_of_the_images_folder(station: RunningStation, tmp_path: Path, address: str, kind: str) -> None:
+    image = station.snap()
+    (file,) = [file for file in image["files"] if file["kind"] == kind]
+    (station.images / file["path"]).rename(tmp_path / "elsewhere")
+    (station.images / file["path"]).symlink_to(tmp_path / "elsewhere")
+    answer = station.http.get(f"/api/captures/{image['id']}/{address}")
+    assert answer.status_code == 404 and "outside" in answer.json()["detail"], answer.text
+    station.snap()  # the newest is one that is there
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("x.jpg", "image/jpeg"), ("x.fits.fz", "application/fits"), ("x.nef", "application/octet-stream")], ids=["jpg", "fits", "nef"]
+)
+def test_no_file_is_called_what_it_is_not(name: str, kind: str) -> None:
+    assert media_type(Path(name)) == kind
 
 
 def test_what_one_login_has_seen_is_kept_for_no_other(station: RunningStation, images: list[dict[str, Any]]) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import aiohttp
-from tests.support.station import RunningStation
+from tests.support.station import RunningStation, eventually
 
 from cupola.core.events import EVENTS, CameraChanged, ImageCaptured, ImageDeveloped, SessionEvent, SettingsApplied
 
@@ -43,6 +45,21 @@ async def test_a_change_of_the_camera_is_told_as_its_address_tells_it(station: R
     assert {name: told[name] for name in ("state", "session", "settings", "last_image")} == {
         name: asked[name] for name in ("state", "session", "settings", "last_image")
     }
+
+
+async def test_a_catalogue_that_cannot_be_read_for_a_while_ends_nothing(station: RunningStation, sockets: aiohttp.ClientSession) -> None:
+    output = station.folder / "output"
+    async with sockets.ws_connect("/ws/events") as socket:
+        with closing(sqlite3.connect(station.images / ".cupola" / "catalogue.sqlite", timeout=20, isolation_level=None)) as catalogue:
+            catalogue.execute("ALTER TABLE image RENAME TO gone")
+            try:
+                eventually(lambda: "no such table: image" in output.read_text() or station.process.poll() is not None)
+            finally:
+                catalogue.execute("ALTER TABLE gone RENAME TO image")
+        assert station.process.poll() is None, output.read_text()[-2000:]
+        station.http.post("/api/cameras/sky/disconnect")
+        while (await _of_kind(socket, CameraChanged))[0].data["state"] != "stopped":
+            pass
 
 
 async def test_settings_and_viewers_are_announced(station: RunningStation, sockets: aiohttp.ClientSession) -> None:

@@ -304,7 +304,7 @@ def test_cookies_of_other_programs_on_this_host_log_nobody_out(claimed: RunningS
     assert answer.json()["user"] is None, "without TLS the cookie has the other name"
 
 
-@pytest.mark.parametrize("name", ["anna\n", "\x00", "anna\x1b[2J", "a\r\nevent=forged", "\x7f", "x" * 65])
+@pytest.mark.parametrize("name", ["anna\n", "\x00", "anna\x1b[2J", "a\r\nevent=forged", "\x7f", "x" * 65, "anna\x9b2J", "\u202enna", "a\u2028forged"])
 def test_a_name_that_would_spoil_the_log_is_refused_and_not_logged(claimed: RunningStation, name: str) -> None:
     answer = httpx.post(f"{claimed.url}/api/login", json={"user": name, "passphrase": ANNA}, trust_env=False)
     assert (answer.status_code, answer.json()["field"]) == (400, "user")

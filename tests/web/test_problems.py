@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -186,6 +187,15 @@ async def test_a_socket_at_an_address_that_is_none_is_refused(sockets: aiohttp.C
 def test_another_host_name_is_not_answered(station: RunningStation, host: str) -> None:
     for path in ("/", "/api/health", "/api/captures"):
         _problem(station.http.get(path, headers={"Host": host}), 421)
+
+
+@pytest.mark.parametrize(
+    "twice", ["Host: {0}\r\nHost: evil.example", "Host: evil.example\r\nHost: {0}", "Host: {0}\r\nOrigin: x://y\r\nOrigin: http://{0}"]
+)
+def test_of_two_hosts_or_origins_none_is_believed(station: RunningStation, twice: str) -> None:
+    with socket.create_connection(("127.0.0.1", station.port), timeout=10) as connection:
+        connection.sendall(f"GET /api/health HTTP/1.1\r\n{twice.format(f'127.0.0.1:{station.port}')}\r\n\r\n".encode())
+        assert connection.recv(4096).startswith(b"HTTP/1.1 400 ")
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.1", "[::1]"])

@@ -68,6 +68,12 @@ def test_over_a_named_proxy_nobody_is_the_owner(proxied: tuple[httpx.Client, Pat
     assert http.get("/api/cameras", headers=as_owner(folder)).status_code == 200
 
 
+def test_a_page_that_came_in_the_clear_is_another_site_where_the_station_is_encrypted(proxied: tuple[httpx.Client, Path]) -> None:
+    http, _ = proxied
+    for scheme, status in (("http", 403), ("https", 401)):
+        assert http.post("/api/logout", headers=BY_PROXY | {"Origin": f"{scheme}://sky.example.org"}).status_code == status
+
+
 def test_guessing_through_a_proxy_is_counted_by_the_guessers_address(proxied: tuple[httpx.Client, Path]) -> None:
     http, _ = proxied
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from cupola.core.errors import StorageFailed
 from cupola.core.events import SessionEvent
 from cupola.web.access.desk import Client, Desk, LoggedOut, WrongLogin
 from cupola.web.access.lease import Leases
@@ -133,6 +135,27 @@ async def test_a_login_ends_the_session_of_this_browser_with_its_control_and_vie
     assert (station.desk.by_session(old), station.desk.by_session(other), station.desk.by_session(new)) == (None, elsewhere, after)
     assert len({old, other, new}) == len({before.id, elsewhere.id, after.id}) == 3
     assert station.leases.of("sky") is None
+
+
+async def test_a_logout_holds_although_the_disk_does_not_take_it(station: Station) -> None:
+    who, secret = await station.log_in(remember=True)
+    with closing(sqlite3.connect(station.desk.store.path)) as disk:
+        disk.execute("CREATE TRIGGER full BEFORE DELETE ON session BEGIN SELECT RAISE(ABORT, 'no'); END")
+        with pytest.raises(StorageFailed):
+            await station.desk.end_sessions([who.id], "logged out")
+        assert station.desk.by_session(secret) is None and station.desk.sessions() == []
+        disk.execute("DROP TRIGGER full")
+    await station.desk.tidy()
+    station.restart()
+    assert station.desk.by_session(secret) is None
+
+
+async def test_no_request_gets_in_while_a_logout_is_written(station: Station) -> None:
+    who, secret = await station.log_in()
+    leaving = asyncio.create_task(station.desk.end_sessions([who.id], "logged out"))
+    await asyncio.sleep(0)  # it has begun, and waits for the disk
+    assert not leaving.done() and station.desk.by_session(secret) is None
+    await leaving
 
 
 @pytest.mark.parametrize("change", ["role", "passphrase", "deleted", "logout"])

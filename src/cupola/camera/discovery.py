@@ -92,7 +92,7 @@ async def _look(driver: str, module: str, limit_s: float) -> Look:
         await _kill(process)
     code = process.returncode or 0
     if code:
-        how = f"was ended by {signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
+        how = f"was ended by {signal_name(code)}" if code < 0 else f"ended with exit code {code}"
         return Look(
             driver, kind="crash", message=f"Looking for its cameras {how}: its library crashes. Unplug and replug the camera, then look again."
         )

@@ -103,7 +103,7 @@ def why(camera: str, ending: str, lost: Mapping[str, Any] | None, beat: Mapping[
     if lost is not None:
         return str(lost["message"])
     if code is not None and code < 0:
-        return f'The process of camera "{camera}" was ended by {signal_name(-code)}. It is started again.'
+        return f'The process of camera "{camera}" was ended by {signal_name(code)}. It is started again.'
     return f'The process of camera "{camera}" ended by itself (exit code {code}). It is started again.'
 
 

@@ -8,6 +8,7 @@ On a disk that is nearly full, originals and then images are left out (`storage.
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import threading
 from collections import deque
@@ -138,6 +139,8 @@ class Storer(threading.Thread):
             return False
         file = _file(kind, written)
         temperature = still.picture.temperature_c if isinstance(still.picture, Frame) else None
+        if temperature is not None and not math.isfinite(temperature):
+            temperature = None  # a sensor's way to say that it has no reading, which no message can carry
         facts = facts_of(still.picture)
         beside = None if native is None else _file("raw", native)
         known = {"temperature_c": temperature, "correction": still.correction, "day": day, "period": still.period}

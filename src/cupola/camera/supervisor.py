@@ -26,7 +26,7 @@ from cupola.camera.spec import Archive, CameraSpec, Problem, configure_head, wan
 from cupola.camera.usb import reset_port
 from cupola.core.bus import Bus
 from cupola.core.clock import utc_now
-from cupola.core.errors import CupolaError, NotAllowed, RecordingEnded
+from cupola.core.errors import NotAllowed, RecordingEnded
 from cupola.core.events import CameraConnected, CameraLost, CameraRecovered, CameraRecovery, SettingsApplied
 from cupola.core.frame import CameraInfo, Codec, Controls, Generation
 from cupola.core.hub import FrameHub
@@ -95,8 +95,7 @@ class CameraSupervisor:
 
     def connect(self) -> None:
         """Want the camera open. A back-off that is under way is cut short."""
-        self._wanted = True
-        self.retry_at = None  # no longer: it is now
+        self._wanted, self.retry_at = True, None  # to be tried now
         self._nudge.set()
 
     def disconnect(self) -> None:
@@ -107,11 +106,8 @@ class CameraSupervisor:
         """Wait until the camera is open, closed, or failed, whichever was asked for."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while (
-                    self.state in ("starting", "stopping")
-                    or (self._wanted and self.state == "recovering" and self.retry_at is None)
-                    or (self._wanted and self.state == "stopped")
-                    or (not self._wanted and self.state != "stopped")
+                while self.state in ("starting", "stopping") or (
+                    self.state == "stopped" or (self.state == "recovering" and self.retry_at is None) if self._wanted else self.state != "stopped"
                 ):
                     await asyncio.sleep(0.02)
 
@@ -201,7 +197,7 @@ class CameraSupervisor:
                 on_stderr=self._print,
                 **({"python": self.spec.python} if self.spec.python else {}),
             )
-        except (OSError, CupolaError) as error:
+        except Exception as error:  # whatever it is, it is tried again: the server and its other cameras live on
             await self._pause("failed", f'The process of camera "{self.name}" cannot be started: {error}')
             return
         self._child, self._expires = child, time.monotonic() + START_BUDGET_S
@@ -378,6 +374,9 @@ class CameraSupervisor:
                 self.temperature_c = head["temperature_c"]
                 self.settings.still.saw(Controls.from_dict(head["applied"]), Generation(*head["generation"]))
                 self._snaps.stored(head["token"], row)
+            except Exception as error:  # a mistake about one image must not keep all later ones from their rows
+                self._log("ERROR", f'An image of camera "{self.name}" has no row: {error!r}', event="capture", camera=self.name, exception=error)
+                self._snaps.failed(head["token"], "error", f"The image is on disk, but has no row: {error!r}")
             finally:
                 self._captures.task_done()
 

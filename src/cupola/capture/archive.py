@@ -106,7 +106,10 @@ class Archive:
                 self._reserve.release()
                 await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
                 attempt += 1
-        await self._sessions.stored(camera, row.session, row.opened_at)
+        try:
+            await self._sessions.stored(camera, row.session, row.opened_at)
+        except CupolaError as error:  # the image is safe, and the ones behind it wait; the next start finds the series complete
+            self._log("ERROR", f'The end of the series of camera "{camera}" cannot be written: {error}', event="storage", camera=camera)
         if row.acknowledged:
             self._announce(row, row.files[0].path)
         self.stored()

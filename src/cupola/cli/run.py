@@ -17,6 +17,7 @@ import click
 def run(file: Path | None, demo: bool, host: str | None, port: int | None) -> None:
     """Start the server; without a configuration, the demo station."""
     from cupola.cli.settings import settings_for
+    from cupola.config.load import readable_by_all
 
     settings = settings_for(file, demo=demo)
     given = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
@@ -26,6 +27,9 @@ def run(file: Path | None, demo: bool, host: str | None, port: int | None) -> No
     scheme = "http" if web.tls.mode == "off" else "https"
     host = f"[{web.host}]" if ":" in web.host else web.host
     click.secho(f"Open {scheme}://{host}:{web.port}/", bold=True)
+
+    for exposed in [] if settings.source is None else readable_by_all(settings.source):
+        click.secho(f"{exposed} holds passwords, and everybody on this machine may read it. Change that: chmod o-r {exposed}", fg="yellow", err=True)
 
     from cupola.app import run as run_app
     from cupola.cli.claim import invite

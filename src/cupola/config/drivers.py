@@ -19,6 +19,7 @@ from cupola.core.clock import parse_utc
 FrameNumber = Annotated[Int, Field(ge=1)]
 ColourGain = Annotated[Float, Field(gt=0, le=32)]
 _SCHEMES = ("rtsp", "rtsps", "http", "https")
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class DriverOptions(Block):
@@ -28,7 +29,8 @@ class DriverOptions(Block):
     """Whether the serial number an opened camera tells names a device that only one camera can have."""
 
     def claims(self) -> str | None:
-        """What names a device that only one camera can have; "" for the only one attached. None: any number may share it."""
+        """What names a device that only one camera can have: "" for the only one attached, and "host/" for the only one at a host's
+        "host/device". None: any number may share it."""
         return None
 
     @property
@@ -243,7 +245,8 @@ class IndiOptions(DriverOptions):
     )
 
     def claims(self) -> str:
-        return f"{self.host}:{self.port} {self.device or ''}".strip()
+        host = self.host.lower().rstrip(".")
+        return f"{'localhost' if host in _LOOPBACK else host}:{self.port}/{self.device or ''}"
 
 
 class GphotoOptions(DriverOptions):
@@ -277,6 +280,13 @@ class GphotoOptions(DriverOptions):
 
     def claims(self) -> str:
         return self.serial or self.port or ""
+
+    @field_validator("serial", mode="after")
+    @classmethod
+    def _without_padding(cls, value: str | None) -> str | None:
+        """As the driver tells it: without the zeros that some cameras, and programs that tell of them, put in front."""
+        text = (value or "").strip()
+        return text.lstrip("0") or value if text.isdigit() else value
 
     @field_validator("port", mode="after")
     @classmethod

@@ -24,6 +24,8 @@ _DEMO = Path(__file__).with_name("demo.yaml")
 _MOST_DIGITS_OF_AN_INDEX = 4
 _ENV_LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=(.*)\Z")
 _QUOTED = re.compile(r"""(?:'([^']*)'|"((?:[^"\\]|\\.)*)")\s*(?:#.*)?\Z""")
+_VARIABLE = re.compile(r"\$\{[^}]*\}")
+_PASSWORD = re.compile(r"""://[^\s"'/@:]*:[^\s"'/@]+@|(?i:passw(?:or)?d|pwd|token|secret)=[^\s"'&]""")  # in a URL
 _COMMENT = re.compile(r"(?:^|\s)#.*")
 
 
@@ -80,6 +82,18 @@ def check(path: Path | str | None = None, env: Mapping[str, str] | None = None) 
 def from_text(text: str, name: str, base: Path) -> Settings:
     """Settings from YAML text alone, without any environment; `name` stands in for the file in messages."""
     return _build(text, name, base, {})
+
+
+def readable_by_all(source: Path) -> list[Path]:
+    """Of a configuration file and the `.env` beside it, those that hold a password and that every user of this machine may read."""
+    found: list[Path] = []
+    for file in (source, source.with_name(".env")):
+        try:
+            if os.name == "posix" and file.stat().st_mode & 0o004 and (file.name == ".env" or _PASSWORD.search(_VARIABLE.sub("", _read(file)))):
+                found.append(file)
+        except FileNotFoundError:
+            pass
+    return found
 
 
 def _build(text: str, name: str, base: Path, values: Mapping[str, str]) -> Settings:

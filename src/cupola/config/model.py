@@ -212,7 +212,7 @@ class Settings(Block):
             if (device := options.claims()) is None:
                 continue
             for driver, other, owner in taken:
-                if driver == camera.driver and (device == other or "" in (device, other)):
+                if driver == camera.driver and (device == other or _is_part(device, other) or _is_part(other, device)):
                     words = {"key": f"cameras.{index}.{camera.driver}", "owner": owner, "hint": "each camera needs a device of its own"}
                     raise PydanticCustomError("device_taken", 'names the device that camera "{owner}" has already', words)
             taken.append((camera.driver, device, camera.name))
@@ -234,6 +234,11 @@ class Settings(Block):
         """The Python the camera process needs; None: the server's own."""
         options: DriverOptions = getattr(camera, camera.driver)
         return options.interpreter
+
+
+def _is_part(name: str, other: str) -> bool:
+    """Whether a device's name leaves open which one is meant, and may mean the other."""
+    return not name or (name.endswith("/") and other.startswith(name))
 
 
 def _as_json_types(value: Any) -> Any:

@@ -20,6 +20,7 @@ REFUSED = frozenset((-1, -2, -6, -113))  # the camera is there, and does not tak
 # Programs that take a camera's USB for themselves: a desktop's file manager does so the moment the camera is switched on.
 _DESKTOP = ("gvfs-gphoto2-volume-monitor", "gvfsd-gphoto2")
 _PROGRAMS = (*_DESKTOP, "gphoto2", "darktable", "digikam", "shotwell", "entangle", "rapid-photo-downloader", "kiod5", "kiod6")
+_OURS = "a camera process of Cupola"
 
 _SAID: tuple[tuple[str, str], ...] = (
     (
@@ -72,6 +73,8 @@ def _what_holds(port: str) -> str:
             f"The desktop's {' and '.join(desktop)} took it. Run `systemctl --user mask --now gvfs-gphoto2-volume-monitor` as the user of the desktop, "
             "unmount the camera in the file manager, then plug it in again."
         )
+    if _OURS in found:
+        return "Another camera process of Cupola has it: give each camera of the configuration its own serial."
     if found:
         return f"These programs run and may hold it: {', '.join(found)}. Close them."
     return "Close the program that uses it (a file manager, another Cupola, gphoto2), or unplug it and plug it in again."
@@ -98,9 +101,10 @@ def _usb_device(port: str) -> str | None:
 
 def _program(process: Path) -> str:
     try:
-        return os.path.basename((process / "cmdline").read_bytes().split(b"\0", 1)[0].decode("utf-8", "replace"))
+        arguments = (process / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
     except OSError:
         return ""
+    return _OURS if any("cupola.camera.process" in argument for argument in arguments) else os.path.basename(arguments[0])
 
 
 def _has_open(process: Path, device: str) -> bool:

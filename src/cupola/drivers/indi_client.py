@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 import socket
 import threading
@@ -288,7 +289,7 @@ class IndiClient:
 
     def number(self, device: str, name: str, member: str) -> float | None:
         vector = self.vector(device, name)
-        return None if vector is None or member not in vector else float(vector.getfloatvalue(member))
+        return None if vector is None else number_of(vector, member)
 
     def said(self, device: str) -> str:
         """The driver's last words, to go behind a sentence; empty when it said nothing."""
@@ -380,14 +381,15 @@ class IndiClient:
 
 
 def number_of(vector: Any, member: str) -> float | None:
-    """A member of a property, None where it has none of that name."""
-    return float(vector.getfloatvalue(member)) if member in vector else None
+    """A member of a property, None where it has none of that name, or says `nan`: the driver does not know it."""
+    value = float(vector.getfloatvalue(member)) if member in vector else math.nan
+    return value if math.isfinite(value) else None
 
 
 def range_of(vector: Any, member: str, default: float) -> ControlRange:
     """The limits the driver gives a number."""
     one = vector.member(member)
     minimum, maximum = one.getfloat(one.min), one.getfloat(one.max)
-    if maximum <= minimum:  # INDI: no limits given
+    if not (math.isfinite(minimum) and math.isfinite(maximum) and maximum > minimum):  # INDI: no limits given
         minimum, maximum = 0.0, max(3600.0, default)
     return ControlRange(minimum, maximum, min(max(default, minimum), maximum))

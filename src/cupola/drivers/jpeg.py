@@ -7,6 +7,7 @@ one and every viewer. `decodes` is the thorough and dear check for those who can
 import re
 from typing import NamedTuple
 
+MOST_PIXELS = 250_000_000  # who decodes one that lies takes gigabytes of memory for a kilobyte
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
 _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # ITU T.81 table B.1: C4 = DHT, C8 reserved, CC = DAC
 _SOS = 0xDA
@@ -57,6 +58,8 @@ def _walk_headers(data: bytes) -> tuple[JpegSize | None, int | None]:
             size = JpegSize(int.from_bytes(data[at + 7 : at + 9], "big"), int.from_bytes(data[at + 5 : at + 7], "big"))
             if not (size.width and size.height):
                 raise BadJpeg("it says it has no width or height")
+            if size.width * size.height > MOST_PIXELS:
+                raise BadJpeg(f"it says it has {size.width} x {size.height} pixels, more than any camera")
         at += 2 + length
         if kind == _SOS:
             return size, at if at <= len(data) else None

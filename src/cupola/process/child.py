@@ -153,12 +153,9 @@ class Child:
                 on_stderr(text[:2000])
 
 
-def signal_name(number: int) -> str:
-    """`SIGSEGV`, or `signal 40`: the real-time ones have no name in Python, which would raise ValueError."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+def signal_name(code: int) -> str:
+    """Of the signal behind a negative exit code: SIGSEGV; a real-time signal has a number only."""
+    return next((known.name for known in signal.Signals if known == -code), f"signal {-code}")
 
 
 async def _spawn(module: str, link: socket.socket, python: str) -> asyncio.subprocess.Process:

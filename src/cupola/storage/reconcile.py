@@ -5,6 +5,7 @@ that could be a picture is ever deleted: leftovers of writers that died are (`.t
 of images that are developed. Retention may be at work meanwhile: what it deletes is neither taken up nor missed. How files become durable lies in `files`, what rows are in `catalogue`.
 """
 
+import os
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -232,12 +233,18 @@ def _size(base: Path, name: str) -> int | None:
 
 
 def _files(folder: Path, *, tmp: bool = False) -> list[Path]:
-    """Regular files of a folder, by name: the `.tmp` ones, or the others. No links, no hidden files; none when it is not there."""
+    """Regular files of a folder, by name: the `.tmp` ones, or the others. No links, no hidden files, none whose name is no text, as a damaged
+    file system may have them; none when it is not there."""
     with telling(folder, "list"):
         if not folder.is_dir():
             return []
-        found = [path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file() and not path.is_symlink()]
+        found = [path for path in folder.iterdir() if _is_ours(path.name) and path.is_file() and not path.is_symlink()]
     return sorted(path for path in found if path.name.endswith(TMP) == tmp)
+
+
+def _is_ours(name: str) -> bool:
+    """Neither hidden, nor bytes that are no UTF-8: those neither the catalogue nor the log can take."""
+    return not name.startswith(".") and os.fsencode(name) == name.encode(errors="replace")
 
 
 def _day_folders(folder: Path) -> list[tuple[str, Path]]:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 from fastapi import APIRouter, WebSocket
 
+from cupola.core.errors import StorageFailed, StorageFull
 from cupola.core.events import CameraChanged, Event, ImageCaptured, ImageDeveloped, SessionEvent
 from cupola.web.access.who import Role, known
 from cupola.web.routes.control import answer_message
@@ -24,15 +25,22 @@ router = APIRouter(tags=["events"])
 
 
 async def announce_changes(runtime: Runtime) -> None:
-    """Publish `camera_changed` when something about a camera is different. One task for the server."""
+    """Publish `camera_changed` when something about a camera is different. One task for the server, which a catalogue that cannot be read does not end."""
     told: dict[str, object] = {}
+    failed = ""
     while True:
         await asyncio.sleep(CHANGE_TICK_S)
         if not runtime.listeners:
             told.clear()
             continue
         for name, camera in runtime.cameras.items():
-            status = await camera_status(runtime, camera)
+            try:
+                status = await camera_status(runtime, camera)
+            except (StorageFull, StorageFailed) as error:
+                if failed != (failed := str(error)):
+                    runtime.log("ERROR", failed, event="storage", camera=name)
+                break  # until the next look
+            failed = ""
             data = status.model_dump(mode="json")
             # times that run by themselves are not news
             compared = json.dumps({**data, "activity": {"kind": data["activity"]["kind"]}, "live": {**data["live"], "age_s": None, "fps": None}})

@@ -17,6 +17,7 @@ from cupola.web.access.address import Addresses
 LENGTH_DIGITS = 10  # int() refuses thousands of them
 BODY_LIMIT = 64 * 1024
 SAFE = {"GET", "HEAD", "OPTIONS"}
+ONCE = (b"host", b"origin")  # of two, a proxy may believe the other one (RFC 9112, 3.2)
 SECURITY_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -46,7 +47,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        refused = self._refusal(scope, headers)
+        refused = self._refusal(scope, headers, secure=self._addresses.secure(scope, headers))
         if refused is not None:
             await _refuse(scope, receive, send, *refused)
         elif self._tls and not self._addresses.secure(scope, headers):
@@ -56,13 +57,16 @@ class Guard:
         else:
             await self._http(scope, receive, send, secure=self._addresses.secure(scope, headers))
 
-    def _refusal(self, scope: Scope, headers: dict[bytes, str]) -> tuple[int, str, str] | None:
+    def _refusal(self, scope: Scope, headers: dict[bytes, str], *, secure: bool) -> tuple[int, str, str] | None:
         host = headers.get(b"host", "")
+        names = [name for name, _ in scope["headers"]]
+        if any(names.count(name) > 1 for name in ONCE):
+            return 400, "Bad request", "The request has more than one Host or Origin."
         try:
             if not self._addresses.ours(host, scope):
                 return 421, "Not for this host", f"{host[:100]!r} is no name of this machine that is known here. Add it to web.hosts if it is one."
             origin = headers.get(b"origin")
-            foreign = origin is not None and urlsplit(origin).netloc.lower() != host.lower()
+            foreign = origin is not None and _is_foreign(origin, host, secure=secure)
         except ValueError:
             return 400, "Bad request", "The Host or Origin header is not an address."
         unsafe = scope["type"] == "websocket" or scope["method"] not in SAFE
@@ -99,6 +103,12 @@ class Guard:
             await self._app(scope, limited, secured)
         if large and not started:
             await _refuse(scope, receive, send, 413, "Too large", f"A request may have {BODY_LIMIT} bytes at most.")
+
+
+def _is_foreign(origin: str, host: str, *, secure: bool) -> bool:
+    """A page that came in the clear may be anybody's, so it is not ours where we are encrypted. Raises ValueError."""
+    parts = urlsplit(origin)
+    return parts.netloc.lower() != host.lower() or parts.scheme not in (("https",) if secure else ("http", "https"))
 
 
 async def _to_https(scope: Scope, receive: Receive, send: Send, host: str) -> None:

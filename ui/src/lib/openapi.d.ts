@@ -724,7 +724,7 @@ export interface paths {
         };
         /**
          * Raw
-         * @description The original: FITS of a sensor. A camera that delivers JPEG has its original at /image.
+         * @description The original: FITS of a sensor, or the camera's own raw file. A camera that delivers JPEG has its original at /image.
          */
         get: operations["raw_api_captures__number__raw_get"];
         put?: never;

@@ -99,6 +99,8 @@ class Desk:
         return None if found is None else Who("session", found.id, found.user, ROLES[found.role])
 
     def _alive(self, session: Session) -> bool:
+        if self.streams.ended(session.id):
+            return False  # the disk has not heard of it yet, or fails
         seen = max(session.seen_at, self._seen.get(session.id, 0.0))
         return self.store.clock() - seen <= (REMEMBERED_S if session.remembered else self._idle_s)
 
@@ -164,7 +166,7 @@ class Desk:
         return Who("session", session_id, user.name, ROLES[role]), secret
 
     async def end_sessions(self, session_ids: list[str], why: str) -> None:
-        """They are over for every open socket at once."""
+        """They are over at once, for every open socket and every request, also where that cannot be written (StorageFailed): `tidy` tries again."""
         ended = [session for session in self.store.sessions() if session.id in session_ids]
         for session_id in session_ids:
             self._cut(session_id)

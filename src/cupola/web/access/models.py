@@ -15,6 +15,8 @@ from cupola.web.access.who import Kind, RoleName, Scope, Who
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,31}$", description="Small letters, digits, - _ and . , at most 32.")]
 Passphrase = Annotated[str, Field(min_length=1, max_length=400, description="12 characters at least when it is a new one.")]
+# neither controls of a terminal (C0, C1) nor what turns lines around or ends them: these are written into the log
+PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]*$"
 Epoch = Annotated[int, Field(ge=0, le=2**53)]
 
 
@@ -61,7 +63,7 @@ class ClaimCode(_Answer):
 
 
 class LoginRequest(_Request):
-    user: Annotated[str, Field(max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$")]
+    user: Annotated[str, Field(max_length=64, pattern=PRINTABLE)]
     passphrase: Passphrase
     remember: bool = Field(default=False, description="Stay logged in for 30 days on this device.")
 
@@ -132,7 +134,7 @@ class Token(_Answer):
 
 
 class NewToken(_Request):
-    name: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
+    name: Annotated[str, Field(min_length=1, max_length=64, pattern=PRINTABLE)]
     scope: Scope
 
 

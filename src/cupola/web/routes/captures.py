@@ -5,6 +5,7 @@ from __future__ import annotations
 from asyncio import to_thread
 from dataclasses import asdict
 from datetime import datetime
+from pathlib import Path as FilePath
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Request
@@ -42,6 +43,11 @@ async def captures(
     return models.CapturePage(items=[capture(row) for row in rows], next=following)
 
 
+def media_type(path: FilePath) -> str:
+    """JPEG, FITS, or what only a raw converter understands: the file a camera calls its own (NEF, CR2, ARW, …)."""
+    return "image/jpeg" if path.suffix == ".jpg" else "application/fits" if ".fits" in path.suffixes else "application/octet-stream"
+
+
 async def row_of(runtime: Runtime, number: int) -> ImageRow:
     """Raises NoSuchThing."""
     row = await runtime.catalogue.run(runtime.catalogue.image, number)
@@ -50,19 +56,23 @@ async def row_of(runtime: Runtime, number: int) -> ImageRow:
     return row
 
 
-def _file(runtime: Runtime, row: ImageRow, kind: Literal["raw", "jpg"]) -> Response:
+async def _path(runtime: Runtime, name: str, what: str) -> FilePath:
+    """Where a file of the catalogue's lies. Raises NoSuchThing, also for one that a symlink leads out of the images' folder."""
+    try:
+        path = await to_thread(inside, runtime.settings.storage.root, name)
+    except ValueError:
+        raise NoSuchThing(f"The file of {what} lies outside of the images' folder.") from None
+    if not path.is_file():
+        raise NoSuchThing(f"The file {name} of {what} is gone from the disk.")
+    return path
+
+
+async def _file(runtime: Runtime, row: ImageRow, kind: Literal["raw", "jpg"]) -> Response:
     for file in row.files:
         if file.kind == kind:
-            path = runtime.settings.storage.root / file.path
-            if not path.is_file():
-                raise NoSuchThing(f"The file {file.path} of image {row.id} is gone from the disk.")
-            return FileResponse(
-                path,
-                media_type=MEDIA.get(path.suffix, "application/octet-stream"),
-                filename=path.name,
-                content_disposition_type="inline",
-                headers={**CACHE, "ETag": f'"{file.sha256}"'},
-            )
+            path = await _path(runtime, file.path, f"image {row.id}")
+            headers = {**CACHE, "ETag": f'"{file.sha256}"'}
+            return FileResponse(path, media_type=media_type(path), filename=path.name, content_disposition_type="inline", headers=headers)
     if kind == "raw":
         state = "Its original was not kept."
     elif row.developed:
@@ -91,12 +101,7 @@ async def streak(request: Request, number: Id, streak: Annotated[int, Path(ge=1,
     name = found.streaks[streak - 1].get("crop") if found is not None and streak <= len(found.streaks) else None
     if name is None:
         raise NoSuchThing(f"Image {row.id} has no picture of a streak {streak}.")
-    try:
-        path = await to_thread(inside, runtime.settings.storage.root, name)
-    except ValueError:
-        raise NoSuchThing(f"The picture of streak {streak} of image {row.id} lies outside of the images' folder.") from None
-    if not path.is_file():
-        raise NoSuchThing(f"The file {name} of image {row.id} is gone from the disk.")
+    path = await _path(runtime, name, f"streak {streak} of image {row.id}")
     return FileResponse(path, media_type="image/jpeg", filename=path.name, content_disposition_type="inline", headers=CACHE)
 
 
@@ -104,14 +109,14 @@ async def streak(request: Request, number: Id, streak: Annotated[int, Path(ge=1,
 async def image(request: Request, number: Id) -> Response:
     """The developed JPEG."""
     runtime = runtime_of(request)
-    return _file(runtime, await row_of(runtime, number), "jpg")
+    return await _file(runtime, await row_of(runtime, number), "jpg")
 
 
 @router.get("/api/captures/{number}/raw", response_class=FileResponse)
 async def raw(request: Request, number: Id) -> Response:
-    """The original: FITS of a sensor. A camera that delivers JPEG has its original at /image."""
+    """The original: FITS of a sensor, or the camera's own raw file. A camera that delivers JPEG has its original at /image."""
     runtime = runtime_of(request)
-    return _file(runtime, await row_of(runtime, number), "raw")
+    return await _file(runtime, await row_of(runtime, number), "raw")
 
 
 @router.get("/api/captures/{number}/thumb", response_class=Response)
@@ -120,7 +125,7 @@ async def thumb(request: Request, number: Id) -> Response:
     runtime = runtime_of(request)
     row = await row_of(runtime, number)
     if not any(file.kind == "jpg" for file in row.files):
-        return _file(runtime, row, "jpg")
+        return await _file(runtime, row, "jpg")
     return Response(await runtime.darkroom.thumb(row), media_type="image/jpeg", headers=CACHE)
 
 
@@ -132,6 +137,6 @@ async def latest(request: Request, cam: str) -> Response:
     row = await runtime.catalogue.run(runtime.catalogue.latest, cam, developed=True)
     if row is None:
         raise NoSuchThing(f'Camera "{cam}" has no developed image yet.')
-    answer = _file(runtime, row, "jpg")
+    answer = await _file(runtime, row, "jpg")
     answer.headers["Cache-Control"] = "no-cache"
     return answer
