@@ -26,6 +26,7 @@ from cupola.capture.nights import Scheduler
 from cupola.capture.schedule import Timetable
 from cupola.capture.session import Request, Sessions
 from cupola.clips.clips import Clips, PreRoll
+from cupola.clips.triggers import Triggers
 from cupola.config.camera import Camera
 from cupola.config.drivers import DRIVERS
 from cupola.config.model import Settings
@@ -125,6 +126,8 @@ class App:
             for camera in settings.cameras
         }
         self.clips = self._clips()
+        hubs = {name: camera.hub for name, camera in self.cameras.items()}
+        self.triggers = Triggers(settings.clips.triggers, self.clips, self.bus, self.mqtt, hubs, logs.write)
         self.scheduler = Scheduler(
             {camera.name: Timetable(camera, self.station) for camera in settings.cameras},
             self.sessions,
@@ -162,6 +165,7 @@ class App:
             addresses,
             self.endpoint.url,
             self.clips,
+            self.triggers,
             self.keeping,
             self.growing,
         )
@@ -273,6 +277,7 @@ class App:
                 ("logins", self._tidy_logins()),
                 ("autostart", self._autostart()),
                 ("schedule", self.scheduler.run()),
+                ("triggers", self.triggers.run()),
                 ("service manager", self.manager.keep(lambda: self.server.started, self.cameras.values(), logs.write)),
             )
         ]

@@ -227,7 +227,9 @@ class Settings(Block):
             for camera in rule.needs:
                 if camera not in prerolls:
                     known = suggestion(camera, list(prerolls)) if prerolls else "give a camera a preroll"
-                    raise PydanticCustomError("trigger", 'names "{camera}", which is no camera with a preroll', {"key": at, "camera": camera, "hint": known})
+                    raise PydanticCustomError(
+                        "trigger", 'names "{camera}", which is no camera with a preroll', {"key": at, "camera": camera, "hint": known}
+                    )
             if not prerolls:
                 raise PydanticCustomError("trigger", "has nothing to make clips of", {"key": at, "hint": "give a camera a preroll"})
             for camera in rule.needs or prerolls:

@@ -46,7 +46,9 @@ _WHEN = "A condition on {what}, such as error.code != 0; {none}."
 class OnMessage(Block):
     """Each message of an MQTT topic."""
 
-    topic: TopicFilter = key(..., "Topic", "Its topic; + stands for one level, # for all that follow. What is retained does not count.", rule="a topic")
+    topic: TopicFilter = key(
+        ..., "Topic", "Its topic; + stands for one level, # for all that follow. What is retained does not count.", rule="a topic"
+    )
     when: When | None = key(None, "When", _WHEN.format(what="the message", none="null: any message"), rule="a condition")
 
 
@@ -66,7 +68,9 @@ class OnPoll(Block):
         except ValueError:
             refused = "is this machine itself" if host == "localhost" and not self.loopback else None  # other names are judged when they are asked
         if refused:
-            raise PydanticCustomError("url", "is refused: {host} {why}", {"host": host, "why": refused, "hint": "set loopback: true if that is meant"})
+            raise PydanticCustomError(
+                "url", "is refused: {host} {why}", {"host": host, "why": refused, "hint": "set loopback: true if that is meant"}
+            )
         return self
 
 
@@ -101,7 +105,9 @@ class TriggerRule(Block):
     """One trigger: what it waits for, in exactly one of mqtt, poll, motion, event, and the clips it makes."""
 
     name: Name = key(..., "Name", "What it is called in status and log.", rule=_RULE)
-    label: Name | None = key(None, "Label", "Part of the clips' file names; a trigger extends a running clip of the same label. null: the name.", rule=_RULE)
+    label: Name | None = key(
+        None, "Label", "Part of the clips' file names; a trigger extends a running clip of the same label. null: the name.", rule=_RULE
+    )
     cameras: Annotated[list[str], BeforeValidator(_empty_is_none)] = Field(
         default_factory=list[str],
         title="Cameras",

@@ -10,12 +10,19 @@ from __future__ import annotations
 import ast
 import json
 import math
+import operator
 import warnings
 from collections.abc import Callable
 from typing import Any, NoReturn, cast
 
 LONGEST = 300  # characters
 _WORDS = {"true": True, "false": False, "null": None, "True": True, "False": False, "None": None}
+_ORDER: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+}
 _Read = Callable[[Any], Any]
 
 
@@ -110,18 +117,20 @@ def _named(facts: Any, name: str) -> Any:
     if isinstance(facts, dict) and name in facts:
         return cast(dict[str, Any], facts)[name]
     if name == "value":
-        return facts
+        return cast(Any, facts)
     raise Unanswerable(f"has no field {name}")
 
 
 def _field(node: ast.expr, holder: _Read, place: str | int) -> _Read:
     words = ast.unparse(node)
 
+    kind = dict if isinstance(place, str) else list
+
     def read(facts: Any) -> Any:
         inside = holder(facts)
         try:
-            if isinstance(inside, dict if isinstance(place, str) else list):
-                return inside[place]
+            if isinstance(inside, kind):
+                return cast(Any, inside)[place]
         except (KeyError, IndexError):
             pass
         raise Unanswerable(f"has no field {words}")
@@ -171,5 +180,4 @@ def _compare(op: ast.cmpop, left: Any, right: Any, words: str) -> bool:
             number = (int, float)
             if not ((isinstance(left, number) and isinstance(right, number)) or (isinstance(left, str) and isinstance(right, str))):
                 raise Unanswerable(f"has values of different kinds for {words}")
-            a, b = cast(float, left), cast(float, right)
-            return {ast.Lt: a < b, ast.LtE: a <= b, ast.Gt: a > b, ast.GtE: a >= b}[type(op)]
+            return _ORDER[type(op)](left, right)
