@@ -85,7 +85,7 @@ async def test_a_streak_over_a_simulated_sky_is_told_with_its_moment(codec: Code
         await watched.show(packets(codec))
         first = watched.moved[0].at_ns / STEP_NS
         assert 30 <= first <= 32, "at its first picture that was looked at"
-        assert all(moved.at_ns / STEP_NS < 46 for moved in watched.moved) and len(watched.moved) == 2, "once a second while it goes on"
+        assert all(moved.at_ns / STEP_NS < 46 for moved in watched.moved) and 2 <= len(watched.moved) <= 4, "twice a second while it goes on"
         assert [state for state, _ in watched.states][:2] == ["armed", "active"] and watched.states[-1] == ("armed", None)
 
 

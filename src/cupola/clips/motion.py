@@ -22,7 +22,7 @@ MODULE = "cupola.clips.motion_process"
 PERIOD_NS = 200_000_000  # between two JPEGs
 BEHIND_MOST = 60  # packets of video that were given and not looked at
 SILENT_S = 15.0
-AGAIN_NS = 1_000_000_000  # motion that goes on triggers again after this, and so makes the clip longer
+AGAIN_NS = 500_000_000  # motion that goes on triggers again after this, and so makes the clip longer
 PAUSES_S = (1.0, 5.0, 20.0)
 
 
