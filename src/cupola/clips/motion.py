@@ -54,7 +54,7 @@ class Motion:
         self._due_ns = 0
         self._skip = True
         self._alive = 0.0
-        hub.tap(self._take)
+        hub.look(self._take)
 
     def watch(self, wanted: OnMotion, moved: Callable[[Moved], None], be: Callable[..., None]) -> None:
         """Call `moved` for what moves there, and `be` with state and problem."""
