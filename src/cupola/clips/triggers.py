@@ -8,7 +8,6 @@ trigger is told waits in a short queue of its own.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +15,7 @@ from typing import Any, Literal
 
 from cupola.clips.clips import Clips, Trigger
 from cupola.clips.motion import Motion, Moved
+from cupola.clips.payload import kept
 from cupola.config.triggers import OnEvent, OnMessage, OnPoll, TriggerRule
 from cupola.core.bus import Bus
 from cupola.core.clock import utc_now
@@ -25,7 +25,6 @@ from cupola.core.hub import FrameHub
 from cupola.net.mqtt import Message, Mqtt
 from cupola.net.outgoing import Unreachable, place, request
 
-PAYLOAD_MOST = 4096  # characters of JSON kept with a clip
 ANSWER_MOST = 1 << 18  # bytes of a polled answer
 POLL_TIMEOUT_S = 5.0
 WAITING_MOST = 16
@@ -216,20 +215,3 @@ async def _listen(watcher: Watcher, wanted: OnEvent, bus: Bus) -> None:
 
 def _moved(watcher: Watcher, camera: str) -> Callable[[Moved], None]:
     return lambda moved: watcher.fire({"share": moved.share, "box": moved.box}, moved.at_ns, camera)
-
-
-def kept(payload: Any) -> Any:
-    """What is stored of a payload: all of it, or the beginning of its text where it is large or deep."""
-    text = json.dumps(payload, ensure_ascii=False)
-    if len(text) <= PAYLOAD_MOST and _depth(payload) <= 20:
-        return payload
-    return text[: PAYLOAD_MOST - 1] + "…"
-
-
-def _depth(value: Any) -> int:
-    """How deeply lists and objects are nested, at least; stops counting at 21."""
-    depth, level = 0, [value]
-    while level and depth <= 20:
-        level = [inner for outer in level if isinstance(outer, dict | list) for inner in (outer.values() if isinstance(outer, dict) else outer)]
-        depth += 1
-    return depth

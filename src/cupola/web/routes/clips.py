@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -11,6 +10,7 @@ from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from cupola.clips.clips import Clips, NoPreRoll, Trigger
+from cupola.clips.payload import DEPTH_MAX, PAYLOAD_MAX, fits
 from cupola.core.errors import CupolaError, InvalidSetting
 from cupola.storage.clips import ClipRow
 from cupola.storage.files import inside
@@ -19,7 +19,6 @@ from cupola.web.runtime import NoSuchThing, Runtime, runtime_of
 router = APIRouter(tags=["clips"])
 Id = Annotated[int, Path(ge=1, le=2**53)]
 Span = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
-PAYLOAD_MAX = 4096  # characters
 
 
 class TriggerRequest(BaseModel):
@@ -77,9 +76,11 @@ class Triggered(BaseModel):
 
 def _trigger(wanted: TriggerRequest | None) -> Trigger:
     wanted = wanted or TriggerRequest()
-    if wanted.payload is not None and len(json.dumps(wanted.payload)) > PAYLOAD_MAX:
+    if not fits(wanted.payload):
         raise InvalidSetting(
-            "payload", f"payload is longer than {PAYLOAD_MAX} characters: send what identifies the fault, and keep the rest where it is."
+            "payload",
+            f"payload is longer than {PAYLOAD_MAX} characters, or nested more than {DEPTH_MAX} deep: send what identifies the fault, and keep "
+            "the rest where it is.",
         )
     return Trigger(wanted.label, wanted.before_s, wanted.after_s, "api", wanted.payload)
 
