@@ -37,7 +37,7 @@ class Mosquitto:
     def start(self) -> Self:
         self._process = subprocess.Popen(["mosquitto", "-c", str(self._config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            eventually(self._listens, 10)
+            eventually(self._listens, 30)
         except BaseException:
             self.kill()
             raise
@@ -61,7 +61,7 @@ class Mosquitto:
         self.kill()
 
 
-async def until(fact: object, seconds: float = 10.0) -> None:
+async def until(fact: object, seconds: float = 30.0) -> None:
     """Wait until `fact()` is true, looking at it again and again."""
     assert callable(fact)
     async with asyncio.timeout(seconds):

@@ -29,6 +29,7 @@ ANSWER_MOST = 1 << 18  # bytes of a polled answer
 POLL_TIMEOUT_S = 5.0
 WAITING_MOST = 16
 PACE_S = 0.1  # between two triggers of one rule, so that a flood of messages does not become a flood of writes
+QUIET_S = 10.0
 State = Literal["armed", "active", "unreachable"]
 Log = Callable[..., None]
 
@@ -67,6 +68,7 @@ class Watcher:
         self._clips, self._log = clips, log
         self._waiting: asyncio.Queue[tuple[Any, int | None, str | None]] = asyncio.Queue(WAITING_MOST)
         self._said: str | None = None
+        self._quiet_until = 0.0
 
     def fire(self, payload: Any, at_ns: int | None = None, camera: str | None = None) -> None:
         """Make a clip, soon. `camera`: the one it concerns."""
@@ -76,11 +78,16 @@ class Watcher:
             self.told.left_out += 1
 
     def be(self, state: State, problem: str | None = None) -> None:
-        """Set the state; a new problem is logged once."""
-        if problem is not None and problem != self._said:
-            self._log("WARNING", f'Trigger "{self.rule.name}": {problem}', event="clip")
-        self._said = problem
+        """Set the state; a new problem is logged."""
         self.told.be(state, problem)
+        self._warn(problem)
+
+    def _warn(self, problem: str | None) -> None:
+        """Log what is new, and not more than a line in ten seconds, whatever comes."""
+        now = asyncio.get_running_loop().time()
+        if problem is not None and problem != self._said and now >= self._quiet_until:
+            self._said, self._quiet_until = problem, now + QUIET_S
+            self._log("WARNING", f'Trigger "{self.rule.name}": {problem}', event="clip")
 
     async def run(self) -> None:
         while True:
@@ -96,8 +103,7 @@ class Watcher:
                 except CupolaError as error:
                     failed.append(f"No clip of {name}: {error}")
             self.told.failed = " ".join(failed) or None
-            if failed:
-                self._log("WARNING", f'Trigger "{self.rule.name}": {self.told.failed}', event="clip")
+            self._warn(self.told.failed)
             await asyncio.sleep(PACE_S)
 
     def _cameras(self, camera: str | None) -> tuple[str, ...]:

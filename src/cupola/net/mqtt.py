@@ -139,12 +139,14 @@ class Mqtt:
     async def _connection(self) -> str:
         """One connection, from its beginning to its end; why it ended, or did not come about."""
         self._over, self._changed = False, asyncio.Event()
+        self._arrived.clear()
         client, loop = None, asyncio.get_running_loop()
         try:
             client = await loop.run_in_executor(self._thread, self._open)
             client.loop_start()
             try:
-                await asyncio.wait_for(self._changed.wait(), ANSWER_S)
+                async with asyncio.timeout(ANSWER_S):  # wait_for of Python 3.11 swallows a cancellation that comes with the answer
+                    await self._changed.wait()
             except TimeoutError:
                 return f"did not answer within {ANSWER_S:.0f} s."
             while not self._over:
@@ -269,17 +271,18 @@ class Mqtt:
     def _hand_out(self) -> None:
         from paho.mqtt.client import topic_matches_sub
 
-        while self._arrived:
-            message = self._arrived.popleft()
-            if message.asked:
-                topics = [self._topics[number - 1] for number in message.asked if 0 < number <= len(self._topics)]
-            else:
-                topics = [topic for topic in self._topics if topic_matches_sub(topic, message.topic)]
-            for heard in [heard for topic in topics for heard in self._subscriptions[topic]]:
-                try:
-                    heard.take(message)
-                except Exception as error:  # a mistake of one listener must not cost the others their message
-                    self._log("ERROR", f"What to do with a message of {message.topic} failed: {type(error).__name__}: {error}", event="mqtt")
+        if not self._arrived:
+            return
+        message = self._arrived.popleft()  # one at a time, so that a flood leaves room for others in between
+        if message.asked:
+            topics = [self._topics[number - 1] for number in message.asked if 0 < number <= len(self._topics)]
+        else:
+            topics = [topic for topic in self._topics if topic_matches_sub(topic, message.topic)]
+        for heard in [heard for topic in topics for heard in self._subscriptions[topic]]:
+            try:
+                heard.take(message)
+            except Exception as error:  # a mistake of one listener must not cost the others their message
+                self._log("ERROR", f"What to do with a message of {message.topic} failed: {type(error).__name__}: {error}", event="mqtt")
 
     # In a thread
 
