@@ -165,6 +165,26 @@ async def test_the_broker_says_when_we_vanish_and_we_when_we_leave(broker: Mosqu
         await until(lambda: states[3:] == [b"offline"])
 
 
+async def test_an_end_that_comes_together_with_the_answer_is_an_end() -> None:
+    connected = asyncio.Event()
+
+    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connected.set()
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(mute, "127.0.0.1", 0)
+    async with server:
+        mqtt = Mqtt(Broker(host="127.0.0.1", port=server.sockets[0].getsockname()[1]), "ours", Log())
+        task = asyncio.create_task(mqtt.run())
+        await connected.wait()
+        await asyncio.sleep(0.1)  # it waits for the answer now
+        mqtt._changed.set()
+        task.cancel()
+        done, _ = await asyncio.wait({task}, timeout=10)
+        assert done and task.cancelled()
+
+
 async def test_a_thing_that_is_no_broker_ends_in_words() -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(10)
