@@ -18,7 +18,7 @@ from cupola.clips.motion import Motion, Moved
 from cupola.clips.payload import kept
 from cupola.config.triggers import OnEvent, OnMessage, OnPoll, TriggerRule
 from cupola.core.bus import Bus
-from cupola.core.clock import utc_now
+from cupola.core.clock import monotonic_ns, utc_now
 from cupola.core.condition import Condition, Unanswerable, facts_of
 from cupola.core.errors import CupolaError
 from cupola.core.hub import FrameHub
@@ -66,14 +66,14 @@ class Watcher:
     def __init__(self, rule: TriggerRule, clips: Clips, log: Log) -> None:
         self.rule, self.told = rule, Told(rule.name, rule.source)
         self._clips, self._log = clips, log
-        self._waiting: asyncio.Queue[tuple[Any, int | None, str | None]] = asyncio.Queue(WAITING_MOST)
+        self._waiting: asyncio.Queue[tuple[Any, int, str | None]] = asyncio.Queue(WAITING_MOST)
         self._said: str | None = None
         self._quiet_until = 0.0
 
     def fire(self, payload: Any, at_ns: int | None = None, camera: str | None = None) -> None:
-        """Make a clip, soon. `camera`: the one it concerns."""
+        """Make a clip, soon, of the moment `at_ns`, or of now. `camera`: the one it concerns."""
         try:
-            self._waiting.put_nowait((payload, at_ns, camera))
+            self._waiting.put_nowait((payload, monotonic_ns() if at_ns is None else at_ns, camera))
         except asyncio.QueueFull:
             self.told.left_out += 1
 
