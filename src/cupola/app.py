@@ -26,6 +26,7 @@ from cupola.capture.nights import Scheduler
 from cupola.capture.schedule import Timetable
 from cupola.capture.session import Request, Sessions
 from cupola.clips.clips import Clips, PreRoll
+from cupola.clips.triggers import Triggers
 from cupola.config.camera import Camera
 from cupola.config.drivers import DRIVERS
 from cupola.config.model import Settings
@@ -37,6 +38,7 @@ from cupola.core.frame import Controls, Station
 from cupola.darkroom.growing import Growing
 from cupola.darkroom.masters import darks_folder
 from cupola.darkroom.queue import Darkroom
+from cupola.net.mqtt import Mqtt, client_id_for
 from cupola.storage.catalogue import Catalogue
 from cupola.storage.forecast import Nights
 from cupola.storage.kinds import Clips as ClipFiles
@@ -76,6 +78,7 @@ class App:
             settings.station.name, settings.station.latitude, settings.station.longitude, settings.station.elevation_m, settings.station.timezone
         )
         self.bus = Bus()
+        self.mqtt = None if settings.mqtt is None else Mqtt(settings.mqtt, client_id_for(self.station.name, state), logs.write)
         self.catalogue = Catalogue(state / "catalogue.sqlite")
         self.sessions = Sessions(self.catalogue, self.bus)
         self.reserve = Reserve(state / "reserve", settings.storage.reserve_mb * 1_000_000)
@@ -123,6 +126,8 @@ class App:
             for camera in settings.cameras
         }
         self.clips = self._clips()
+        hubs = {name: camera.hub for name, camera in self.cameras.items()}
+        self.triggers = Triggers(settings.clips.triggers, self.clips, self.bus, self.mqtt, hubs, logs.write)
         self.scheduler = Scheduler(
             {camera.name: Timetable(camera, self.station) for camera in settings.cameras},
             self.sessions,
@@ -160,6 +165,7 @@ class App:
             addresses,
             self.endpoint.url,
             self.clips,
+            self.triggers,
             self.keeping,
             self.growing,
         )
@@ -271,9 +277,12 @@ class App:
                 ("logins", self._tidy_logins()),
                 ("autostart", self._autostart()),
                 ("schedule", self.scheduler.run()),
+                ("triggers", self.triggers.run()),
                 ("service manager", self.manager.keep(lambda: self.server.started, self.cameras.values(), logs.write)),
             )
         ]
+        if self.mqtt is not None:
+            background.append(asyncio.create_task(self.mqtt.run(), name="mqtt"))
         developing = asyncio.create_task(self.darkroom.run(), name="darkroom")
         supervising = [asyncio.create_task(camera.run(), name=f"camera {name}") for name, camera in self.cameras.items()]
         endpoint.announce()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -101,8 +102,14 @@ def test_a_clip_is_served_in_parts_and_deleted(gate: tuple[Cutting, float]) -> N
 
 
 def test_bad_triggers_are_refused_with_words(gate: tuple[Cutting, float]) -> None:
-    http = gate[0].http
-    for body, said in (({"label": "../x"}, "label"), ({"before_s": -1}, "before_s"), ({"later": 1}, "later"), ({"payload": "x" * 5000}, "payload")):
+    http, nested = gate[0].http, json.loads("[" * 300 + "]" * 300)
+    for body, said in (
+        ({"label": "../x"}, "label"),
+        ({"before_s": -1}, "before_s"),
+        ({"later": 1}, "later"),
+        ({"payload": "x" * 5000}, "payload"),
+        ({"payload": nested}, "payload"),
+    ):
         answer = http.post("/api/cameras/gate/trigger", json=body)
         assert answer.status_code == 400 and said in answer.json()["detail"], answer.text
     assert http.post("/api/cameras/nobody/trigger").status_code == 404

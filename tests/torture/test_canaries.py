@@ -14,12 +14,17 @@ import pytest
 from tests.support.station import as_owner, cupola, eventually, free_port, station_at
 
 pytestmark = pytest.mark.torture
+BROKER, POLLED = "canary-broker-4d07", "canary-polled-e6b9"
 ENV, SOURCE, PASSPHRASE, WRONG = "canary-env-5ce1", "canary-source-81d2", "canary passphrase 77ab", "canary guess 90cc"
 CONFIG = """
 cameras:
   - {{name: sky, driver: simulator, simulator: {{width: 320, height: 240, readout_s: 0, faults: {{unplug_after_frames: 20}}}}, exposure: {{exposure_s: 0.05}}, capture: {{autostart: true}}}}
-  - {{name: gate, driver: video, connect: true, video: {{source: "http://viewer:{source}@127.0.0.1:{closed}/stream?token={source}"}}}}
+  - {{name: gate, driver: video, connect: true, video: {{source: "http://viewer:{source}@127.0.0.1:{closed}/stream?token={source}"}}, preroll: {{}}}}
   - {{name: yard, driver: video, connect: true, video: {{source: "${{YARD_SOURCE}}"}}}}
+mqtt: {{host: 127.0.0.1, port: {closed}, username: station, password: "{broker}"}}
+clips:
+  triggers:
+    - {{name: agv, poll: {{url: "http://agv:{polled}@127.0.0.1:{closed}/{polled}?token={polled}", when: "fault != 0", loopback: true}}}}
 storage: {{root: images, min_free_percent: 0, reserve_mb: 1}}
 logging: {{folder: logs, debug: true}}
 web: {{port: {port}, tls: {{mode: self_signed}}}}
@@ -67,7 +72,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Planted]:
     port, closed = free_port(), free_port()
     (folder / "home").mkdir()
     (folder / ".env").write_text(f"YARD_SOURCE=rtsp://viewer:{ENV}@127.0.0.1:{closed}/live?password={ENV}\n")
-    (folder / "cupola.yaml").write_text(CONFIG.format(port=port, closed=closed, source=SOURCE))
+    (folder / "cupola.yaml").write_text(CONFIG.format(port=port, closed=closed, source=SOURCE, broker=BROKER, polled=POLLED))
     heard: list[str] = []
     with station_at(folder, "--config", "cupola.yaml"):
         url = f"https://127.0.0.1:{port}"
@@ -78,6 +83,8 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Planted]:
             token = http.post("/api/tokens", json={"name": "planted one", "scope": "view"}).json()["token"]
             secrets = {
                 "a password in a source": SOURCE,
+                "the broker's password": BROKER,
+                "what stands in a polled address": POLLED,
                 "a value of .env": ENV,
                 "a passphrase": PASSPHRASE,
                 "a wrong passphrase": WRONG,

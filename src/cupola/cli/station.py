@@ -67,6 +67,7 @@ def _table(data: dict[str, Any]) -> RenderableType:
         if camera["problem"]:
             problems.append(Text(f"{camera['name']}: {camera['problem']['message']}", style="red"))
         problems += [Text(f"{camera['name']}: {note}", style="yellow") for note in camera["notes"]]
+    problems += [Text(f"trigger {one['name']}: {one['problem']}", style="red") for one in data["triggers"] if one["problem"]]
     return Group(table, *problems)
 
 

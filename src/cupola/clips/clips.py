@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -53,6 +54,7 @@ class Trigger:
     after_s: float | None = None
     source: str = "api"
     payload: Any = None
+    at_ns: int | None = None  # when it happened, by the monotonic clock; None: now
 
 
 class NoPreRoll(NotAllowed):
@@ -119,6 +121,8 @@ class Clips:
         Raises NoPreRoll, TooManyClips, StorageFull, StorageFailed.
         """
         now_ns, at = monotonic_ns(), utc_now()
+        if wanted.at_ns is not None:
+            at, now_ns = at - timedelta(microseconds=max(0, now_ns - wanted.at_ns) // 1000), min(now_ns, wanted.at_ns)
         preroll = self._prerolls.get(camera)
         if preroll is None:
             raise NoPreRoll(f'Camera "{camera}" keeps no pre-roll, so there is nothing to make a clip of. Give it a preroll in the configuration.')

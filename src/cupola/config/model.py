@@ -22,8 +22,9 @@ from pydantic_core import PydanticCustomError
 from cupola.config.base import Block, ConfigPath, Float, Int, group, key
 from cupola.config.camera import Camera, Taken
 from cupola.config.drivers import DRIVERS, DriverOptions
-from cupola.config.preroll import ClipLimits
-from cupola.config.problems import nearest
+from cupola.config.mqtt import Broker
+from cupola.config.preroll import Clips
+from cupola.config.problems import nearest, suggestion
 from cupola.config.retention import Retention
 
 
@@ -165,7 +166,8 @@ class Settings(Block):
     station: Station = group(dict, "Station", "Where the cameras stand.")
     storage: Storage = group(dict, "Storage", "Where images go, and how full the disk may get.")
     cameras: list[Camera] = Field(default_factory=list[Camera], title="Cameras", description="One entry a camera.", max_length=64)
-    clips: ClipLimits = group(dict, "Clips", "Clips of the cameras that keep a pre-roll.")
+    clips: Clips = group(dict, "Clips", "Clips of the cameras that keep a pre-roll, and what makes them by itself.")
+    mqtt: Broker | None = key(None, "MQTT", "The broker that triggers, sensors and notifications share; null: none.")
     web: Web = group(dict, "Web", "The web page and the API.")
     logging: Logging = group(dict, "Logging", "Log files.")
     _source: Path | None = PrivateAttr(default=None)
@@ -216,6 +218,28 @@ class Settings(Block):
                     words = {"key": f"cameras.{index}.{camera.driver}", "owner": owner, "hint": "each camera needs a device of its own"}
                     raise PydanticCustomError("device_taken", 'names the device that camera "{owner}" has already', words)
             taken.append((camera.driver, device, camera.name))
+        return self
+
+    @model_validator(mode="after")
+    def _triggers_can_work(self) -> "Settings":
+        prerolls = {camera.name: camera.preroll for camera in self.cameras if camera.preroll is not None}
+        for index, rule in enumerate(self.clips.triggers):
+            at = f"clips.triggers.{index}"
+            if rule.mqtt is not None and self.mqtt is None:
+                words = {"key": f"{at}.mqtt", "hint": "name the broker: mqtt: {host: …} beside clips:"}
+                raise PydanticCustomError("trigger", "needs a broker, and none is configured", words)
+            for camera in rule.needs:
+                if camera not in prerolls:
+                    known = suggestion(camera, list(prerolls)) if prerolls else "give a camera a preroll"
+                    raise PydanticCustomError(
+                        "trigger", 'names "{camera}", which is no camera with a preroll', {"key": at, "camera": camera, "hint": known}
+                    )
+            if not prerolls:
+                raise PydanticCustomError("trigger", "has nothing to make clips of", {"key": at, "hint": "give a camera a preroll"})
+            for camera in rule.needs or prerolls:
+                if rule.before_s is not None and rule.before_s > prerolls[camera].seconds:
+                    words = {"key": f"{at}.before_s", "camera": camera, "kept": prerolls[camera].seconds, "hint": "keep more, or ask for less"}
+                    raise PydanticCustomError("trigger", 'is more than the {kept} s that camera "{camera}" keeps (preroll.seconds)', words)
         return self
 
     @staticmethod

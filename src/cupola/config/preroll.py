@@ -1,8 +1,12 @@
-"""The pre-roll of a camera: the seconds that are always kept, and what a trigger makes of them."""
+"""The pre-roll of a camera: the seconds that are always kept, and what a trigger makes of them. What triggers by itself is in `triggers`."""
 
 from __future__ import annotations
 
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
+
 from cupola.config.base import Block, Float, Int, key
+from cupola.config.triggers import TriggerRule
 
 
 class PreRoll(Block):
@@ -17,7 +21,21 @@ class PreRoll(Block):
     )
 
 
-class ClipLimits(Block):
-    """What clips may take of the machine."""
+class Clips(Block):
+    """Clips of the cameras that keep a pre-roll: what they may take of the machine, and what makes them by itself."""
 
     at_once: Int = key(4, "At once", "So many clips are recorded at the same time; further triggers are refused.", ge=1, le=32)
+    triggers: list[TriggerRule] = Field(
+        default_factory=list[TriggerRule],
+        title="Triggers",
+        description="What makes clips beside the API and the command; each with one of mqtt, poll, motion, event.",
+        max_length=64,
+    )
+
+    @field_validator("triggers", mode="after")
+    @classmethod
+    def _names_apart(cls, value: list[TriggerRule]) -> list[TriggerRule]:
+        for index, rule in enumerate(value):
+            if any(other.name == rule.name for other in value[:index]):
+                raise PydanticCustomError("name_taken", 'has two triggers called "{name}"', {"name": rule.name, "hint": "each needs its own name"})
+        return value

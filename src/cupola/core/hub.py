@@ -148,6 +148,7 @@ class FrameHub:
         self._on_demand = on_demand
         self._viewers: set[Viewer] = set()
         self._taps: list[Callable[[Packet], None]] = []
+        self._lookers: list[Callable[[Packet], None]] = []
         self._native: Codec = "jpeg"
         self._demand: frozenset[Codec] = frozenset()
         self._seq = 0
@@ -171,6 +172,11 @@ class FrameHub:
         self._taps.append(take)
         self._changed()
 
+    def look(self, take: Callable[[Packet], None]) -> None:
+        """Have `take` called with the live packets of the camera's own codec, as a viewer would get them. It must not block."""
+        self._lookers.append(take)
+        self._changed()
+
     def opened(self, capabilities: frozenset[Capability]) -> None:
         """The camera is open, and this is what it can do."""
         self._native = native_of(capabilities)
@@ -184,6 +190,8 @@ class FrameHub:
             if viewer.codec == packet.codec:
                 viewer.offer(live)
         if packet.codec == self._native:
+            for take in self._lookers:
+                take(packet)
             for take in self._taps:
                 take(packet)
 
@@ -208,7 +216,7 @@ class FrameHub:
 
     def _changed(self) -> None:
         wanted: set[Codec] = {viewer.codec for viewer in self._viewers}
-        if self._taps:
+        if self._taps or self._lookers:
             wanted.add(self._native)
         demand = frozenset(wanted)
         if demand != self._demand:

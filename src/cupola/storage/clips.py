@@ -14,6 +14,7 @@ from cupola.core.clock import iso_utc, parse_utc
 from cupola.core.errors import StorageFailed
 from cupola.storage.catalogue import Catalogue, writes
 
+TRIGGERS_MOST = 100  # kept with a clip
 ClipState = Literal["recording", "saved", "failed"]
 
 
@@ -66,9 +67,9 @@ class ClipRows:
 
     @writes
     def extend(self, clip: int, trigger: Mapping[str, Any], after_s: float) -> ClipRow:
-        """Another trigger while it is recorded. Raises StorageFailed for a clip that is gone."""
+        """Another trigger while it is recorded. Of very many the first and the newest are kept. Raises StorageFailed for a clip that is gone."""
         row = self._one(clip)
-        return self.update(clip, triggers=[*row.triggers, dict(trigger)], after_s=after_s)
+        return self.update(clip, triggers=[*row.triggers[:1], *row.triggers[1:][-(TRIGGERS_MOST - 2) :], dict(trigger)], after_s=after_s)
 
     @writes
     def update(self, clip: int, **values: Any) -> ClipRow:

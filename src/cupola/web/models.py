@@ -315,6 +315,19 @@ class RetentionStatus(_Answer):
     problem: str | None = Field(description="Why nothing is deleted at the moment although it should be.")
 
 
+class TriggerStatus(_Answer):
+    """One of clips.triggers."""
+
+    name: str
+    source: Literal["mqtt", "poll", "motion", "event"]
+    state: Literal["armed", "active", "unreachable"] = Field(description="active: what it waits for goes on; it triggers again after that has ended.")
+    since: datetime
+    problem: str | None = Field(description="Why it does not work now, or made no clip last time.")
+    count: int = Field(description="How often it triggered since the server's start.")
+    last_at: datetime | None
+    left_out: int = Field(description="Of these, more than could be taken.")
+
+
 class StationStatus(_Answer):
     station: str
     state: Literal["idle", "waiting", "capturing", "creating_video"] = Field(description="What the station does, by its schedule and its series.")
@@ -324,6 +337,7 @@ class StationStatus(_Answer):
     disk_free_percent: float
     retention: RetentionStatus
     darkroom: DarkroomStatus
+    triggers: list[TriggerStatus] = Field(description="What makes clips by itself, in the configuration's order.")
     cameras: list[CameraStatus]
 
 

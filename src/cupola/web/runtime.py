@@ -14,6 +14,7 @@ from cupola.capture.keeping import Keeping
 from cupola.capture.nights import Scheduler
 from cupola.capture.session import Sessions
 from cupola.clips.clips import Clips
+from cupola.clips.triggers import Triggers
 from cupola.config.model import Settings
 from cupola.core.bus import Bus
 from cupola.core.errors import CupolaError
@@ -53,6 +54,7 @@ class Runtime:
     addresses: Addresses
     url: str
     clips: Clips
+    triggers: Triggers
     keeping: Keeping
     growing: Growing
     lan: LanWindow = field(default_factory=LanWindow)

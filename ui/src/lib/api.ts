@@ -10,6 +10,7 @@ export type Holder = Schemas["Holder"];
 export type User = Schemas["User"];
 export type Login = Schemas["Login"];
 export type Token = Schemas["Token"];
+export type Trigger = Schemas["TriggerStatus"];
 export type CameraStatus = Schemas["CameraStatus"];
 export type Capture = Schemas["Capture"];
 export type CapturePage = Schemas["CapturePage"];

@@ -1,5 +1,5 @@
 /** What the schedule made and will make of one camera: its nights, what grew of them, its clips. Read when it is shown. */
-import { type Clip, type Period, type Product, api } from "./api";
+import { type Clip, type Period, type Product, type Trigger, api } from "./api";
 import type { StationEvent } from "./events";
 
 const SHOWN = 8;
@@ -11,6 +11,8 @@ export class Nights {
   periods = $state.raw<Period[] | null>(null);
   products = $state.raw<Product[]>([]);
   clips = $state.raw<Clip[]>([]);
+  /** What makes clips by itself: of the whole station. */
+  triggers = $state.raw<Trigger[]>([]);
   chosen = $state.raw<Period | null>(null);
   /** The disk's forecast, in words. */
   disk = $state.raw<string | null>(null);
@@ -30,6 +32,7 @@ export class Nights {
       const [nights, clips, status] = await Promise.all([api.nights(this.camera, SHOWN), api.clips(this.camera, SHOWN), api.status()]);
       this.periods = nights.items;
       this.clips = clips.items;
+      this.triggers = status.triggers;
       this.disk = status.retention.words;
       const kept = this.periods.find((period) => period.id === this.chosen?.id);
       await this.choose(kept ?? this.periods[0] ?? null);

@@ -2602,6 +2602,11 @@ export interface components {
             disk_free_percent: number;
             retention: components["schemas"]["RetentionStatus"];
             darkroom: components["schemas"]["DarkroomStatus"];
+            /**
+             * Triggers
+             * @description What makes clips by itself, in the configuration's order.
+             */
+            triggers: components["schemas"]["TriggerStatus"][];
             /** Cameras */
             cameras: components["schemas"]["CameraStatus"][];
         };
@@ -2716,6 +2721,47 @@ export interface components {
              * @description Kept with the clip: anything JSON, at most 4096 characters.
              */
             payload?: unknown;
+        };
+        /**
+         * TriggerStatus
+         * @description One of clips.triggers.
+         */
+        TriggerStatus: {
+            /** Name */
+            name: string;
+            /**
+             * Source
+             * @enum {string}
+             */
+            source: "mqtt" | "poll" | "motion" | "event";
+            /**
+             * State
+             * @description active: what it waits for goes on; it triggers again after that has ended.
+             * @enum {string}
+             */
+            state: "armed" | "active" | "unreachable";
+            /**
+             * Since
+             * Format: date-time
+             */
+            since: string;
+            /**
+             * Problem
+             * @description Why it does not work now, or made no clip last time.
+             */
+            problem: string | null;
+            /**
+             * Count
+             * @description How often it triggered since the server's start.
+             */
+            count: number;
+            /** Last At */
+            last_at: string | null;
+            /**
+             * Left Out
+             * @description Of these, more than could be taken.
+             */
+            left_out: number;
         };
         /**
          * Triggered

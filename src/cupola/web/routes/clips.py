@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
-from math import isfinite
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from cupola.clips.clips import Clips, NoPreRoll, Trigger
+from cupola.clips.payload import problem
 from cupola.core.errors import CupolaError, InvalidSetting
 from cupola.storage.clips import ClipRow
 from cupola.storage.files import inside
@@ -20,7 +19,6 @@ from cupola.web.runtime import NoSuchThing, Runtime, runtime_of
 router = APIRouter(tags=["clips"])
 Id = Annotated[int, Path(ge=1, le=2**53)]
 Span = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
-PAYLOAD_MAX, PAYLOAD_DEPTH = 4096, 20  # characters, lists in lists
 
 
 class TriggerRequest(BaseModel):
@@ -76,27 +74,10 @@ class Triggered(BaseModel):
     failed: dict[str, str] = Field(description="Cameras of which no clip is made, and why.")
 
 
-def _check(value: Any, depth: int = PAYLOAD_DEPTH) -> None:
-    """Raises InvalidSetting for what Python reads as JSON and could never tell again: a clip that holds it would spoil every list it is in."""
-    if depth < 0:
-        raise InvalidSetting("payload", f"payload has lists or objects in each other, more than {PAYLOAD_DEPTH} deep.")
-    if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
-        raise InvalidSetting("payload", "payload has half a character (a lone surrogate such as \\ud800).")
-    if isinstance(value, float) and not isfinite(value):
-        raise InvalidSetting("payload", "payload has a number that JSON does not know: NaN or Infinity.")
-    if isinstance(value, dict | list):
-        items = cast("dict[str, Any] | list[Any]", value)
-        for item in [*items, *items.values()] if isinstance(items, dict) else items:
-            _check(item, depth - 1)
-
-
 def _trigger(wanted: TriggerRequest | None) -> Trigger:
     wanted = wanted or TriggerRequest()
-    _check(wanted.payload)
-    if wanted.payload is not None and len(json.dumps(wanted.payload)) > PAYLOAD_MAX:
-        raise InvalidSetting(
-            "payload", f"payload is longer than {PAYLOAD_MAX} characters: send what identifies the fault, and keep the rest where it is."
-        )
+    if (wrong := problem(wanted.payload)) is not None:
+        raise InvalidSetting("payload", f"payload {wrong}.")
     return Trigger(wanted.label, wanted.before_s, wanted.after_s, "api", wanted.payload)
 
 

@@ -62,5 +62,6 @@ async def status(request: Request) -> models.StationStatus:
         disk_free_percent=round(free.percent, 1),
         retention=retention_status(runtime),
         darkroom=models.DarkroomStatus(state=runtime.darkroom.state, waiting=runtime.darkroom.pending),
+        triggers=[models.TriggerStatus.model_validate(told) for told in runtime.triggers.told],
         cameras=[await camera_status(runtime, camera) for camera in runtime.cameras.values()],
     )
