@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from cupola.clips.journal import SUFFIX
 from cupola.clips.preroll import Ring
-from cupola.clips.recorder import ClipFailed, Recorder
+from cupola.clips.recorder import LEEWAY_NS, ClipFailed, Recorder
 from cupola.core.bus import Bus
 from cupola.core.clock import iso_utc, monotonic_ns, utc_now
 from cupola.core.errors import CupolaError, NotAllowed, StorageFailed, StorageFull
@@ -92,7 +92,7 @@ class Clips:
 
     def watch(self, camera: str, hub: FrameHub, preroll: PreRoll) -> None:
         """Keep the packets of a camera from now on."""
-        ring = self.rings[camera] = Ring(preroll.seconds, preroll.bytes_max)
+        ring = self.rings[camera] = Ring(preroll.seconds + LEEWAY_NS / 1e9, preroll.bytes_max)
         self._prerolls[camera] = preroll
 
         def take(packet: Packet) -> None:
@@ -140,7 +140,7 @@ class Clips:
             before_s = min(preroll.before_s if wanted.before_s is None else wanted.before_s, preroll.seconds)
             after_s = min(after_s, preroll.longest_s)
             row = await self._catalogue.run(self.rows.begin, camera, wanted.label, at, told, before_s, after_s)
-            beginning = self.rings[camera].since(now_ns - round(before_s * 1e9))
+            beginning = self.rings[camera].since(now_ns - round(before_s * 1e9) - LEEWAY_NS)
             recorder = Recorder(camera, wanted.label, now_ns, before_s, after_s, preroll.longest_s, beginning, self._log)
             self._running[recorder] = row.id
         self._bus.publish(ClipStarted(camera=camera, id=row.id, label=row.label))

@@ -1,7 +1,8 @@
 """From a clip's journal to an MP4 that every browser plays, and the record of what is in it.
 
 H.264 and H.265 are copied as they are; JPEGs become H.264. Times are those of the frames: of the source's clock where it has one and
-it keeps step with ours, else of the shutter. The index lies in front; the file has its name only when it is durable.
+it keeps step with ours, else of the shutter. The index lies in front; the file has its name only when it is durable. The MP4 that
+grows while packets still come is `growing`'s.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import io
 import math
 import os
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from fractions import Fraction
 from itertools import pairwise
@@ -46,24 +48,34 @@ def make(book: Path, target: Path, after_s: float, progress: Callable[[int], Non
     clip, heads = _heads(book)
     if not heads:
         raise NothingToShow("No picture came while the clip was recorded.")
-    stamps, codec = _stamps(heads), str(heads[0]["codec"])
+    clock, codec = Clock(), str(heads[0]["codec"])
+    stamps = [clock.stamp(head) for head in heads]
     ensure_folder(target.parent)
     tmp = target.with_name(target.name + TMP)
     with telling(target, "write"):
         try:
             with av.open(str(tmp), "w", format="mp4", options={"movflags": "+faststart"}) as container:
                 unreadable = (_transcode if codec == "jpeg" else _copy)(container, book, heads, stamps, progress)
-            descriptor = os.open(tmp, os.O_RDWR)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            digest, size = sha256_of(tmp), tmp.stat().st_size
-            os.replace(tmp, target)
-            sync_folder(target.parent)
+            sealed = seal(tmp, target)
         finally:
             tmp.unlink(missing_ok=True)
-    usual_s = _usual_s(heads)
+    return record(clip, heads, stamps, after_s, unreadable) | sealed
+
+
+def seal(tmp: Path, target: Path) -> Head:
+    """Make a written file durable, and give it its name; its bytes and sha256. Raises OSError."""
+    with ThreadPoolExecutor(1) as beside, tmp.open("rb+") as file:
+        digest = beside.submit(sha256_of, tmp)  # while the disk writes
+        os.fsync(file.fileno())
+        made = {"bytes": tmp.stat().st_size, "sha256": digest.result()}
+    os.replace(tmp, target)
+    sync_folder(target.parent)
+    return made
+
+
+def record(clip: Head, heads: list[Head], stamps: list[int], after_s: float, unreadable: Sequence[int] = ()) -> Head:
+    """What a clip says of itself, from its packets' heads and the ticks at which they are shown."""
+    codec, usual_s = str(heads[0]["codec"]), _usual_s(heads)
     return {
         "codec": "h264" if codec == "jpeg" else codec,
         "width": heads[0]["width"] & ~1 if codec == "jpeg" else heads[0]["width"],
@@ -76,8 +88,6 @@ def make(book: Path, target: Path, after_s: float, progress: Callable[[int], Non
             *_missing(clip, heads, usual_s, after_s),
             *({"at": heads[n]["opened_at"], "seconds": usual_s, "frames": 1, "why": "unreadable"} for n in unreadable),
         ],
-        "bytes": size,
-        "sha256": digest,
     }
 
 
@@ -100,22 +110,30 @@ def _packets(book: Path, heads: list[Head]) -> Iterator[bytes]:
             yield data
 
 
-def _stamps(heads: list[Head]) -> list[int]:
+class Clock:
     """When each packet is shown, in ticks from the first one."""
-    stamps: list[int] = [0]
-    base = 0.0
-    start = before = heads[0]
-    for head in heads[1:]:
-        ours = (head["monotonic_ns"] - before["monotonic_ns"]) / 1e9
-        theirs = math.nan if None in (head["pts_s"], before["pts_s"]) else head["pts_s"] - before["pts_s"]
-        if abs(theirs - ours) < STEP_S:
-            at = base + (head["pts_s"] - start["pts_s"])
-        else:  # no clock of its own, or one that was set anew
-            at = base = stamps[-1] / TICKS + max(ours, 0.001)
-            start = head
-        stamps.append(round(at * TICKS))
-        before = head
-    return stamps
+
+    def __init__(self) -> None:
+        self._start: Head | None = None  # the packet at `_base`, since which the source's clock was not set
+        self._before: Head = {}
+        self._base = 0.0
+        self._last = 0
+
+    def stamp(self, head: Head) -> int:
+        """Of the next packet."""
+        at = 0.0
+        if self._start is None:
+            self._start = head
+        else:
+            ours = (head["monotonic_ns"] - self._before["monotonic_ns"]) / 1e9
+            theirs = math.nan if None in (head["pts_s"], self._before["pts_s"]) else head["pts_s"] - self._before["pts_s"]
+            if abs(theirs - ours) < STEP_S:
+                at = self._base + (head["pts_s"] - self._start["pts_s"])
+            else:  # no clock of its own, or one that was set anew
+                at = self._base = self._last / TICKS + max(ours, 0.001)
+                self._start = head
+        self._before, self._last = head, round(at * TICKS)
+        return self._last
 
 
 def _usual_s(heads: list[Head]) -> float:
@@ -151,26 +169,36 @@ def _missing(clip: Head, heads: list[Head], usual_s: float, after_s: float) -> l
 
 def _copy(container: Any, book: Path, heads: list[Head], stamps: list[int], progress: Callable[[int], None]) -> list[int]:
     """Packets as they came. Annex B becomes what MP4 wants in the muxer; pictures shown out of order get decoding times before them."""
-    name = {"h264": "h264", "h265": "hevc"}[heads[0]["codec"]]
     packets = _packets(book, heads)
     beginning = next(packets)
-    with av.open(io.BytesIO(beginning), format=name) as probe:
-        stream = container.add_stream_from_template(probe.streams.video[0])
-        if name == "hevc":
-            stream.codec_context.codec_tag = "hvc1"  # what Safari wants to see; the parameter sets lie in the index
-    stream.time_base = Fraction(1, TICKS)
+    stream = add_stream(container, heads[0]["codec"], beginning)
     in_order = sorted(stamps)
     delay = max(0, *(shown - stamp for shown, stamp in zip(in_order, stamps, strict=True)))
     decoded = -delay - 1
     for number, (head, stamp, data) in enumerate(zip(heads, stamps, _chain(beginning, packets), strict=False)):
         decoded = max(decoded + 1, in_order[number] - delay)
-        packet = av.Packet(data)
-        packet.stream, packet.time_base = stream, stream.time_base
-        packet.pts, packet.dts, packet.is_keyframe = max(stamp, decoded), decoded, head["keyframe"]
-        container.mux(packet)
+        mux(container, stream, data, max(stamp, decoded), decoded, keyframe=head["keyframe"])
         if number % 200 == 199:
             progress(number)
     return []
+
+
+def add_stream(container: Any, codec: str, keyframe: bytes) -> Any:
+    """A stream of packets as they came, which `keyframe` tells how to decode."""
+    name = {"h264": "h264", "h265": "hevc"}[codec]
+    with av.open(io.BytesIO(keyframe), format=name) as probe:
+        stream = container.add_stream_from_template(probe.streams.video[0])
+        if name == "hevc":
+            stream.codec_context.codec_tag = "hvc1"  # what Safari wants to see; the parameter sets lie in the index
+    stream.time_base = Fraction(1, TICKS)
+    return stream
+
+
+def mux(container: Any, stream: Any, data: bytes, shown: int, decoded: int, *, keyframe: bool) -> None:
+    packet = av.Packet(data)
+    packet.stream, packet.time_base = stream, stream.time_base
+    packet.pts, packet.dts, packet.is_keyframe = shown, decoded, keyframe
+    container.mux(packet)
 
 
 def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:

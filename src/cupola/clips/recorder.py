@@ -22,6 +22,7 @@ from cupola.process.wire import Head
 MODULE = "cupola.clips.process"
 ATTEMPTS = 3
 GRACE_S = 2.0  # a source that sends nothing at the end is waited for so long
+LEEWAY_NS = 200_000_000  # a clip begins and ends so much further out: a network camera's picture has its time when it arrives, a trigger its own
 STALL_S = 60.0  # without a sign of life of the writing process
 AGAIN_S = 1.0
 Log = Callable[..., None]
@@ -89,7 +90,7 @@ class Recorder:
         self._waiting.append((self._count, packet))
         self._count += 1
         self._moved.set()
-        if packet.monotonic_ns >= self.end_ns:
+        if packet.monotonic_ns >= self.end_ns + LEEWAY_NS:
             self._whole.set()
 
     async def run(self, journal: Path, target: Path) -> Head:
@@ -125,7 +126,8 @@ class Recorder:
         self._answer, self._sent, self._alive = None, None, loop.time()
         child = self._child = await Child.start(MODULE, name="clip", on_message=self._heard, on_stderr=self._said)
         clip = {"trigger_ns": self.trigger_ns, "before_s": self.before_s}
-        child.send({"type": "start", "journal": str(journal), "target": str(target), "clip": clip})
+        seconds = self.before_s + (self.end_ns - self.trigger_ns) / 1e9
+        child.send({"type": "start", "journal": str(journal), "target": str(target), "clip": clip, "seconds": seconds})
         lost = asyncio.create_task(child.link_lost())
         finishing = False
         try:
