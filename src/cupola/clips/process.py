@@ -43,10 +43,10 @@ def serve(link: Link) -> int:
         book, target = Path(head["journal"]), Path(head["target"])
         threading.Thread(target=_warm, daemon=True).start()
         made = _write(link, book, target, head["clip"], head["seconds"])
-        if isinstance(made, float):
-            _finish(link, book, target, made)
-        else:
+        if isinstance(made, dict):
             link.send({"type": "saved", **made})
+        else:
+            _finish(link, book, target, made)
         while (message := link.receive()) is not None and message[0]["type"] != "close":
             pass
     except (OSError, WireError):
