@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from cupola.clips.copies import Copies
 from cupola.clips.journal import SUFFIX
 from cupola.clips.preroll import Ring
 from cupola.clips.recorder import LEEWAY_NS, ClipFailed, Recorder
@@ -30,7 +31,7 @@ from cupola.storage.clips import ClipRow, ClipRows
 from cupola.storage.files import camera_folder, inside, relative_name
 from cupola.storage.space import free_space
 
-RETRY_S = 60.0  # a clip that a full disk did not take is tried again
+RETRY_S = 10.0  # a clip that a full disk did not take is tried again
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ class Clips:
         min_free_percent: float,
     ) -> None:
         self.rows = ClipRows(catalogue)
+        self.copies = Copies(catalogue, root, min_free_percent=min_free_percent, log=log)
         self._catalogue, self._bus, self._log = catalogue, bus, log
         self._root, self._journals, self._zone = root.absolute(), state.absolute() / "clips", ZoneInfo(timezone)
         self._at_once, self._min_free = at_once, min_free_percent
@@ -218,6 +220,7 @@ class Clips:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.copies.close()
 
     async def delete(self, row: ClipRow) -> None:
         """A finished clip and its file. Raises NotAllowed while it is recorded."""
@@ -225,5 +228,6 @@ class Clips:
             raise NotAllowed(f"Clip {row.id} is being recorded; delete it when it is finished.")
         await self._catalogue.run(self.rows.delete, row.id)
         if row.path is not None:
+            await self.copies.delete(row)
             with suppress(OSError, ValueError):
                 await asyncio.to_thread(lambda: inside(self._root, str(row.path)).unlink())

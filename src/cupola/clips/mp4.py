@@ -210,11 +210,8 @@ def _transcode(container: Any, book: Path, heads: list[Head], stamps: list[int],
     """JPEGs to H.264; the numbers of those that are none."""
     seconds = max((stamps[-1] - stamps[0]) / TICKS, 0.04)
     rate = Fraction(max(1.0, min((len(stamps) - 1) / seconds, 240.0))).limit_denominator(1000)
-    stream = container.add_stream("libx264", rate=rate)
+    stream = _encoder(container, rate, heads[0]["width"], heads[0]["height"], "yuvj420p")
     context = stream.codec_context
-    context.width, context.height, context.pix_fmt = heads[0]["width"] & ~1, heads[0]["height"] & ~1, "yuvj420p"
-    context.time_base, context.gop_size, context.thread_count = Fraction(1, TICKS), max(1, round(KEYFRAME_S * rate)), 1
-    context.options = {"preset": PRESET, "crf": CRF, "bf": "0"}
     decoder = av.CodecContext.create("mjpeg", "r")
     unreadable: list[int] = []
     last = -1
@@ -236,3 +233,39 @@ def _transcode(container: Any, book: Path, heads: list[Head], stamps: list[int],
         raise NothingToShow("None of the clip's pictures can be decoded.")
     container.mux(stream.encode(None))
     return unreadable
+
+
+def _encoder(container: Any, rate: Fraction, width: int, height: int, pixels: str) -> Any:
+    stream = container.add_stream("libx264", rate=rate)
+    context = stream.codec_context
+    context.width, context.height, context.pix_fmt = width & ~1, height & ~1, pixels
+    context.time_base, context.gop_size, context.thread_count = Fraction(1, TICKS), max(1, round(KEYFRAME_S * rate)), 1
+    context.options = {"preset": PRESET, "crf": CRF, "bf": "0"}
+    return stream
+
+
+def copy(source: Path, target: Path, progress: Callable[[int], None]) -> Head:
+    """Write `target`, an H.264 copy of a clip with the same times: its frames, bytes and sha256. Raises as `make` does."""
+    tmp, frames = target.with_name(target.name + TMP), 0
+    with telling(target, "write"):
+        try:
+            with av.open(str(source)) as original, av.open(str(tmp), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+                theirs = original.streams.video[0]
+                theirs.thread_count = 1
+                stream = _encoder(container, theirs.average_rate or Fraction(25), theirs.width, theirs.height, "yuv420p")
+                context = stream.codec_context
+                for picture in original.decode(theirs):
+                    shown = round(float(picture.pts * picture.time_base) * TICKS) if picture.pts is not None and picture.time_base else frames
+                    picture = picture.reformat(context.width, context.height, "yuv420p")
+                    picture.pts, picture.time_base = shown, context.time_base
+                    container.mux(stream.encode(picture))
+                    frames += 1
+                    if frames % PROGRESS == 0:
+                        progress(frames)
+                if not frames:
+                    raise NothingToShow("None of the clip's pictures can be decoded.")
+                container.mux(stream.encode(None))
+            sealed = seal(tmp, target)
+        finally:
+            tmp.unlink(missing_ok=True)
+    return {"frames": frames, **sealed}

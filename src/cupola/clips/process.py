@@ -10,6 +10,7 @@ From the server:
     packet   n, facts of the packet; the payload is its data                      →  written: n
     finish   after_s                                                              →  progress (frames) now and then, then saved or failed
     close                                                                         →  the process ends
+    copy     source, target (absolute paths); instead of start                    →  progress, then saved or failed
 
 `saved` is what `mp4.make` answers and the file's bytes and sha256; `failed` has kind and message. When the server is gone the
 process ends; the journal is for the next server.
@@ -23,6 +24,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from cupola.clips import journal
@@ -40,6 +42,10 @@ def serve(link: Link) -> int:
         if (first := link.receive()) is None:
             return 0
         head = first[0]
+        if head["type"] == "copy":
+            _copy(link, Path(head["source"]), Path(head["target"]))
+            link.receive()
+            return 0
         book, target = Path(head["journal"]), Path(head["target"])
         threading.Thread(target=_warm, daemon=True).start()
         made = _write(link, book, target, head["clip"], head["seconds"])
@@ -100,9 +106,28 @@ def _write(link: Link, book: Path, target: Path, clip: Head, seconds: float) -> 
 def _finish(link: Link, book: Path, target: Path, after_s: float) -> None:
     from cupola.clips import mp4
 
+    _answer(link, lambda: mp4.make(book, target, after_s, _progress(link)))
+
+
+def _copy(link: Link, source: Path, target: Path) -> None:
+    """An H.264 copy; nobody is in a hurry."""
+    from cupola.clips import mp4
+
+    if hasattr(os, "nice"):
+        os.nice(19)
+    _answer(link, lambda: mp4.copy(source, target, _progress(link)))
+
+
+def _progress(link: Link) -> Callable[[int], None]:
+    return lambda frames: link.send({"type": "progress", "frames": frames})
+
+
+def _answer(link: Link, make: Callable[[], Head]) -> None:
+    from cupola.clips.mp4 import NothingToShow
+
     try:
-        made = mp4.make(book, target, after_s, lambda frames: link.send({"type": "progress", "frames": frames}))
-    except mp4.NothingToShow as error:
+        made = make()
+    except NothingToShow as error:
         link.send({"type": "failed", "kind": "clip_empty", "message": str(error)})
     except Exception as error:
         if isinstance(error, CupolaError):

@@ -87,6 +87,7 @@ RULES: dict[str, Rule] = {
     "GET /api/clips": Rule(OBSERVER),
     "GET /api/clips/{number}": Rule(OBSERVER),
     "GET /api/clips/{number}/video": Rule(OBSERVER),
+    "POST /api/clips/{number}/h264": Rule(OBSERVER),  # or they could not see it; each is made once, and one at a time
     "DELETE /api/clips/{number}": Rule(ADMIN),
     # images
     "GET /api/captures": Rule(OBSERVER),
