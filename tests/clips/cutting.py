@@ -46,7 +46,7 @@ class Cutting:
     @property
     def server(self) -> psutil.Process:
         """The station's own process."""
-        return next(process for process in psutil.Process().children() if "--config" in process.cmdline())
+        return psutil.Process(json.loads((self.folder / "runtime" / "server.json").read_text())["pid"])
 
     def child(self, module: str) -> psutil.Process | None:
         """The server's child that runs `module`."""
