@@ -48,7 +48,7 @@ def set_up(folder: Path, *, debug: bool, console: bool = True) -> None:
             logger.add(folder / "cupola-debug.log", level="DEBUG", rotation="20 MB", retention="3 days", **options)
     except OSError as error:
         raise ConfigError(f"The log folder {folder} cannot be written ({error.strerror}). Change logging.folder, or its owner.") from None
-    logger.add(_remember, level="INFO", format="{message}")
+    logger.add(_remember, level="INFO", format="{message}", backtrace=False, diagnose=False)
     if console:
         logger.add(sys.stderr, level="DEBUG" if debug else "INFO", format=CONSOLE)
     logging.basicConfig(handlers=[_FromLogging()], level=logging.WARNING, force=True)

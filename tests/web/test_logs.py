@@ -46,11 +46,11 @@ def test_the_newest_lines_of_a_level_are_given_as_json(station: RunningStation) 
 
 
 async def test_a_stream_begins_with_a_backlog_and_goes_on_where_it_was_interrupted(station: RunningStation, sockets: aiohttp.ClientSession) -> None:
-    async with sockets.get("/logs?lines=2", headers=SSE) as answer:
+    async with sockets.get("/logs?lines=1", headers=SSE) as answer:
         assert answer.content_type == "text/event-stream"
         station.http.post("/api/cameras/sky/disconnect")
         seen = await _records(answer, "closed")
-    assert len(seen) >= 3, "two of before, and those that came"
+    assert len(seen) >= 2 and "is open" in seen[0]["message"], "one of before, and those that came"
     station.open()
     station.http.post("/api/cameras/sky/disconnect")
     async with sockets.get("/logs?lines=0", headers=SSE | {"Last-Event-ID": str(seen[-1]["id"])}) as answer:

@@ -67,7 +67,7 @@ class Growing(threading.Thread):
         from cupola.clips import mp4
 
         ensure_folder(self._target.parent)
-        room = INDEX_REST + round(self._seconds * INDEX_FPS) * INDEX_BYTES
+        room = INDEX_REST + round(2 * self._seconds * INDEX_FPS) * INDEX_BYTES
         with self._tmp.open("wb+") as file, av.open(file, "w", format="mp4", options={"moov_size": str(room)}) as container:
             after_s = self._mux(container, file, mp4)
         sealed = mp4.seal(self._tmp, self._target)

@@ -31,6 +31,8 @@ TICKS = 90_000  # a second, the usual clock of video
 STEP_S = 1.0  # a source's clock that is off by more than this between two packets was set anew
 GAP = 2.5  # times the usual distance of frames, and
 GAP_S = 0.3  # at least this: something is missing
+RATE_OF = 25  # pictures
+LATE_S = 1.0  # pictures that came less late than this are not worth a word
 CRF, PRESET = "21", "superfast"
 KEYFRAME_S = 2.0
 PROGRESS = 30
@@ -150,21 +152,32 @@ def _missing(clip: Head, heads: list[Head], usual_s: float, after_s: float) -> l
     if short_s > noticed_s:
         at = parse_utc(heads[0]["opened_at"]) - timedelta(seconds=short_s)
         gaps.append({"at": iso_utc(at), "seconds": round(short_s, 3), "frames": None, "why": "before the pre-roll begins"})
-    for a, b in pairwise(heads):
+    for number, (a, b) in enumerate(pairwise(heads)):
         step_s, left_out = (b["monotonic_ns"] - a["monotonic_ns"]) / 1e9, b["dropped_before"]
-        if left_out or step_s > noticed_s:
-            gaps.append(
-                {
-                    "at": a["opened_at"],
-                    "seconds": round(step_s - usual_s, 3),
-                    "frames": left_out or None,
-                    "why": "left out" if left_out else "nothing came",
-                }
-            )
+        if not left_out and step_s <= noticed_s:
+            continue
+        late = not left_out and _made_up(heads, number, step_s, usual_s)
+        if not late or step_s > LATE_S:
+            why = "left out" if left_out else "came late" if late else "nothing came"
+            gaps.append({"at": a["opened_at"], "seconds": round(step_s - usual_s, 3), "frames": 0 if late else left_out or None, "why": why})
     short_s = after_s - (heads[-1]["monotonic_ns"] - clip["trigger_ns"]) / 1e9
     if short_s > noticed_s:
         gaps.append({"at": heads[-1]["ended_at"], "seconds": round(short_s, 3), "frames": None, "why": "the recording ended early"})
     return gaps
+
+
+def _made_up(heads: list[Head], last: int, step_s: float, usual_s: float) -> bool:
+    """Whether after a pause as many more pictures came as it lacked, sooner than in its own length: they were late, none is missing."""
+    begun_ns = heads[last]["monotonic_ns"]
+    if last >= RATE_OF:
+        usual_s = _usual_s(heads[last - RATE_OF : last + 1])  # that of the whole clip has the pause's hurried pictures in it
+    for count, head in enumerate(heads[last + 1 :], 1):
+        passed_s = (head["monotonic_ns"] - begun_ns) / 1e9
+        if count * usual_s >= passed_s - GAP * usual_s:
+            return True
+        if passed_s > 2 * step_s + LATE_S:
+            break
+    return False
 
 
 def _copy(container: Any, book: Path, heads: list[Head], stamps: list[int], progress: Callable[[int], None]) -> list[int]:

@@ -44,7 +44,7 @@ def serve(link: Link) -> int:
         head = first[0]
         if head["type"] == "copy":
             _copy(link, Path(head["source"]), Path(head["target"]))
-            link.receive()
+            _until_closed(link)
             return 0
         book, target = Path(head["journal"]), Path(head["target"])
         threading.Thread(target=_warm, daemon=True).start()
@@ -53,15 +53,20 @@ def serve(link: Link) -> int:
             link.send({"type": "saved", **made})
         else:
             _finish(link, book, target, made)
-        while (message := link.receive()) is not None and message[0]["type"] != "close":
-            pass
+        _until_closed(link)
     except (OSError, WireError):
         pass  # the server is gone
     except CupolaError as error:
         with contextlib.suppress(OSError):
             link.send({"type": "failed", "kind": error.kind, "message": str(error)})
-            link.receive()
+            _until_closed(link)
     return 0
+
+
+def _until_closed(link: Link) -> None:
+    """What is still on its way has to be read: closing before would take the answer from the server."""
+    while (message := link.receive()) is not None and message[0]["type"] != "close":
+        pass
 
 
 def _write(link: Link, book: Path, target: Path, clip: Head, seconds: float) -> Head | float:
