@@ -40,7 +40,7 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cutting, fl
 def yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cutting]:
     """A station on a camera that sends H.264 by RTSP."""
     folder = tmp_path_factory.mktemp("yard")
-    movie = film(folder / "film.mp4", 60 if TRIGGERS < 100 else 600)
+    movie = film(folder / "film.mp4", 60 if TRIGGERS < 100 else 300)
     with rtsp_camera("--file", str(movie)) as camera, cutting(folder, camera["/file"], seconds=LONGEST_S) as station:
         station.until_ring_holds(LONGEST_S)
         yield station
