@@ -178,7 +178,7 @@ class Clips:
         self._bus.publish(
             ClipSaved(camera=row.camera, id=row.id, label=row.label, path=str(row.path), duration_s=made["duration_s"], frames=made["frames"])
         )
-        gaps = f", {len(row.missing)} gaps" if row.missing else ""
+        gaps = f", {len(row.missing)} {'gap' if len(row.missing) == 1 else 'gaps'}" if row.missing else ""
         self._log("INFO", f"Saved the clip {row.path}: {made['duration_s']:.1f} s, {made['frames']} frames{gaps}", event="clip", camera=row.camera)
         with suppress(OSError):  # if it stays, the next start deletes it
             await asyncio.to_thread(journal.unlink, missing_ok=True)

@@ -1572,13 +1572,8 @@ export interface components {
             frames: number | null;
             /** Duration S */
             duration_s: number | null;
-            /**
-             * Missing
-             * @description Gaps: at, seconds, frames (null: nobody knows), why.
-             */
-            missing: {
-                [key: string]: unknown;
-            }[];
+            /** Missing */
+            missing: components["schemas"]["Gap"][];
             /** Codec */
             codec: string | null;
             /** Width */
@@ -1774,6 +1769,26 @@ export interface components {
         EpochRequest: {
             /** Epoch */
             epoch: number;
+        };
+        /**
+         * Gap
+         * @description A time of which pictures are missing, or came late.
+         */
+        Gap: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Seconds */
+            seconds: number;
+            /**
+             * Frames
+             * @description So many are missing; null: nobody knows.
+             */
+            frames: number | null;
+            /** Why */
+            why: string;
         };
         /**
          * Health

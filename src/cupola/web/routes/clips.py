@@ -36,6 +36,15 @@ class TriggerRequest(BaseModel):
     payload: Any = Field(default=None, description="Kept with the clip: anything JSON, at most 4096 characters.")
 
 
+class Gap(BaseModel):
+    """A time of which pictures are missing, or came late."""
+
+    at: datetime
+    seconds: float
+    frames: int | None = Field(description="So many are missing; null: nobody knows.")
+    why: str
+
+
 class Clip(BaseModel):
     """A clip; seconds count from its first trigger."""
 
@@ -54,7 +63,7 @@ class Clip(BaseModel):
     after_got_s: float | None
     frames: int | None
     duration_s: float | None
-    missing: list[dict[str, Any]] = Field(description="Gaps: at, seconds, frames (null: nobody knows), why.")
+    missing: list[Gap]
     codec: str | None
     width: int | None
     height: int | None
