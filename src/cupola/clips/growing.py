@@ -55,7 +55,7 @@ class Growing(threading.Thread):
 
         try:
             self._made = self._write()
-        except (Unfit, av.error.FFmpegError, OSError, ValueError):
+        except (Unfit, av.error.FFmpegError, OSError, ValueError, IndexError):
             pass  # the journal has it all; what is wrong with disk or packets, `make` says in words
         finally:
             with suppress(OSError):

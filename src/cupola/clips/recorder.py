@@ -71,11 +71,6 @@ class Recorder:
         """Whether another trigger may still make it longer."""
         return not self._whole.is_set()
 
-    @property
-    def bytes(self) -> int:
-        """Of packets that wait to be written."""
-        return sum(len(packet.data) for _, packet in self._waiting)
-
     def extend(self, after_s: float, now_ns: int) -> float:
         """Go on until `after_s` from now, as far as its greatest length allows; seconds after the first trigger."""
         self.end_ns = max(self.end_ns, min(now_ns + round(after_s * 1e9), self._last_ns))
