@@ -127,9 +127,9 @@ def cupola(folder: Path, camera: dict[str, Any], extra: dict[str, str] | None = 
 
 
 @contextlib.contextmanager
-def mjpeg_camera() -> Iterator[dict[str, Any]]:
-    """A network camera, 1080p30; what it says: `url`, and `started`, the monotonic time its frame 0 was due."""
-    options = ["--size", f"{WIDTH}x{HEIGHT}", "--fps", str(FPS), "--frames", str(PICTURES)]
+def mjpeg_camera(size: str = f"{WIDTH}x{HEIGHT}", fps: int = FPS) -> Iterator[dict[str, Any]]:
+    """A network camera; what it says: `url`, and `started`, the monotonic time its frame 0 was due."""
+    options = ["--size", size, "--fps", str(fps), "--frames", str(PICTURES)]
     source = subprocess.Popen(
         [sys.executable, str(SUPPORT / "mjpeg_source.py"), *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
     )

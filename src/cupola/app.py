@@ -55,6 +55,7 @@ from cupola.web.access.lease import Leases
 from cupola.web.access.store import Store
 from cupola.web.app import create_app
 from cupola.web.endpoint import Endpoint
+from cupola.web.events import FOR_ADMINS
 from cupola.web.runtime import Runtime
 from cupola.web.server import Server, is_loopback, listen, listen_locally, make_server
 from cupola.web.tls import certificate_for
@@ -168,6 +169,7 @@ class App:
             self.triggers,
             self.keeping,
             self.growing,
+            logs.tail,
         )
         self.server: Server = make_server(create_app(self.runtime, tls=certificate is not None), certificate, addresses.proxied)
         lan = self.runtime.lan
@@ -331,7 +333,8 @@ class App:
                 if isinstance(event, SessionEvent):
                     who = " ".join(part for part in (event.user, f"({event.session_id})" if event.session_id else "") if part)
                     words = ": ".join(part for part in (who, event.action.replace("_", " ")) if part)
-                    logs.write("INFO", words + (f", {event.detail}" if event.detail else ""), event="session_event", camera=event.camera or "-")
+                    told = words + (f", {event.detail}" if event.detail else "")
+                    logs.write("INFO", told, event="session_event", camera=event.camera or "-", private=event.action in FOR_ADMINS)
 
     async def _watch_leases(self) -> None:
         while True:

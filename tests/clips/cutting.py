@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -23,9 +29,9 @@ CONFIG = """
 cameras:
   - name: gate
     driver: video
-    video: {{source: "{source}"}}
-    preroll: {{seconds: 12, before_s: 3, after_s: 2, longest_s: 30}}
-storage: {{root: images, min_free_percent: 0, reserve_mb: 1}}
+    video: {{source: "{source}", record: {record}}}
+    preroll: {{seconds: {seconds}, before_s: 3, after_s: 2, longest_s: 30}}
+storage: {{root: {root}, min_free_percent: 0, reserve_mb: 1}}
 clips: {{at_once: 32}}
 logging: {{folder: logs}}
 web: {{port: {port}}}
@@ -40,7 +46,7 @@ class Cutting:
     @property
     def server(self) -> psutil.Process:
         """The station's own process."""
-        return next(process for process in psutil.Process().children() if "--config" in process.cmdline())
+        return psutil.Process(json.loads((self.folder / "runtime" / "server.json").read_text())["pid"])
 
     def child(self, module: str) -> psutil.Process | None:
         """The server's child that runs `module`."""
@@ -60,6 +66,10 @@ class Cutting:
     def clip(self, number: int) -> dict[str, Any]:
         return self.http.get(f"/api/clips/{number}").json()
 
+    def recording(self) -> int:
+        """How many clips are not finished, of the newest hundred."""
+        return sum(clip["state"] == "recording" for clip in self.http.get("/api/clips", params={"limit": 100}).json()["items"])
+
     def finished(self, number: int, seconds: float = 90) -> dict[str, Any]:
         return eventually(lambda: (clip := self.clip(number))["state"] != "recording" and clip, seconds)
 
@@ -76,12 +86,12 @@ def numbers(path: Path) -> list[int | None]:
 
 
 @contextmanager
-def cutting(folder: Path, source: str) -> Iterator[Cutting]:
+def cutting(folder: Path, source: str, *, record: str | None = None, seconds: float = 6, root: str = "images") -> Iterator[Cutting]:
     """A station of its own in `folder`; again in the same folder, the same station."""
     (folder / "home").mkdir(exist_ok=True)
     (folder / "runtime" / "server.json").unlink(missing_ok=True)
     port = free_port()
-    (folder / "cupola.yaml").write_text(CONFIG.format(source=source, port=port))
+    (folder / "cupola.yaml").write_text(CONFIG.format(source=source, record=json.dumps(record), seconds=seconds, root=root, port=port))
     with (
         station_at(folder, "--config", "cupola.yaml"),
         httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=as_owner(folder), trust_env=False, timeout=30) as http,
@@ -97,20 +107,28 @@ def _up(http: httpx.Client) -> bool:
         return False
 
 
-def film(path: Path, seconds: int) -> Path:
-    """H.264 at 25 frames a second, numbered, a keyframe each second."""
+@contextmanager
+def busy_machine() -> Iterator[None]:
+    """Every core is wanted by another program, all the while."""
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
+def film(path: Path, seconds: int, codec: str = "libx264") -> Path:
+    """H.264 (or H.265) at 25 frames a second, numbered, a keyframe each second."""
     with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream("libx264", rate=FPS)
+        stream: Any = container.add_stream(codec, rate=FPS)
         stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"
-        stream.options = {
-            "preset": "ultrafast",
-            "tune": "zerolatency",
-            "g": str(FPS),
-            "keyint_min": str(FPS),
-            "sc_threshold": "0",
-            "crf": "24",
-            "threads": "1",
-        }
+        keyframes = {"g": str(FPS), "keyint_min": str(FPS), "sc_threshold": "0", "threads": "1"}
+        if codec == "libx265":
+            keyframes = {"x265-params": f"log-level=error:keyint={FPS}:min-keyint={FPS}:scenecut=0:bframes=0:pools=1"}
+            stream.codec_context.codec_tag = "hvc1"
+        stream.options = {"preset": "ultrafast", "tune": "zerolatency", "crf": "24", **keyframes}
         image = picture(640, 360, 0).copy()
         for number in range(seconds * FPS):
             draw_barcode(image, number)
@@ -126,12 +144,17 @@ def gaps(found: list[int | None]) -> list[tuple[int | None, int | None]]:
     return [(a, b) for a, b in pairwise(found) if a is None or b is None or b != (a + 1) % FRAMES]
 
 
+def moment(clip: dict[str, Any]) -> float:
+    """When a clip was triggered, by the monotonic clock."""
+    return time.monotonic() - (datetime.now(UTC) - datetime.fromisoformat(clip["triggered_at"])).total_seconds()
+
+
 def due(started: float, number: int, near: float) -> float:
     """When the frame of this number was due, by the monotonic clock: of all the times that it came round, the one nearest to `near`."""
     first = started + number / FPS
     return first + round((near - first) * FPS / FRAMES) * FRAMES / FPS
 
 
-def numbered() -> AbstractContextManager[dict[str, str]]:
+def numbered(*options: str) -> AbstractContextManager[dict[str, str]]:
     """A JPEG camera."""
-    return mjpeg_camera("--size", "640x360", "--fps", str(FPS), "--frames", str(FRAMES))
+    return mjpeg_camera("--size", "640x360", "--fps", str(FPS), "--frames", str(FRAMES), *options)

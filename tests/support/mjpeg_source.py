@@ -23,6 +23,7 @@ import numpy.typing as npt
 import simplejpeg
 
 BITS, COLUMNS, ROWS, BOUNDARY = 16, 20, 15, b"frameboundary"
+SCENES = 100  # different ones, behind any number of barcodes
 
 
 def draw_barcode(picture: npt.NDArray[np.uint8], number: int) -> None:
@@ -108,7 +109,11 @@ def main() -> None:
     parser.add_argument("--no-length", action="store_true")
     args = parser.parse_args()
     width, height = map(int, args.size.split("x"))
-    Handler.frames = [simplejpeg.encode_jpeg(picture(width, height, number), quality=85) for number in range(args.frames)]
+    scenes = [picture(width, height, number) for number in range(min(args.frames, SCENES))]
+    Handler.frames = []
+    for number in range(args.frames):
+        draw_barcode(scenes[number % SCENES], number)
+        Handler.frames.append(simplejpeg.encode_jpeg(scenes[number % SCENES], quality=85))
     Handler.fps, Handler.with_length, Handler.started = args.fps, not args.no_length, time.monotonic()
     server = Server(("127.0.0.1", args.port), Handler)
     print(json.dumps({"url": f"http://127.0.0.1:{server.server_port}/stream", "started": Handler.started}), flush=True)

@@ -1,7 +1,7 @@
 """An RTSP camera on 127.0.0.1 made with GStreamer: H.264 at /cam, MJPEG at /mjpeg; a keyframe each second.
 
 Needs Debian's python3-gi, gir1.2-gst-rtsp-server-1.0 and gstreamer1.0-plugins-base, -good and -ugly, and Debian's python3.
-Run:   /usr/bin/python3 rtsp_server.py [--size 640x360] [--fps 25] [--file F.mp4] [--user NAME --password WORD]
+Run:   /usr/bin/python3 rtsp_server.py [--size 640x360] [--fps 25] [--file F.mp4 [--codec h265]] [--user NAME --password WORD]
 Prints one line of JSON with its addresses when it is ready; ends when its standard input does, or on SIGTERM.
 """
 
@@ -21,7 +21,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", default="640x360")
     parser.add_argument("--fps", type=int, default=25)
-    parser.add_argument("--file", help="an MP4 with H.264, served at /file from its beginning to everybody who comes")
+    parser.add_argument("--file", help="an MP4, served at /file from its beginning to everybody who comes")
+    parser.add_argument("--codec", choices=("h264", "h265"), default="h264", help="of the file")
     parser.add_argument("--user")
     parser.add_argument("--password", default="")
     args = parser.parse_args()
@@ -34,7 +35,7 @@ def main() -> None:
         "/mjpeg": f"( videotestsrc is-live=true ! video/x-raw,format=I420,{size} ! jpegenc ! rtpjpegpay name=pay0 pt=26 )",
     }
     if args.file:
-        launches["/file"] = f'( filesrc location="{args.file}" ! qtdemux ! h264parse ! rtph264pay name=pay0 pt=96 config-interval=-1 )'
+        launches["/file"] = f'( filesrc location="{args.file}" ! qtdemux ! rtp{args.codec}pay name=pay0 pt=96 config-interval=-1 )'
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
     server.set_service("0")

@@ -92,6 +92,16 @@ async def test_before_the_claim_only_the_page_and_health_answer(unclaimed: Runni
     await _sockets_closed(unclaimed, 4403, {})
 
 
+def test_observers_read_the_log_without_who_tries_to_log_in(claimed: RunningStation) -> None:
+    def told(http: httpx.Client) -> bool:
+        return "login failed" in http.get("/logs", params={"lines": 1000}).text
+
+    with _browser(claimed, "admin") as admin, _browser(claimed, "bert") as bert:
+        assert admin.post("/api/login", json={"user": "admin", "passphrase": "a guess"}).status_code == 401
+        eventually(lambda: told(admin))
+        assert not told(bert) and "is open" in bert.get("/logs", params={"lines": 1000}).text
+
+
 def test_the_owners_shell_and_its_tokens_work_before_the_claim(unclaimed: RunningStation) -> None:
     made = unclaimed.json("token", "create", "early", "--scope", "view", "--json")
     with _browser(unclaimed) as http:

@@ -102,7 +102,7 @@ class Exposer(threading.Thread):
             self._changed.notify_all()
 
     def watch(self, watched: bool, test_shots: bool = False) -> None:
-        """Whether live frames are wanted by anyone; `test_shots`: also of a camera that has to make exposures for them."""
+        """Whether live frames (or those for recording) are wanted by anyone; `test_shots`: also of a camera that has to make exposures for them."""
         with self._changed:
             if watched and not self._watched and self._newest_still is not None:
                 self._sinks.live(self._newest_still, "still")
@@ -285,7 +285,7 @@ class Exposer(threading.Thread):
         if self._info is None or not self._capable(Capability.CONTINUOUS):
             return False
         wanted = self._serves_stills and (bool(self._snaps) or self._series.active)
-        return wanted or (self._serves_live and (self._watched or bool(NATIVE & self._info.capabilities)))
+        return wanted or self._watched or (self._serves_live and bool(NATIVE & self._info.capabilities))
 
     def _live_fits(self, now: float) -> bool:
         """Whether a live frame can be had before the next still is due."""
@@ -384,7 +384,7 @@ class Exposer(threading.Thread):
             picture = replace(picture, native=None)  # viewers get the JPEG, and tens of megabytes are let go
         if not self._capable(Capability.VIDEO):
             self._newest_still = picture
-        if self._serves_live and self._watched:
+        if self._watched:
             self._sinks.live(picture, order.mode)
 
     def _cancel(self) -> None:

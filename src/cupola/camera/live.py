@@ -3,7 +3,7 @@
 An encoded picture is passed through untouched when a viewer takes its codec. When the worker is slower
 than the camera it takes the newest picture; of a stream whose pictures build on each other it never
 drops single ones, but skips to the next keyframe. For a pre-roll (`whole`) every picture waits for its turn; one that
-has to be left out all the same is counted in the packet after it.
+has to be left out all the same is counted in the packet after it. A stream for recording has a worker of its own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cupola.camera.messages import Mode, facts_of, packet_head
+from cupola.camera.messages import Stream, facts_of, packet_head
 from cupola.core.errors import CupolaError
 from cupola.core.frame import Codec, Frame, Packet
 from cupola.process.wire import Head, Payload
@@ -47,7 +47,7 @@ class LiveWorker(threading.Thread):
         self._changed = threading.Condition()
         self._codecs: frozenset[Codec] = frozenset()
         self._focus: FocusView | None = None
-        self._waiting: deque[tuple[Frame | Packet, Mode]] = deque()
+        self._waiting: deque[tuple[Frame | Packet, Stream]] = deque()
         self._skip_to_keyframe = self._whole = False
         self._left_out = 0  # pictures since the last one that was taken, while all are wanted
         self._next_due = 0.0
@@ -71,7 +71,7 @@ class LiveWorker(threading.Thread):
         with self._changed:
             self._focus = focus
 
-    def offer(self, picture: Frame | Packet, mode: Mode) -> None:
+    def offer(self, picture: Frame | Packet, mode: Stream) -> None:
         """Take the newest picture; the driver thread goes on at once."""
         inter = isinstance(picture, Packet) and picture.codec != "jpeg"
         with self._changed:
@@ -136,7 +136,7 @@ class LiveWorker(threading.Thread):
                 self.dropped += 1
                 self._log("WARNING", "performance", f"a live picture could not be encoded: {error}")
 
-    def _publish(self, picture: Frame | Packet, mode: Mode, codecs: frozenset[Codec], focus: FocusView | None) -> None:
+    def _publish(self, picture: Frame | Packet, mode: Stream, codecs: frozenset[Codec], focus: FocusView | None) -> None:
         due = focus is not None and focus.due(time.monotonic())
         inter = isinstance(picture, Packet) and picture.codec != "jpeg"
         pixels = due or (inter and focus is not None)  # pictures that build on each other are all decoded, or none
@@ -150,7 +150,7 @@ class LiveWorker(threading.Thread):
             packet = self._encode(frame)
             self._send(packet_head(packet, mode), packet.data)
 
-    def _pass_through(self, packet: Packet, mode: Mode, codecs: frozenset[Codec], pixels: bool) -> Frame | None:
+    def _pass_through(self, packet: Packet, mode: Stream, codecs: frozenset[Codec], pixels: bool) -> Frame | None:
         """Send a packet to those who take it as it is; its pixels if there is somebody else, or `pixels` are needed."""
         if packet.codec in codecs:
             sent = self._shrunk(packet) if packet.codec == "jpeg" and (mode == "still" or self.of_exposures) else packet

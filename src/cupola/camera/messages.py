@@ -3,7 +3,7 @@
 To the camera process:
   configure  driver, options, station, camera, storage, still, live, auto_exposure, recovery, next_sequence    first, once
   settings   mode, generation, controls, automatic      new wanted settings of mode "live" or "still"; which of them auto exposure chooses
-  live       codecs                                what viewers want; empty: nobody watches
+  live       codecs, whole                         what viewers want; empty: nobody watches; whole: a pre-roll wants every picture
   plan       session, remaining, interval_s, delay_s, first_at_s, day, period; or null     a series of stills; finish: the exposure under way is let end
   focus      region: x, y, size; or null           measure how sharp the stars there are; null: nobody looks
   snap       token, exposure_s                     one still beside any plan
@@ -13,7 +13,7 @@ From the camera process:
   info       the opened camera (CameraInfo)
   beat       phase, age_s, left_s, …               every 0.25 s; a budget overrun is a hang
   applied    mode, generation, applied             what the hardware took
-  packet     facts of the frame + payload          one live picture
+  packet     mode, facts of the frame + payload    one live picture, or one of the stream for recording
   focus      facts of the frame, region, sharpness + payload      the region as a JPEG, and how sharp its stars are
   captured   facts of the frame, file, native, sequence, session, token, day, period, correction     durable on disk, not yet in the catalogue
   failed     kind, message, session, token         an exposure or its storing failed
@@ -35,6 +35,7 @@ from cupola.process.wire import Head
 
 Mode = Literal["live", "still"]
 MODES: tuple[Mode, ...] = ("live", "still")
+Stream = Literal[Mode, "record"]  # record: of the camera's second stream, for clips
 BEAT_S = 0.25
 IDLE_BUDGET_S = 6.0  # silence of the whole process while no call to the driver is under way
 EXIT_LOST = 3  # exit code of a camera process that said `lost`
@@ -81,7 +82,7 @@ def failure_facts(error: Exception) -> Head:
     return {"kind": "error", "message": f"The driver failed: {error!r}."}
 
 
-def packet_head(packet: Packet, mode: Mode) -> Head:
+def packet_head(packet: Packet, mode: Stream) -> Head:
     facts = {**facts_of(packet), "dropped_before": packet.dropped_before}
     return {"type": "packet", "mode": mode, **facts, "codec": packet.codec, "keyframe": packet.keyframe, "pts_s": packet.pts_s}
 

@@ -1,7 +1,7 @@
 """The camera process: `python -m cupola.camera.process --link=FD`, started by `supervisor`.
 
 Four threads beside the main one, which reads the server's messages: the driver thread (`exposer`; two
-for a source with a stream of its own for recording), the live worker, the storing worker, and the
+for a source with a stream of its own for recording, which has a second live worker, too), the live worker, the storing worker, and the
 outbox, which sends what the others have to tell and a beat every quarter of a second.
 
 When the server is gone, the exposure is finished if it has less than a minute to go, what was taken is
@@ -27,11 +27,11 @@ from cupola.camera.auto_stills import AutoStills
 from cupola.camera.exposer import ORPHAN_FINISHES_S, Exposer
 from cupola.camera.frozen import FrozenWatch
 from cupola.camera.live import LiveWorker
-from cupola.camera.messages import BEAT_S, EXIT_LOST, IDLE_BUDGET_S, MODES, Plan, failure_facts, info_head
+from cupola.camera.messages import BEAT_S, EXIT_LOST, IDLE_BUDGET_S, MODES, Mode, Plan, failure_facts, info_head
 from cupola.camera.orders import Sinks, Snap, Still
 from cupola.camera.storer import Storer
 from cupola.core.errors import CameraBusy, CupolaError
-from cupola.core.frame import Camera, CameraInfo, Capability, Codec, Controls, Generation, KeepsStills, Station
+from cupola.core.frame import Camera, CameraInfo, Capability, Codec, Controls, Frame, Generation, KeepsStills, Packet, Station, native_of
 from cupola.process.wire import Head, Link, WireError
 from cupola.storage.space import Lock, Thrift
 
@@ -132,8 +132,16 @@ class CameraProcess:
             trouble=recovery["trouble"],
         )
         self._exposers = [self._exposer]
+        self._record: LiveWorker | None = None
         if record:
             second: Camera = driver({**options, "source": record, "record": None}, station)
+            view: Mapping[str, Any] = {**head["live"], "width_max": None}
+            recording = self._record = LiveWorker(link.send, self.log, **view)
+
+            def offer(picture: Frame | Packet, _: Mode) -> None:
+                recording.offer(picture, "record")
+
+            sinks = Sinks(tell=self._outbox.tell, live=offer, still=self._storer.offer, has_room=self._storer.has_room, settle=self._settle)
             self._exposers.append(Exposer(second, sinks, self._second_opened, live=False, reopen=reopen, watch=FrozenWatch(after_s)))
         for mode in MODES:
             self._want({"mode": mode, **head[mode + "_settings"]})
@@ -142,8 +150,9 @@ class CameraProcess:
         """Raises CameraBusy when another camera process still holds this camera's lock."""
         if not self._lock.acquire():
             raise CameraBusy("An earlier process still holds this camera; it is given time to finish.")
-        for thread in (self._outbox, self._storer, self._live, *self._exposers):
-            thread.start()
+        for thread in (self._outbox, self._storer, self._live, self._record, *self._exposers):
+            if thread is not None:
+                thread.start()
 
     def obey(self, head: Head) -> bool:
         """One message of the server; False when it is time to close."""
@@ -152,7 +161,9 @@ class CameraProcess:
             self._want(head)
         elif kind == "live":
             self._codecs = frozenset(head["codecs"])
-            self._live.set_codecs(self._codecs, whole=head["whole"])
+            self._live.set_codecs(self._codecs, whole=head["whole"] and self._record is None)
+            if self._record is not None:
+                self._exposers[-1].watch(head["whole"])
             self._watch()
         elif kind == "focus":
             self._focus(head["region"])
@@ -190,6 +201,8 @@ class CameraProcess:
 
     def _second_opened(self, info: CameraInfo) -> None:
         """The camera is open once its main stream is; told again when this one came back."""
+        assert self._record is not None
+        self._record.set_codecs(frozenset({native_of(info.capabilities)}), whole=True)
         if self._exposers[-1].trouble and self._info is not None:
             self._outbox.tell(info_head(self._info))
 
@@ -214,7 +227,7 @@ class CameraProcess:
             exposer.poke()
         phases = [exposer.deadline.phase for exposer in self._exposers]
         left, phase = min(((exposer.deadline.left_s(IDLE_BUDGET_S), exposer.deadline.phase) for exposer in self._exposers), key=lambda pair: pair[0])
-        shown = phases[0] if len(phases) == 1 or phases[1].name in ("idle", "closed") else phases[1]
+        shown = phases[0] if len(phases) == 1 or phases[1].name in ("idle", "closed", "live") else phases[1]
         return {
             "type": "beat",
             "phase": shown.name,
@@ -224,7 +237,7 @@ class CameraProcess:
             "left_s": left,
             "hangs_in": phase.name,
             "next_opening_in_s": self._exposers[-1].next_opening_in_s,
-            "frames": sum(exposer.frames for exposer in self._exposers),
+            "frames": self._exposer.frames,
             "proved": any(exposer.frames for exposer in self._exposers) and all(exposer.opened and not exposer.trouble for exposer in self._exposers),
             "encoded": self._live.encoded,
             "dropped": sum(exposer.dropped for exposer in self._exposers) + self._live.dropped,
@@ -242,6 +255,8 @@ class CameraProcess:
         for exposer in self._exposers:
             exposer.poke_until_ended(patience)
         self._live.close()
+        if self._record is not None:
+            self._record.close()
         self._storer.close()
         self._storer.join(DRAIN_S)
         failure = next((exposer.failure for exposer in self._exposers if exposer.failure is not None), None)

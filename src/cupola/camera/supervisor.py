@@ -61,7 +61,7 @@ class CameraSupervisor:
         self._archive, self._bus, self._log = archive, bus, log
         self.settings = CameraSettings(epoch, frozenset() if spec.auto is None else spec.auto.names)
         self.settings.begin(spec.live, spec.still, automatic=spec.auto is not None and spec.auto.on)
-        self.hub = FrameHub(self._demand_changed)
+        self.hub = FrameHub(self._demand_changed, apart=bool(spec.options.get("record")))
         self.state: State = "stopped"
         self.info: CameraInfo | None = None
         self.problem: Problem | None = None
@@ -295,7 +295,9 @@ class CameraSupervisor:
         kind = head["type"]
         if kind not in ("packet", "beat", "focus", "log"):
             self._log("DEBUG", f'From the process of camera "{self.name}": {head}', event="session_event", camera=self.name)
-        if kind == "packet":
+        if kind == "packet" and head["mode"] == "record":
+            self.hub.record(packet_from(head, payload))
+        elif kind == "packet":
             packet = packet_from(head, payload)
             self.seen.newest = packet
             self.settings.of(head["mode"]).saw(packet.applied, packet.generation)

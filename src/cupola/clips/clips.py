@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from cupola.clips.copies import Copies
 from cupola.clips.journal import SUFFIX
 from cupola.clips.preroll import Ring
-from cupola.clips.recorder import ClipFailed, Recorder
+from cupola.clips.recorder import LEEWAY_NS, ClipFailed, Recorder
 from cupola.core.bus import Bus
 from cupola.core.clock import iso_utc, monotonic_ns, utc_now
 from cupola.core.errors import CupolaError, NotAllowed, StorageFailed, StorageFull
@@ -31,7 +32,7 @@ from cupola.storage.clips import ClipRow, ClipRows
 from cupola.storage.files import camera_folder, inside, relative_name
 from cupola.storage.space import free_space
 
-RETRY_S = 60.0  # a clip that a full disk did not take is tried again
+RETRY_S = 10.0  # a clip that a full disk did not take is tried again
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ class Clips:
         min_free_percent: float,
     ) -> None:
         self.rows = ClipRows(catalogue)
+        self.copies = Copies(catalogue, root, min_free_percent=min_free_percent, log=log)
         self._catalogue, self._bus, self._log = catalogue, bus, log
         self._root, self._journals, self._zone = root.absolute(), state.absolute() / "clips", ZoneInfo(timezone)
         self._at_once, self._min_free = at_once, min_free_percent
@@ -94,7 +96,7 @@ class Clips:
 
     def watch(self, camera: str, hub: FrameHub, preroll: PreRoll) -> None:
         """Keep the packets of a camera from now on."""
-        ring = self.rings[camera] = Ring(preroll.seconds, preroll.bytes_max)
+        ring = self.rings[camera] = Ring(preroll.seconds + LEEWAY_NS / 1e9, preroll.bytes_max)
         self._prerolls[camera] = preroll
 
         def take(packet: Packet) -> None:
@@ -144,7 +146,7 @@ class Clips:
             before_s = min(preroll.before_s if wanted.before_s is None else wanted.before_s, preroll.seconds)
             after_s = min(after_s, preroll.longest_s)
             row = await self._catalogue.run(self.rows.begin, camera, wanted.label, at, told, before_s, after_s)
-            beginning = self.rings[camera].since(now_ns - round(before_s * 1e9))
+            beginning = self.rings[camera].since(now_ns - round(before_s * 1e9) - LEEWAY_NS)
             recorder = Recorder(camera, wanted.label, now_ns, before_s, after_s, preroll.longest_s, beginning, self._log)
             self._running[recorder] = row.id
         self._bus.publish(ClipStarted(camera=camera, id=row.id, label=row.label))
@@ -180,7 +182,7 @@ class Clips:
         self._bus.publish(
             ClipSaved(camera=row.camera, id=row.id, label=row.label, path=str(row.path), duration_s=made["duration_s"], frames=made["frames"])
         )
-        gaps = f", {len(row.missing)} gaps" if row.missing else ""
+        gaps = f", {len(row.missing)} {'gap' if len(row.missing) == 1 else 'gaps'}" if row.missing else ""
         self._log("INFO", f"Saved the clip {row.path}: {made['duration_s']:.1f} s, {made['frames']} frames{gaps}", event="clip", camera=row.camera)
         with suppress(OSError):  # if it stays, the next start deletes it
             await asyncio.to_thread(journal.unlink, missing_ok=True)
@@ -222,6 +224,7 @@ class Clips:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.copies.close()
 
     async def delete(self, row: ClipRow) -> None:
         """A finished clip and its file. Raises NotAllowed while it is recorded."""
@@ -229,5 +232,6 @@ class Clips:
             raise NotAllowed(f"Clip {row.id} is being recorded; delete it when it is finished.")
         await self._catalogue.run(self.rows.delete, row.id)
         if row.path is not None:
+            await self.copies.delete(row)
             with suppress(OSError, ValueError):
                 await asyncio.to_thread(lambda: inside(self._root, str(row.path)).unlink())

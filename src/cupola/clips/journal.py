@@ -10,6 +10,7 @@ import json
 import os
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -45,7 +46,8 @@ class Journal:
             os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        self._file.close()
+        with suppress(OSError):  # everything was flushed by `append`, or it raised: a full disk would fail once more here
+            self._file.close()
 
     def __enter__(self) -> Self:
         return self

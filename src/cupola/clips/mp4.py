@@ -1,7 +1,8 @@
 """From a clip's journal to an MP4 that every browser plays, and the record of what is in it.
 
 H.264 and H.265 are copied as they are; JPEGs become H.264. Times are those of the frames: of the source's clock where it has one and
-it keeps step with ours, else of the shutter. The index lies in front; the file has its name only when it is durable.
+it keeps step with ours, else of the shutter. The index lies in front; the file has its name only when it is durable. The MP4 that
+grows while packets still come is `growing`'s.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import io
 import math
 import os
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from fractions import Fraction
 from itertools import pairwise
@@ -29,6 +31,8 @@ TICKS = 90_000  # a second, the usual clock of video
 STEP_S = 1.0  # a source's clock that is off by more than this between two packets was set anew
 GAP = 2.5  # times the usual distance of frames, and
 GAP_S = 0.3  # at least this: something is missing
+RATE_OF = 25  # pictures
+LATE_S = 1.0  # pictures that came less late than this are not worth a word
 CRF, PRESET = "21", "superfast"
 KEYFRAME_S = 2.0
 PROGRESS = 30
@@ -46,24 +50,34 @@ def make(book: Path, target: Path, after_s: float, progress: Callable[[int], Non
     clip, heads = _heads(book)
     if not heads:
         raise NothingToShow("No picture came while the clip was recorded.")
-    stamps, codec = _stamps(heads), str(heads[0]["codec"])
+    clock, codec = Clock(), str(heads[0]["codec"])
+    stamps = [clock.stamp(head) for head in heads]
     ensure_folder(target.parent)
     tmp = target.with_name(target.name + TMP)
     with telling(target, "write"):
         try:
             with av.open(str(tmp), "w", format="mp4", options={"movflags": "+faststart"}) as container:
                 unreadable = (_transcode if codec == "jpeg" else _copy)(container, book, heads, stamps, progress)
-            descriptor = os.open(tmp, os.O_RDWR)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            digest, size = sha256_of(tmp), tmp.stat().st_size
-            os.replace(tmp, target)
-            sync_folder(target.parent)
+            sealed = seal(tmp, target)
         finally:
             tmp.unlink(missing_ok=True)
-    usual_s = _usual_s(heads)
+    return record(clip, heads, stamps, after_s, unreadable) | sealed
+
+
+def seal(tmp: Path, target: Path) -> Head:
+    """Make a written file durable, and give it its name; its bytes and sha256. Raises OSError."""
+    with ThreadPoolExecutor(1) as beside, tmp.open("rb+") as file:
+        digest = beside.submit(sha256_of, tmp)  # while the disk writes
+        os.fsync(file.fileno())
+        made = {"bytes": tmp.stat().st_size, "sha256": digest.result()}
+    os.replace(tmp, target)
+    sync_folder(target.parent)
+    return made
+
+
+def record(clip: Head, heads: list[Head], stamps: list[int], after_s: float, unreadable: Sequence[int] = ()) -> Head:
+    """What a clip says of itself, from its packets' heads and the ticks at which they are shown."""
+    codec, usual_s = str(heads[0]["codec"]), _usual_s(heads)
     return {
         "codec": "h264" if codec == "jpeg" else codec,
         "width": heads[0]["width"] & ~1 if codec == "jpeg" else heads[0]["width"],
@@ -76,8 +90,6 @@ def make(book: Path, target: Path, after_s: float, progress: Callable[[int], Non
             *_missing(clip, heads, usual_s, after_s),
             *({"at": heads[n]["opened_at"], "seconds": usual_s, "frames": 1, "why": "unreadable"} for n in unreadable),
         ],
-        "bytes": size,
-        "sha256": digest,
     }
 
 
@@ -100,22 +112,30 @@ def _packets(book: Path, heads: list[Head]) -> Iterator[bytes]:
             yield data
 
 
-def _stamps(heads: list[Head]) -> list[int]:
+class Clock:
     """When each packet is shown, in ticks from the first one."""
-    stamps: list[int] = [0]
-    base = 0.0
-    start = before = heads[0]
-    for head in heads[1:]:
-        ours = (head["monotonic_ns"] - before["monotonic_ns"]) / 1e9
-        theirs = math.nan if None in (head["pts_s"], before["pts_s"]) else head["pts_s"] - before["pts_s"]
-        if abs(theirs - ours) < STEP_S:
-            at = base + (head["pts_s"] - start["pts_s"])
-        else:  # no clock of its own, or one that was set anew
-            at = base = stamps[-1] / TICKS + max(ours, 0.001)
-            start = head
-        stamps.append(round(at * TICKS))
-        before = head
-    return stamps
+
+    def __init__(self) -> None:
+        self._start: Head | None = None  # the packet at `_base`, since which the source's clock was not set
+        self._before: Head = {}
+        self._base = 0.0
+        self._last = 0
+
+    def stamp(self, head: Head) -> int:
+        """Of the next packet."""
+        at = 0.0
+        if self._start is None:
+            self._start = head
+        else:
+            ours = (head["monotonic_ns"] - self._before["monotonic_ns"]) / 1e9
+            theirs = math.nan if None in (head["pts_s"], self._before["pts_s"]) else head["pts_s"] - self._before["pts_s"]
+            if abs(theirs - ours) < STEP_S:
+                at = self._base + (head["pts_s"] - self._start["pts_s"])
+            else:  # no clock of its own, or one that was set anew
+                at = self._base = self._last / TICKS + max(ours, 0.001)
+                self._start = head
+        self._before, self._last = head, round(at * TICKS)
+        return self._last
 
 
 def _usual_s(heads: list[Head]) -> float:
@@ -132,45 +152,66 @@ def _missing(clip: Head, heads: list[Head], usual_s: float, after_s: float) -> l
     if short_s > noticed_s:
         at = parse_utc(heads[0]["opened_at"]) - timedelta(seconds=short_s)
         gaps.append({"at": iso_utc(at), "seconds": round(short_s, 3), "frames": None, "why": "before the pre-roll begins"})
-    for a, b in pairwise(heads):
+    for number, (a, b) in enumerate(pairwise(heads)):
         step_s, left_out = (b["monotonic_ns"] - a["monotonic_ns"]) / 1e9, b["dropped_before"]
-        if left_out or step_s > noticed_s:
-            gaps.append(
-                {
-                    "at": a["opened_at"],
-                    "seconds": round(step_s - usual_s, 3),
-                    "frames": left_out or None,
-                    "why": "left out" if left_out else "nothing came",
-                }
-            )
+        if not left_out and step_s <= noticed_s:
+            continue
+        late = not left_out and _made_up(heads, number, step_s, usual_s)
+        if not late or step_s > LATE_S:
+            why = "left out" if left_out else "came late" if late else "nothing came"
+            gaps.append({"at": a["opened_at"], "seconds": round(step_s - usual_s, 3), "frames": 0 if late else left_out or None, "why": why})
     short_s = after_s - (heads[-1]["monotonic_ns"] - clip["trigger_ns"]) / 1e9
     if short_s > noticed_s:
         gaps.append({"at": heads[-1]["ended_at"], "seconds": round(short_s, 3), "frames": None, "why": "the recording ended early"})
     return gaps
 
 
+def _made_up(heads: list[Head], last: int, step_s: float, usual_s: float) -> bool:
+    """Whether after a pause as many more pictures came as it lacked, sooner than in its own length: they were late, none is missing."""
+    begun_ns = heads[last]["monotonic_ns"]
+    if last >= RATE_OF:
+        usual_s = _usual_s(heads[last - RATE_OF : last + 1])  # that of the whole clip has the pause's hurried pictures in it
+    for count, head in enumerate(heads[last + 1 :], 1):
+        passed_s = (head["monotonic_ns"] - begun_ns) / 1e9
+        if count * usual_s >= passed_s - GAP * usual_s:
+            return True
+        if passed_s > 2 * step_s + LATE_S:
+            break
+    return False
+
+
 def _copy(container: Any, book: Path, heads: list[Head], stamps: list[int], progress: Callable[[int], None]) -> list[int]:
     """Packets as they came. Annex B becomes what MP4 wants in the muxer; pictures shown out of order get decoding times before them."""
-    name = {"h264": "h264", "h265": "hevc"}[heads[0]["codec"]]
     packets = _packets(book, heads)
     beginning = next(packets)
-    with av.open(io.BytesIO(beginning), format=name) as probe:
-        stream = container.add_stream_from_template(probe.streams.video[0])
-        if name == "hevc":
-            stream.codec_context.codec_tag = "hvc1"  # what Safari wants to see; the parameter sets lie in the index
-    stream.time_base = Fraction(1, TICKS)
+    stream = add_stream(container, heads[0]["codec"], beginning)
     in_order = sorted(stamps)
     delay = max(0, *(shown - stamp for shown, stamp in zip(in_order, stamps, strict=True)))
     decoded = -delay - 1
     for number, (head, stamp, data) in enumerate(zip(heads, stamps, _chain(beginning, packets), strict=False)):
         decoded = max(decoded + 1, in_order[number] - delay)
-        packet = av.Packet(data)
-        packet.stream, packet.time_base = stream, stream.time_base
-        packet.pts, packet.dts, packet.is_keyframe = max(stamp, decoded), decoded, head["keyframe"]
-        container.mux(packet)
+        mux(container, stream, data, max(stamp, decoded), decoded, keyframe=head["keyframe"])
         if number % 200 == 199:
             progress(number)
     return []
+
+
+def add_stream(container: Any, codec: str, keyframe: bytes) -> Any:
+    """A stream of packets as they came, which `keyframe` tells how to decode."""
+    name = {"h264": "h264", "h265": "hevc"}[codec]
+    with av.open(io.BytesIO(keyframe), format=name) as probe:
+        stream = container.add_stream_from_template(probe.streams.video[0])
+        if name == "hevc":
+            stream.codec_context.codec_tag = "hvc1"  # what Safari wants to see; the parameter sets lie in the index
+    stream.time_base = Fraction(1, TICKS)
+    return stream
+
+
+def mux(container: Any, stream: Any, data: bytes, shown: int, decoded: int, *, keyframe: bool) -> None:
+    packet = av.Packet(data)
+    packet.stream, packet.time_base = stream, stream.time_base
+    packet.pts, packet.dts, packet.is_keyframe = shown, decoded, keyframe
+    container.mux(packet)
 
 
 def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
@@ -182,11 +223,8 @@ def _transcode(container: Any, book: Path, heads: list[Head], stamps: list[int],
     """JPEGs to H.264; the numbers of those that are none."""
     seconds = max((stamps[-1] - stamps[0]) / TICKS, 0.04)
     rate = Fraction(max(1.0, min((len(stamps) - 1) / seconds, 240.0))).limit_denominator(1000)
-    stream = container.add_stream("libx264", rate=rate)
+    stream = _encoder(container, rate, heads[0]["width"], heads[0]["height"], "yuvj420p")
     context = stream.codec_context
-    context.width, context.height, context.pix_fmt = heads[0]["width"] & ~1, heads[0]["height"] & ~1, "yuvj420p"
-    context.time_base, context.gop_size, context.thread_count = Fraction(1, TICKS), max(1, round(KEYFRAME_S * rate)), 1
-    context.options = {"preset": PRESET, "crf": CRF, "bf": "0"}
     decoder = av.CodecContext.create("mjpeg", "r")
     unreadable: list[int] = []
     last = -1
@@ -208,3 +246,39 @@ def _transcode(container: Any, book: Path, heads: list[Head], stamps: list[int],
         raise NothingToShow("None of the clip's pictures can be decoded.")
     container.mux(stream.encode(None))
     return unreadable
+
+
+def _encoder(container: Any, rate: Fraction, width: int, height: int, pixels: str) -> Any:
+    stream = container.add_stream("libx264", rate=rate)
+    context = stream.codec_context
+    context.width, context.height, context.pix_fmt = width & ~1, height & ~1, pixels
+    context.time_base, context.gop_size, context.thread_count = Fraction(1, TICKS), max(1, round(KEYFRAME_S * rate)), 1
+    context.options = {"preset": PRESET, "crf": CRF, "bf": "0"}
+    return stream
+
+
+def copy(source: Path, target: Path, progress: Callable[[int], None]) -> Head:
+    """Write `target`, an H.264 copy of a clip with the same times: its frames, bytes and sha256. Raises as `make` does."""
+    tmp, frames = target.with_name(target.name + TMP), 0
+    with telling(target, "write"):
+        try:
+            with av.open(str(source)) as original, av.open(str(tmp), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+                theirs = original.streams.video[0]
+                theirs.thread_count = 1
+                stream = _encoder(container, theirs.average_rate or Fraction(25), theirs.width, theirs.height, "yuv420p")
+                context = stream.codec_context
+                for picture in original.decode(theirs):
+                    shown = round(float(picture.pts * picture.time_base) * TICKS) if picture.pts is not None and picture.time_base else frames
+                    picture = picture.reformat(context.width, context.height, "yuv420p")
+                    picture.pts, picture.time_base = shown, context.time_base
+                    container.mux(stream.encode(picture))
+                    frames += 1
+                    if frames % PROGRESS == 0:
+                        progress(frames)
+                if not frames:
+                    raise NothingToShow("None of the clip's pictures can be decoded.")
+                container.mux(stream.encode(None))
+            sealed = seal(tmp, target)
+        finally:
+            tmp.unlink(missing_ok=True)
+    return {"frames": frames, **sealed}

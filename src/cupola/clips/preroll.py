@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from cupola.core.frame import Packet
+from cupola.core.frame import Codec, Packet
 
 
 class Ring:
@@ -26,7 +26,7 @@ class Ring:
 
     def add(self, packet: Packet) -> None:
         """Take the newest packet. One that nothing before it belongs to, and that is no keyframe, is of no use."""
-        newest = self._groups[-1][-1] if self._groups else None
+        newest = self._newest
         if newest is not None and (newest.codec, newest.width, newest.height) != (packet.codec, packet.width, packet.height):
             self.clear()  # another stream: no file holds both
         if packet.keyframe:
@@ -70,3 +70,24 @@ class Ring:
         if not self._groups:
             return 0.0
         return (self._groups[-1][-1].monotonic_ns - self._groups[0][0].monotonic_ns) / 1e9
+
+    @property
+    def fps(self) -> float:
+        """The rate at which its packets came."""
+        return round((self.packets - 1) / self.seconds, 2) if self.seconds else 0.0
+
+    @property
+    def _newest(self) -> Packet | None:
+        return self._groups[-1][-1] if self._groups else None
+
+    @property
+    def codec(self) -> Codec | None:
+        return None if self._newest is None else self._newest.codec
+
+    @property
+    def width(self) -> int | None:
+        return None if self._newest is None else self._newest.width
+
+    @property
+    def height(self) -> int | None:
+        return None if self._newest is None else self._newest.height

@@ -1,14 +1,16 @@
 """The process of one clip: writes its packets down as they come, and makes the MP4 of them at the end.
 
 A process of its own, because FFmpeg reads here what cameras sent, and because a disk that stalls must not stall the server. It
-begins with the standard library alone; PyAV is loaded while packets still come.
+begins with the standard library alone; PyAV is loaded while packets still come. H.264 and H.265 go into the MP4 as they come, too
+(`growing`), so that it is ready when the clip is.
 
 From the server:
 
-    start    journal, target (absolute paths), clip (facts of the first trigger)  →  ready: `upto`, the last packet an earlier life wrote
+    start    journal, target (absolute paths), clip (facts of the first trigger), seconds (expected)  →  ready: `upto`, the last packet an earlier life wrote
     packet   n, facts of the packet; the payload is its data                      →  written: n
     finish   after_s                                                              →  progress (frames) now and then, then saved or failed
     close                                                                         →  the process ends
+    copy     source, target (absolute paths); instead of start                    →  progress, then saved or failed
 
 `saved` is what `mp4.make` answers and the file's bytes and sha256; `failed` has kind and message. When the server is gone the
 process ends; the journal is for the next server.
@@ -22,11 +24,13 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from cupola.clips import journal
+from cupola.clips.growing import Growing
 from cupola.core.errors import CupolaError
-from cupola.process.wire import Link, WireError
+from cupola.process.wire import Head, Link, WireError
 
 NICENESS = 10
 SYNC_S = 1.0
@@ -38,27 +42,43 @@ def serve(link: Link) -> int:
         if (first := link.receive()) is None:
             return 0
         head = first[0]
+        if head["type"] == "copy":
+            _copy(link, Path(head["source"]), Path(head["target"]))
+            _until_closed(link)
+            return 0
         book, target = Path(head["journal"]), Path(head["target"])
         threading.Thread(target=_warm, daemon=True).start()
-        after_s = _write(link, book, head["clip"])
-        _finish(link, book, target, after_s)
-        while (message := link.receive()) is not None and message[0]["type"] != "close":
-            pass
+        made = _write(link, book, target, head["clip"], head["seconds"])
+        if isinstance(made, dict):
+            link.send({"type": "saved", **made})
+        else:
+            _finish(link, book, target, made)
+        _until_closed(link)
     except (OSError, WireError):
         pass  # the server is gone
     except CupolaError as error:
         with contextlib.suppress(OSError):
             link.send({"type": "failed", "kind": error.kind, "message": str(error)})
-            link.receive()
+            _until_closed(link)
     return 0
 
 
-def _write(link: Link, book: Path, clip: dict[str, object]) -> float:
-    """Append what comes, until `finish`, which says how long after the first trigger the clip was to go on. Raises OSError when the server goes away before that."""
+def _until_closed(link: Link) -> None:
+    """What is still on its way has to be read: closing before would take the answer from the server."""
+    while (message := link.receive()) is not None and message[0]["type"] != "close":
+        pass
+
+
+def _write(link: Link, book: Path, target: Path, clip: Head, seconds: float) -> Head | float:
+    """Append what comes, until `finish`; what is in the MP4 when it is there by then, else how long after the first trigger it was to go on.
+
+    Raises OSError when the server goes away before that.
+    """
     upto = -1
     if book.exists():
         for head, _ in journal.read(book):
             upto = max(upto, head.get("n", -1))
+    growing: Growing | None = None
     with journal.Journal(book) as pages:
         if upto < 0:
             pages.append({"type": "clip", "n": -1, **clip}, b"")
@@ -67,11 +87,19 @@ def _write(link: Link, book: Path, clip: dict[str, object]) -> float:
         while (message := link.receive()) is not None:
             head, data = message
             if head["type"] == "finish":
+                after_s = float(head["after_s"])
+                if growing is not None and (made := growing.finish(after_s)) is not None:
+                    return made
                 pages.sync()
-                return head["after_s"]
+                return after_s
             if head["type"] == "close":
                 break
+            if upto < 0 and head["n"] == 0 and head["codec"] != "jpeg":
+                growing = Growing(target, clip, seconds)
+                growing.start()
             pages.append(head, data)
+            if growing is not None:
+                growing.add(head, data)
             link.send({"type": "written", "n": head["n"]})
             if time.monotonic() - synced > SYNC_S:
                 pages.sync()
@@ -83,9 +111,28 @@ def _write(link: Link, book: Path, clip: dict[str, object]) -> float:
 def _finish(link: Link, book: Path, target: Path, after_s: float) -> None:
     from cupola.clips import mp4
 
+    _answer(link, lambda: mp4.make(book, target, after_s, _progress(link)))
+
+
+def _copy(link: Link, source: Path, target: Path) -> None:
+    """An H.264 copy; nobody is in a hurry."""
+    from cupola.clips import mp4
+
+    if hasattr(os, "nice"):
+        os.nice(19)
+    _answer(link, lambda: mp4.copy(source, target, _progress(link)))
+
+
+def _progress(link: Link) -> Callable[[int], None]:
+    return lambda frames: link.send({"type": "progress", "frames": frames})
+
+
+def _answer(link: Link, make: Callable[[], Head]) -> None:
+    from cupola.clips.mp4 import NothingToShow
+
     try:
-        made = mp4.make(book, target, after_s, lambda frames: link.send({"type": "progress", "frames": frames}))
-    except mp4.NothingToShow as error:
+        made = make()
+    except NothingToShow as error:
         link.send({"type": "failed", "kind": "clip_empty", "message": str(error)})
     except Exception as error:
         if isinstance(error, CupolaError):

@@ -22,6 +22,9 @@ from cupola.process.wire import Head
 MODULE = "cupola.clips.process"
 ATTEMPTS = 3
 GRACE_S = 2.0  # a source that sends nothing at the end is waited for so long
+LOOK_S = 1.0
+WINDOW = 4 << 20  # bytes on their way to the process: the ring's hundreds of megabytes are not copied into a socket's buffer at once
+LEEWAY_NS = 200_000_000  # a clip begins and ends so much further out: a network camera's picture has its time when it arrives, a trigger its own
 STALL_S = 60.0  # without a sign of life of the writing process
 AGAIN_S = 1.0
 Log = Callable[..., None]
@@ -48,8 +51,10 @@ class Recorder:
         self._last_ns = trigger_ns + round(longest_s * 1e9)
         self.end_ns = min(trigger_ns + round(after_s * 1e9), self._last_ns)
         self._log = log
-        self._waiting: deque[tuple[int, Packet]] = deque()  # not known to be written
-        self._sent: int | None = None  # the last one given to the process there is; None: it has not said where it goes on
+        self._waiting: deque[tuple[int, Packet]] = deque()  # not known to be written,
+        self._unsent: deque[tuple[int, Packet]] = deque()  # and of those, what the process there is was not given yet
+        self._under_way = 0  # bytes it was given and has not written
+        self._ready = False  # it has said where it goes on
         self._count = 0
         self._form: tuple[object, ...] | None = None
         self._whole = asyncio.Event()  # no further packet belongs to it
@@ -57,6 +62,7 @@ class Recorder:
         self._child: Child | None = None
         self._answer: Head | None = None
         self._alive = 0.0
+        self._came_ns = 0  # when the newest packet did
         for packet in beginning:
             self.add(packet)
 
@@ -64,11 +70,6 @@ class Recorder:
     def open(self) -> bool:
         """Whether another trigger may still make it longer."""
         return not self._whole.is_set()
-
-    @property
-    def bytes(self) -> int:
-        """Of packets that wait to be written."""
-        return sum(len(packet.data) for _, packet in self._waiting)
 
     def extend(self, after_s: float, now_ns: int) -> float:
         """Go on until `after_s` from now, as far as its greatest length allows; seconds after the first trigger."""
@@ -87,9 +88,11 @@ class Recorder:
             self._whole.set()  # another stream: no file holds both
             return
         self._waiting.append((self._count, packet))
+        self._unsent.append((self._count, packet))
         self._count += 1
+        self._came_ns = monotonic_ns()
         self._moved.set()
-        if packet.monotonic_ns >= self.end_ns:
+        if packet.monotonic_ns >= self.end_ns + LEEWAY_NS:
             self._whole.set()
 
     async def run(self, journal: Path, target: Path) -> Head:
@@ -112,7 +115,7 @@ class Recorder:
     async def _time_out(self) -> None:
         """A source that stalls does not hold up the clip's end."""
         while not self._whole.is_set():
-            left_s = (self.end_ns - monotonic_ns()) / 1e9 + GRACE_S
+            left_s = (max(self.end_ns, self._came_ns) - monotonic_ns()) / 1e9 + GRACE_S
             if left_s <= 0:
                 self._whole.set()
                 self._moved.set()
@@ -122,20 +125,24 @@ class Recorder:
 
     async def _write(self, journal: Path, target: Path) -> Head:
         loop = asyncio.get_running_loop()
-        self._answer, self._sent, self._alive = None, None, loop.time()
+        self._answer, self._ready, self._alive = None, False, loop.time()
         child = self._child = await Child.start(MODULE, name="clip", on_message=self._heard, on_stderr=self._said)
         clip = {"trigger_ns": self.trigger_ns, "before_s": self.before_s}
-        child.send({"type": "start", "journal": str(journal), "target": str(target), "clip": clip})
+        seconds = self.before_s + (self.end_ns - self.trigger_ns) / 1e9
+        child.send({"type": "start", "journal": str(journal), "target": str(target), "clip": clip, "seconds": seconds})
         lost = asyncio.create_task(child.link_lost())
+        lost.add_done_callback(lambda _: self._moved.set())
         finishing = False
         try:
             while self._answer is None:
                 self._moved.clear()
                 self._send_on(child)
-                if self._whole.is_set() and not self._waiting and self._sent == self._count - 1 and not finishing:
+                if self._whole.is_set() and self._ready and not self._waiting and not finishing:
                     finishing = True
                     child.send({"type": "finish", "after_s": (self.end_ns - self.trigger_ns) / 1e9})
-                await self._news(lost)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_S):
+                        await self._moved.wait()
                 if self._answer is None and lost.done():
                     raise ChildProcessError(f"it died (exit code {await child.wait()})")
                 if loop.time() - self._alive > STALL_S and (self._waiting or finishing):
@@ -147,32 +154,34 @@ class Recorder:
             raise ClipFailed(self._answer["message"], full=self._answer["kind"] == "storage_full")
         return self._answer
 
-    async def _news(self, lost: asyncio.Task[Exception | None]) -> None:
-        """Until something happened, or it is time to look whether nothing does."""
-        moved = asyncio.create_task(self._moved.wait())
-        try:
-            await asyncio.wait({moved, lost}, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            moved.cancel()
-
     def _send_on(self, child: Child) -> None:
-        for number, packet in self._waiting:
-            if self._sent is not None and number > self._sent:
-                child.send({**packet_head(packet, "live"), "type": "packet", "n": number}, packet.data)
-                self._sent = number
+        while self._ready and self._unsent and self._under_way < WINDOW:
+            number, packet = self._unsent.popleft()
+            child.send({**packet_head(packet, "live"), "type": "packet", "n": number}, packet.data)
+            self._under_way += len(packet.data)
 
     def _heard(self, head: Head, _: bytearray) -> None:
         self._alive = asyncio.get_running_loop().time()
         if head["type"] == "ready":
-            self._sent = head["upto"]
             self._count = max(self._count, head["upto"] + 1)  # a journal that an earlier server began
-        if head["type"] in ("ready", "written"):
-            upto: int = head["upto" if head["type"] == "ready" else "n"]
-            while self._waiting and self._waiting[0][0] <= upto:
-                self._waiting.popleft()
+            self._written(head["upto"])
+            self._unsent, self._under_way, self._ready = self._waiting.copy(), 0, True
+        elif head["type"] == "written":
+            self._under_way -= self._written(head["n"])
+            if self._unsent or self._waiting:  # else there is nothing to do before the end
+                if self._unsent and self._under_way < WINDOW:
+                    self._moved.set()
+                return
         elif head["type"] in ("saved", "failed"):
             self._answer = head
         self._moved.set()
+
+    def _written(self, upto: int) -> int:
+        """Let go of the packets up to this one; their bytes."""
+        size = 0
+        while self._waiting and self._waiting[0][0] <= upto:
+            size += len(self._waiting.popleft()[1].data)
+        return size
 
     def _said(self, line: str) -> None:
         self._log("ERROR", f"clip: {line}", event="clip", camera=self.camera)

@@ -163,7 +163,7 @@ class VideoOptions(DriverOptions):
         "URL or device of the live picture: rtsp://…, http://…, /dev/v4l/by-id/… (`cupola cameras` lists them). Passwords belong into ${NAME}.",
     )
     record: SourceAddress | None = key(
-        None, "Record source", "URL or device for the stills, such as a camera's main stream; null: the same as source."
+        None, "Record source", "URL or device for stills and clips, such as a camera's main stream; null: the same as source."
     )
     input_format: Literal["mjpeg", "yuyv", "h264"] | None = key(
         None, "Input format", "What a webcam is asked to deliver; null: mjpeg where it has that, else its own choice."

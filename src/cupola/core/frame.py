@@ -193,6 +193,11 @@ class Capability(StrEnum):
     NATIVE_H265 = "native_h265"
 
 
+def native_of(capabilities: frozenset[Capability]) -> Codec:
+    """The codec a camera's packets come in: its own, else the JPEG they are encoded to."""
+    return "h264" if Capability.NATIVE_H264 in capabilities else "h265" if Capability.NATIVE_H265 in capabilities else "jpeg"
+
+
 @dataclass(frozen=True, slots=True)
 class CameraInfo:
     """What an opened camera is and can do; the only source of such knowledge for everyone else."""

@@ -3,7 +3,8 @@
 A JPEG viewer has a box for one packet: the newest. An H.264 or H.265 viewer has a short queue, because
 pictures build on each other; when it overflows, the viewer skips to the next keyframe. What a viewer
 is sent is built once a packet, not once a viewer. Sockets belong to `web.live`. A tap (a pre-roll) gets every
-packet in the camera's own codec, and makes the camera process leave none out.
+packet in the camera's own codec, and makes the camera process leave none out; of a camera with a stream of its own for
+recording it gets that one's.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 from cupola.core.clock import iso_utc, monotonic_ns
-from cupola.core.frame import Capability, Codec, Packet
+from cupola.core.frame import Capability, Codec, Packet, native_of
 
 _BOUNDARY = b"\r\n--frame\r\n"
 FIRST_CHUNK = b"9\r\n--frame\r\n\r\n"  # what a multipart/x-mixed-replace answer begins with
@@ -142,10 +143,10 @@ class Viewer:
 
 
 class FrameHub:
-    """One camera's viewers. `on_demand` is told whenever the set of wanted codecs changes."""
+    """One camera's viewers. `on_demand` is told whenever the set of wanted codecs changes. `apart`: the camera has a second stream, for recording."""
 
-    def __init__(self, on_demand: Callable[[frozenset[Codec]], None]) -> None:
-        self._on_demand = on_demand
+    def __init__(self, on_demand: Callable[[frozenset[Codec]], None], *, apart: bool = False) -> None:
+        self._on_demand, self._apart = on_demand, apart
         self._viewers: set[Viewer] = set()
         self._taps: list[Callable[[Packet], None]] = []
         self._lookers: list[Callable[[Packet], None]] = []
@@ -168,7 +169,7 @@ class FrameHub:
         return bool(self._taps)
 
     def tap(self, take: Callable[[Packet], None]) -> None:
-        """Have `take` called with every packet of the camera's own codec, from now on. It must not block."""
+        """Have `take` called with every packet of the camera's own codec, or of its stream for recording, from now on. It must not block."""
         self._taps.append(take)
         self._changed()
 
@@ -192,8 +193,13 @@ class FrameHub:
         if packet.codec == self._native:
             for take in self._lookers:
                 take(packet)
-            for take in self._taps:
-                take(packet)
+            if not self._apart:
+                self.record(packet)
+
+    def record(self, packet: Packet) -> None:
+        """Hand a packet to the taps alone: one of the stream for recording."""
+        for take in self._taps:
+            take(packet)
 
     def tell(self, text: str) -> None:
         """A text message to every viewer."""
@@ -216,17 +222,12 @@ class FrameHub:
 
     def _changed(self) -> None:
         wanted: set[Codec] = {viewer.codec for viewer in self._viewers}
-        if self._taps or self._lookers:
+        if self._lookers or (self._taps and not self._apart):
             wanted.add(self._native)
         demand = frozenset(wanted)
         if demand != self._demand:
             self._demand = demand
             self._on_demand(demand)
-
-
-def native_of(capabilities: frozenset[Capability]) -> Codec:
-    """The codec a camera's packets come in: its own, else the JPEG they are encoded to."""
-    return "h264" if Capability.NATIVE_H264 in capabilities else "h265" if Capability.NATIVE_H265 in capabilities else "jpeg"
 
 
 def choose_codec(accepted: Iterable[str], native: Codec) -> Codec | None:

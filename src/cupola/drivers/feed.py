@@ -21,7 +21,7 @@ from cupola.drivers.abort import Abort
 Picture = Frame | Packet
 
 _POLL_S = 0.02  # how soon a stop is noticed
-_MOST_FRAMES, _MOST_JPEGS, _MOST_OF_A_GROUP = 3, 16, 600  # pictures kept for a consumer that is slow
+_MOST_FRAMES, _MOST_JPEGS, _MOST_OF_A_GROUP = 3, 250, 600  # pictures kept for a consumer that is slow; a source that stalled sends many at once
 _MOST_BYTES = 24 << 20
 _JOIN_S = 3.0
 _OPENING_GRACE_S = 1.0  # the source's own timeout has the better message

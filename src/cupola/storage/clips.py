@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal
 
 from cupola.core.clock import iso_utc, parse_utc
@@ -16,6 +17,11 @@ from cupola.storage.catalogue import Catalogue, writes
 
 TRIGGERS_MOST = 100  # kept with a clip
 ClipState = Literal["recording", "saved", "failed"]
+
+
+def copy_of(path: Path) -> Path:
+    """Where the H.264 copy of an H.265 clip lies, if there is one."""
+    return path.with_suffix(".h264.mp4")
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ from typing import Protocol
 from cupola.core.clock import parse_utc
 from cupola.core.errors import StorageFailed
 from cupola.storage.catalogue import Catalogue
-from cupola.storage.files import inside, telling
+from cupola.storage.clips import copy_of
+from cupola.storage.files import TMP, inside, telling
 
 ORIGINALS_TIER, LOGS_TIER, IMAGES_TIER = 0, 1, 2
 LOGS = "cupola*.log.gz"  # rotated; those that are being written have no .gz
@@ -178,7 +179,7 @@ class Products:
 
 
 class Clips:
-    """Clips that are finished; their rows go with them."""
+    """Clips that are finished, with their H.264 copies; their rows go with them."""
 
     name, tier, worth = "clips", 2, 3.0
 
@@ -189,10 +190,14 @@ class Clips:
         rows = self._catalogue.read(
             "SELECT id, triggered_at, path, bytes FROM clip WHERE state = 'saved' AND path IS NOT NULL AND id > ? ORDER BY id LIMIT ?", after, limit
         )
-        return [
-            Item(self.name, row["id"], row["triggered_at"][:10], parse_utc(row["triggered_at"]), (_at(self._root, row["path"]),), row["bytes"])
-            for row in rows
-        ]
+        items: list[Item] = []
+        for row in rows:
+            path = _at(self._root, row["path"])
+            copy = copy_of(path)
+            copies = [file for file in (copy, copy.with_name(copy.name + TMP)) if file.is_file()]
+            size = row["bytes"] + sum(file.stat().st_size for file in copies)
+            items.append(Item(self.name, row["id"], row["triggered_at"][:10], parse_utc(row["triggered_at"]), (path, *copies), size))
+        return items
 
     def forget(self, writer: sqlite3.Connection, items: Sequence[Item]) -> None:
         writer.execute(f"DELETE FROM clip WHERE id {_CHOSEN}", (_keys(items),))

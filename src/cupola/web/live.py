@@ -21,8 +21,8 @@ from cupola.camera.supervisor import CameraSupervisor
 from cupola.core.clock import iso_utc, utc_now
 from cupola.core.errors import CameraUnresponsive, NotAllowed
 from cupola.core.events import SessionEvent
-from cupola.core.frame import Codec
-from cupola.core.hub import FIRST_CHUNK, LivePacket, Viewer, choose_codec, native_of
+from cupola.core.frame import Codec, native_of
+from cupola.core.hub import FIRST_CHUNK, LivePacket, Viewer, choose_codec
 from cupola.web.access.who import Role, Who, known
 from cupola.web.runtime import NoSuchThing, Runtime, runtime_of
 from cupola.web.views import live_state

@@ -121,7 +121,11 @@ class PreRoll(_Answer):
 
     seconds: float = Field(description="What it reaches back now.")
     packets: int
-    bytes: int
+    bytes: int = Field(description="Of memory: those of the packets, as they came or were encoded for the live view.")
+    fps: float
+    codec: str | None = Field(description="null: it is empty.")
+    width: int | None
+    height: int | None
     cut_short: bool = Field(description="preroll.max_mb did not suffice for preroll.seconds.")
 
 

@@ -18,6 +18,7 @@ from cupola.clips.triggers import Triggers
 from cupola.config.model import Settings
 from cupola.core.bus import Bus
 from cupola.core.errors import CupolaError
+from cupola.core.logtail import LogTail
 from cupola.darkroom.growing import Growing
 from cupola.darkroom.queue import Darkroom
 from cupola.storage.catalogue import Catalogue
@@ -57,11 +58,13 @@ class Runtime:
     triggers: Triggers
     keeping: Keeping
     growing: Growing
+    logtail: LogTail
     lan: LanWindow = field(default_factory=LanWindow)
     started: float = field(default_factory=time.monotonic)
     viewers: int = 0
     looking: asyncio.Lock = field(default_factory=asyncio.Lock)  # one look for attached cameras at a time
     listeners: int = 0  # sockets that want events
+    log_readers: int = 0
 
     def camera(self, name: str) -> CameraSupervisor:
         """Raises NoSuchThing, naming those that exist."""

@@ -136,6 +136,7 @@ export const api = {
   products: (night: Period) => ask<Schemas["ProductList"]>("GET", `${period(night)}/products?kind=${night.kind}`),
   clips: (name: string, limit: number) =>
     ask<Schemas["ClipPage"]>("GET", `/api/clips?${new URLSearchParams({ camera: name, limit: String(limit) })}`),
+  copyClip: (id: number) => ask<Clip>("POST", `/api/clips/${id}/h264`),
   trigger: (name: string) => ask<Clip>("POST", `${camera(name)}/trigger`, { label: "page" }),
 
   me: () => ask<Me>("GET", "/api/me", undefined, { timeoutMs: 8_000 }),
@@ -165,5 +166,11 @@ export const api = {
 
 export const captureUrl = (id: number, what: "thumb" | "image" | "raw"): string => `/api/captures/${id}/${what}`;
 export const clipUrl = (id: number): string => `/api/clips/${id}/video`;
+const PLAYS_H265 = document.createElement("video").canPlayType('video/mp4; codecs="hvc1.1.6.L123.B0"') !== "";
+/** The address of a saved clip as this browser plays it; null as long as that has to be made first. */
+export function playable(clip: Clip): string | null {
+  if (clip.codec !== "h265" || PLAYS_H265) return clipUrl(clip.id);
+  return clip.h264_copy === "ready" ? `${clipUrl(clip.id)}?codec=h264` : null;
+}
 /** `version` makes a browser fetch it anew. */
 export const productUrl = (night: Period, kind: Product["kind"], version: number): string => `${period(night)}/${kind}?kind=${night.kind}&v=${version}`;

@@ -43,6 +43,14 @@ export class Nights {
     this.#reading = false;
   }
 
+  async readClips(): Promise<void> {
+    try {
+      this.clips = (await api.clips(this.camera, SHOWN)).items;
+    } catch {
+      this.failed = true;
+    }
+  }
+
   async choose(period: Period | null): Promise<void> {
     this.chosen = period;
     this.products = period ? (await api.products(period)).items : [];

@@ -900,6 +900,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/clips/{number}/h264": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Make Copy
+         * @description Have an H.264 copy of an H.265 clip made, if there is none; `h264_copy` of the clip says when it is there.
+         */
+        post: operations["make_copy_api_clips__number__h264_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/clips/{number}/video": {
         parameters: {
             query?: never;
@@ -909,7 +929,7 @@ export interface paths {
         };
         /**
          * Video
-         * @description The MP4; a part of it where the browser asks for one.
+         * @description The MP4; a part of it where the browser asks for one. `codec`: the H.264 copy of an H.265 clip.
          */
         get: operations["video_api_clips__number__video_get"];
         put?: never;
@@ -934,6 +954,26 @@ export interface paths {
          *     test shots meanwhile, which are not stored.
          */
         get: operations["focus_api_cameras__cam__focus_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/logs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Logs
+         * @description Each record: id, at, level, event, camera, message. JSON lines and the end; with `Accept: text/event-stream` each record as it is written, with its id.
+         */
+        get: operations["logs_logs_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1532,13 +1572,8 @@ export interface components {
             frames: number | null;
             /** Duration S */
             duration_s: number | null;
-            /**
-             * Missing
-             * @description Gaps: at, seconds, frames (null: nobody knows), why.
-             */
-            missing: {
-                [key: string]: unknown;
-            }[];
+            /** Missing */
+            missing: components["schemas"]["Gap"][];
             /** Codec */
             codec: string | null;
             /** Width */
@@ -1551,6 +1586,11 @@ export interface components {
             sha256: string | null;
             /** Message */
             message: string | null;
+            /**
+             * H264 Copy
+             * @description For browsers that do not play H.265; null: the clip needs none.
+             */
+            h264_copy?: ("none" | "making" | "ready" | "failed") | null;
         };
         /** ClipPage */
         ClipPage: {
@@ -1729,6 +1769,26 @@ export interface components {
         EpochRequest: {
             /** Epoch */
             epoch: number;
+        };
+        /**
+         * Gap
+         * @description A time of which pictures are missing, or came late.
+         */
+        Gap: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Seconds */
+            seconds: number;
+            /**
+             * Frames
+             * @description So many are missing; null: nobody knows.
+             */
+            frames: number | null;
+            /** Why */
+            why: string;
         };
         /**
          * Health
@@ -2208,8 +2268,22 @@ export interface components {
             seconds: number;
             /** Packets */
             packets: number;
-            /** Bytes */
+            /**
+             * Bytes
+             * @description Of memory: those of the packets, as they came or were encoded for the live view.
+             */
             bytes: number;
+            /** Fps */
+            fps: number;
+            /**
+             * Codec
+             * @description null: it is empty.
+             */
+            codec: string | null;
+            /** Width */
+            width: number | null;
+            /** Height */
+            height: number | null;
             /**
              * Cut Short
              * @description preroll.max_mb did not suffice for preroll.seconds.
@@ -4489,9 +4563,42 @@ export interface operations {
             };
         };
     };
-    video_api_clips__number__video_get: {
+    make_copy_api_clips__number__h264_post: {
         parameters: {
             query?: never;
+            header?: never;
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Clip"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    video_api_clips__number__video_get: {
+        parameters: {
+            query?: {
+                codec?: "h264" | null;
+            };
             header?: never;
             path: {
                 number: number;
@@ -4542,6 +4649,44 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    logs_logs_get: {
+        parameters: {
+            query?: {
+                /** @description So many of the newest records, before those to come. */
+                lines?: number;
+                /** @description Of this level and worse. */
+                level?: "debug" | "info" | "warning" | "error" | "critical";
+            };
+            header?: {
+                /** @description Go on after this record instead of with the newest `lines`. */
+                "last-event-id"?: number | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-ndjson": unknown;
+                    "text/event-stream": unknown;
+                };
             };
             /** @description What was wrong, and what to do (RFC 9457). */
             default: {

@@ -36,6 +36,7 @@ _NIGHT = "/api/nights/{camera}/{date}"
 RULES: dict[str, Rule] = {
     PAGE: Rule(NONE, unclaimed=True),
     "GET /": Rule(NONE, unclaimed=True),
+    "GET /viewer": Rule(NONE, unclaimed=True),  # a page without anything in it: it reads /logs
     "GET /api/health": Rule(NONE, unclaimed=True),
     "GET /api/me": Rule(NONE, unclaimed=True),
     "GET /api/openapi.json": Rule(OBSERVER),
@@ -64,6 +65,7 @@ RULES: dict[str, Rule] = {
     "POST /api/force-master/{session}": Rule(ADMIN),
     # station and cameras
     "GET /api/status": Rule(OBSERVER),
+    "GET /logs": Rule(OBSERVER, stream=True),
     "GET /api/discover": Rule(ADMIN),
     "GET /api/retention": Rule(OBSERVER),
     "POST /api/retention": Rule(ADMIN),
@@ -87,6 +89,7 @@ RULES: dict[str, Rule] = {
     "GET /api/clips": Rule(OBSERVER),
     "GET /api/clips/{number}": Rule(OBSERVER),
     "GET /api/clips/{number}/video": Rule(OBSERVER),
+    "POST /api/clips/{number}/h264": Rule(OBSERVER),  # or they could not see it; each is made once, and one at a time
     "DELETE /api/clips/{number}": Rule(ADMIN),
     # images
     "GET /api/captures": Rule(OBSERVER),

@@ -35,6 +35,15 @@ class TriggerRequest(BaseModel):
     payload: Any = Field(default=None, description="Kept with the clip: anything JSON, at most 4096 characters.")
 
 
+class Gap(BaseModel):
+    """A time of which pictures are missing, or came late."""
+
+    at: datetime
+    seconds: float
+    frames: int | None = Field(description="So many are missing; null: nobody knows.")
+    why: str
+
+
 class Clip(BaseModel):
     """A clip; seconds count from its first trigger."""
 
@@ -53,13 +62,20 @@ class Clip(BaseModel):
     after_got_s: float | None
     frames: int | None
     duration_s: float | None
-    missing: list[dict[str, Any]] = Field(description="Gaps: at, seconds, frames (null: nobody knows), why.")
+    missing: list[Gap]
     codec: str | None
     width: int | None
     height: int | None
     bytes: int | None
     sha256: str | None
     message: str | None
+    h264_copy: Literal["none", "making", "ready", "failed"] | None = Field(
+        default=None, description="For browsers that do not play H.265; null: the clip needs none."
+    )
+
+
+def _shown(runtime: Runtime, row: ClipRow) -> Clip:
+    return Clip.model_validate(row).model_copy(update={"h264_copy": runtime.clips.copies.state(row)})
 
 
 class ClipPage(BaseModel):
@@ -123,7 +139,7 @@ async def clips(
     if camera is not None:
         runtime.camera(camera)
     rows = await runtime.catalogue.run(runtime.clips.rows.newest, camera, after, limit + 1)
-    return ClipPage(items=[Clip.model_validate(row) for row in rows[:limit]], next=str(rows[limit - 1].id) if len(rows) > limit else None)
+    return ClipPage(items=[_shown(runtime, row) for row in rows[:limit]], next=str(rows[limit - 1].id) if len(rows) > limit else None)
 
 
 async def _row(runtime: Runtime, number: int) -> ClipRow:
@@ -135,12 +151,22 @@ async def _row(runtime: Runtime, number: int) -> ClipRow:
 
 @router.get("/api/clips/{number}")
 async def one(request: Request, number: Id) -> Clip:
-    return Clip.model_validate(await _row(runtime_of(request), number))
+    runtime = runtime_of(request)
+    return _shown(runtime, await _row(runtime, number))
+
+
+@router.post("/api/clips/{number}/h264", status_code=202)
+async def make_copy(request: Request, number: Id) -> Clip:
+    """Have an H.264 copy of an H.265 clip made, if there is none; `h264_copy` of the clip says when it is there."""
+    runtime = runtime_of(request)
+    row = await _row(runtime, number)
+    await runtime.clips.copies.want(row)
+    return _shown(runtime, row)
 
 
 @router.get("/api/clips/{number}/video", response_class=FileResponse)
-async def video(request: Request, number: Id) -> Response:
-    """The MP4; a part of it where the browser asks for one."""
+async def video(request: Request, number: Id, codec: Literal["h264"] | None = None) -> Response:
+    """The MP4; a part of it where the browser asks for one. `codec`: the H.264 copy of an H.265 clip."""
     runtime = runtime_of(request)
     row = await _row(runtime, number)
     if row.path is None:
@@ -148,7 +174,12 @@ async def video(request: Request, number: Id) -> Response:
     path = inside(runtime.settings.storage.root, row.path)
     if not path.is_file():
         raise NoSuchThing(f"The file {row.path} of clip {number} is gone from the disk.")
-    headers = {"Cache-Control": "private, max-age=31536000, immutable", "ETag": f'"{row.sha256}"'}
+    tag = row.sha256
+    if codec is not None and row.codec == "h265":
+        path, tag = runtime.clips.copies.path(row), f"{tag}-{codec}"
+        if not path.is_file():
+            raise NoSuchThing(f"There is no H.264 copy of clip {number} (yet). POST /api/clips/{number}/h264 has it made.")
+    headers = {"Cache-Control": "private, max-age=31536000, immutable", "ETag": f'"{tag}"'}
     return FileResponse(path, media_type="video/mp4", filename=path.name, content_disposition_type="inline", headers=headers)
 
 
