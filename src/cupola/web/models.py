@@ -56,6 +56,7 @@ class ModeSettings(_Answer):
     visible: Values | None = Field(description="Settings of the newest frame that arrived in this mode.")
     visible_generation: tuple[int, int] | None = None
     automatic: list[str] = Field(default=[], description="Settings that auto exposure chooses: null in `requested`; `applied` says what it chose.")
+    can_automatic: list[str] = Field(default=[], description="Settings of stills that auto exposure could choose with this camera.")
 
 
 class Settings(_Answer):

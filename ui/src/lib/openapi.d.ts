@@ -2010,6 +2010,12 @@ export interface components {
              * @default []
              */
             automatic: string[];
+            /**
+             * Can Automatic
+             * @description Settings of stills that auto exposure could choose with this camera.
+             * @default []
+             */
+            can_automatic: string[];
         };
         /** NewToken */
         NewToken: {
