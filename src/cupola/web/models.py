@@ -336,6 +336,7 @@ class StartRequest(_Request):
     gain: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] | None = None
     count: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     auto: bool | None = Field(default=None, description="As of settings.")
+    darks: bool = Field(default=False, description="The lens is covered: the images are of no night, and in no keogram, startrails or video.")
 
 
 class SnapRequest(_Request):

@@ -2587,6 +2587,12 @@ export interface components {
              * @description As of settings.
              */
             auto?: boolean | null;
+            /**
+             * Darks
+             * @description The lens is covered: the images are of no night, and in no keogram, startrails or video.
+             * @default false
+             */
+            darks: boolean;
         };
         /** StationStatus */
         StationStatus: {
