@@ -103,6 +103,12 @@ def test_colours_come_from_the_pixels_of_the_line() -> None:
     assert (keogram.picture()[:-BAND, 5] == picture[20, ::-1]).all()
 
 
+def test_an_image_that_opens_a_moment_after_the_end_is_in_the_last_column() -> None:
+    keogram = _keogram()
+    keogram.add(_plain(77), _shot(480.02))
+    assert (keogram.picture()[:-BAND, -1] == 77).all()
+
+
 def test_an_image_from_outside_of_the_hours_or_of_another_size_is_left_out() -> None:
     keogram = _keogram()
     with pytest.raises(LeftOut, match="outside of the hours"):

@@ -140,7 +140,7 @@ def test_a_night_is_captured_from_dusk_to_dawn_through_a_power_cut_and_a_hanging
         hung_at = clock.now
         until(lambda: station.camera()["state"] == "running", 150, "the camera comes back")
         station.one(DARKROOM).kill()
-        until(lambda: clock.now > night.ends - timedelta(minutes=4), 400, "the morning")
+        until(lambda: clock.now > night.ends - timedelta(seconds=5 * night.rate), 400, "the morning")
         after = ours()
         assert after is not None and (after["id"], after["state"]) == (before["id"], "capturing")
         clock.set(datetime.fromisoformat(after["ends_at"]) - timedelta(seconds=2), rate=1.0)

@@ -24,6 +24,7 @@ STEPS_MIN = (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720)
 LABEL_PX = 72  # two labels are at least so far apart
 READOUT_S = 5.0  # between two exposures that follow each other; a longer pause is a gap
 PAUSE = 2.5  # times the pause before: so much longer, and it is a gap, where no interval is set
+MOMENT_S = 10.0  # so late after a night's end its last image may open
 HATCH = (24, 44)  # shades of grey that no sky has in stripes
 
 
@@ -59,6 +60,8 @@ class Keogram:
         first = self._column(shot.opened_at)
         lasts_s = 1.25 * max(self._window.interval_s or 0.0, (shot.exposure_s or 0.0) + READOUT_S)
         last = self._column(shot.opened_at + timedelta(seconds=lasts_s))
+        if shot.opened_at < self._window.ends_at + timedelta(seconds=MOMENT_S):
+            first = min(first, self._settings.width - 1)
         if last < 0 or first >= self._settings.width:
             raise LeftOut("it was taken outside of the hours of the keogram")
         shape = cast("tuple[int, int]", picture.shape[:2])
