@@ -63,6 +63,31 @@ def stills(options: Options) -> Iterator[Result]:
     yield p99("duty.gap.p99", gaps, "ms", 1000 * READOUT_S + 50, note=note)
 
 
+def night(options: Options) -> Iterator[Result]:
+    """A night by the schedule with everything on: auto exposure, originals, measuring, overlay, keogram, startrails and video growing, somebody looking on.
+
+    Exposures are shorter than a night's 30 s, so that there is less time between two to catch up in: no figure gets better by it.
+    """
+    exposure_s, count = _exposure_s(options), 8 if options.quick else 14
+    camera = {
+        "driver": "simulator",
+        "simulator": SENSOR,
+        "exposure": {"exposure_s": exposure_s, "auto": {"on": True, "exposure_min_s": exposure_s, "exposure_max_s": exposure_s}},
+        "night": {"window": "always"},
+        "develop": {"overlay": {"lines": ["{time}  {exposure}  gain {gain}", "Sun {sun}  Moon {moon}"], "north_deg": 0}},
+    }
+    place = {"CUPOLA_STATION__LATITUDE": "47.0", "CUPOLA_STATION__LONGITUDE": "11.0", "CUPOLA_STORAGE__ORIGINALS": "keep"}
+    with cupola(options.folder, camera, place) as running:
+        asyncio.run(_headers(running.url("ws"), 2))
+        end = time.monotonic() + (exposure_s + 5) * (count + 2)
+        while len(rows := running.ask("GET", "/api/captures?limit=500")["items"]) < count + 2 and time.monotonic() < end:
+            time.sleep(0.5)
+    rows = sorted(rows, key=lambda row: row["sequence"])[2:]  # libraries are loaded at the first ones
+    gaps = [1000 * (_opened(after) - _opened(before, "ended_at")) for before, after in pairwise(rows)]
+    note = f"{len(gaps)} gaps between {exposure_s:g} s exposures of 6 MP, median {statistics.median(gaps):.0f} ms; {1000 * READOUT_S:g} ms of each is readout"
+    yield p99("duty.night.gap.p99", gaps, "ms", 1000 * READOUT_S + 50, note=note)
+
+
 def video(options: Options) -> Iterator[Result]:
     exposure_s = _exposure_s(options)
     camera = {"driver": "simulator", "simulator": SENSOR, "live": {"exposure_s": exposure_s}}
@@ -181,6 +206,7 @@ def gphoto(options: Options) -> Iterator[Result]:
 
 def run(options: Options) -> Iterator[Result]:
     yield from stills(options)
+    yield from night(options)
     yield from video(options)
     yield from zwo(options)
     yield from indi(options)

@@ -108,6 +108,25 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(page: Page, station: Runnin
         page.keyboard.press("Escape")
 
 
+def test_the_sky_can_be_given_the_exposure_of_stills_and_taken_it_back(page: Page, station: RunningStation) -> None:
+    control(page).get_by_role("button").click()
+    expect(control(page)).to_contain_text("You have control")
+    page.keyboard.press("n")
+    panel = page.get_by_role("complementary", name="Session")
+    typed = panel.get_by_role("textbox", name="exposure")
+    expect(typed).to_have_value("0.05")
+    panel.get_by_text("Auto exposure").click()
+    expect(panel).to_contain_text("The sky chooses exposure and gain")
+    expect(typed).to_have_count(0)
+    assert station.camera()["settings"]["still"]["automatic"] == ["exposure_s", "gain"]
+    station.snap()
+    expect(panel).to_contain_text(re.compile(r"now .*gain \d"))
+    panel.get_by_text("By hand").click()
+    expect(panel).to_contain_text("Exposures stay as they are until you change them")
+    expect(typed).not_to_have_value("")
+    assert station.camera()["settings"]["still"]["automatic"] == []
+
+
 def test_a_closed_camera_is_not_called_live(page: Page, station: RunningStation) -> None:
     station.http.post("/api/cameras/sky/disconnect")
     expect(page.locator(".chip.closed")).to_be_visible(timeout=15_000)

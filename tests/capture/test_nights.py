@@ -258,6 +258,19 @@ async def test_a_series_started_by_hand_takes_the_scheduled_ones_place_and_when_
         assert len(n.periods()) == 1
 
 
+async def test_dark_frames_in_the_middle_of_a_night_are_not_of_it_and_the_schedule_goes_on_after_them(night: Make) -> None:
+    async with night(SUNSET + timedelta(hours=1)) as n:
+        scheduled = n.session
+        darks = await n.sessions.start("sky", Request(exposure_s=5.0, count=1, darks=True))
+        await n.at(SUNSET + timedelta(hours=2))
+        assert n.session is darks
+        assert (darks.day, darks.period) == (None, None)
+        assert (darks.plan().day, darks.plan().period) == (None, None)
+        await n.sessions.stored("sky", darks.id, n.now)
+        await n.at(SUNSET + timedelta(hours=3))
+        assert n.session.request.scheduled and (n.session.day, n.session.period) == (scheduled.day, scheduled.period)
+
+
 async def test_a_series_started_by_hand_outlives_the_window_and_is_of_no_night_then(night: Make) -> None:
     async with night(SUNSET + timedelta(hours=1)) as n:
         mine = await n.sessions.start("sky", Request(exposure_s=5.0))

@@ -311,9 +311,13 @@ async def test_a_night_without_images_ends_without_products(night: Night) -> Non
         assert await _finished(night, growing) == {}
 
 
-async def test_images_of_no_night_can_be_rendered_afterwards(night: Night) -> None:
+async def test_images_of_no_night_can_be_rendered_afterwards_without_dark_frames(night: Night) -> None:
     for number in range(1, 4):
         night.shoot(number, period=False)
+    dark = night.shoot(4, period=False)
+    series = night.catalogue.open_session("north", {"darks": True})
+    with night.catalogue.writing() as connection:
+        connection.execute("UPDATE image SET session = ? WHERE id = ?", (series.id, dark.id))
     with night.catalogue.writing() as connection:
         connection.execute("DELETE FROM period")
     async with at_work(night) as (_, growing):

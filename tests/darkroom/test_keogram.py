@@ -49,6 +49,20 @@ def test_hours_without_images_stay_empty_and_are_hatched() -> None:
     assert all(len(np.unique(gap[:, column])) == 2 for column in range(gap.shape[1])), "a column without a stripe looks like an image"
 
 
+def test_without_an_interval_the_pace_of_the_images_tells_a_gap() -> None:
+    """Pauses of three minutes, then five, then an hour: the last alone is a gap, also for a keogram that goes on from its state."""
+    keogram = _keogram(window=Window(START, START + timedelta(hours=8), None, "UTC"))
+    minutes = [*range(0, 100, 3), *range(104, 200, 5), *range(259, 400, 5)]
+    for minute in minutes:
+        keogram.add(_plain(minute % 200), _shot(minute, exposure_s=1.0))
+        facts, pixels = keogram.state()
+        keogram = _keogram(window=Window(START, START + timedelta(hours=8), None, "UTC"))
+        keogram.restore(facts, pixels)
+    columns = keogram.picture()[:-BAND]
+    assert (columns[:, 50] == 48).all() and (columns[:, 108] == 104).all() and (columns[:, 300] == 299 % 200).all()
+    assert set(np.unique(columns[:, 201:259])) == {24, 44}
+
+
 def test_a_long_exposure_fills_the_time_it_took() -> None:
     keogram = _keogram(window=Window(START, START + timedelta(hours=8), None, "UTC"))
     keogram.add(_plain(200), _shot(10, exposure_s=600.0))
@@ -87,6 +101,12 @@ def test_colours_come_from_the_pixels_of_the_line() -> None:
     picture = np.random.default_rng(1).integers(0, 255, (41, 61, 3), np.uint8)
     keogram.add(picture, _shot(5))
     assert (keogram.picture()[:-BAND, 5] == picture[20, ::-1]).all()
+
+
+def test_an_image_that_opens_a_moment_after_the_end_is_in_the_last_column() -> None:
+    keogram = _keogram()
+    keogram.add(_plain(77), _shot(480.02))
+    assert (keogram.picture()[:-BAND, -1] == 77).all()
 
 
 def test_an_image_from_outside_of_the_hours_or_of_another_size_is_left_out() -> None:

@@ -41,6 +41,13 @@ def test_the_brightest_value_of_all_images_stays_at_each_pixel() -> None:
     assert trails.taken == 30
 
 
+def test_twilight_along_the_horizon_of_a_fisheye_is_left_out() -> None:
+    """Half of the picture is black, and the glow is a fifth of the rest."""
+    dark = [np.where(np.arange(240)[None, :, None] < 120, sky(number), 0).astype(np.uint8) for number in range(10)]
+    glow = [np.where(np.arange(240)[None, :, None] < 24, 250, picture).astype(np.uint8) for picture in dark]
+    assert (_picture(_of([*glow[:3], *dark[3:7], *glow[7:]])) == _brightest(dark[3:7])).all()
+
+
 def test_dusk_and_dawn_do_not_wash_the_trails_out() -> None:
     """From twilight to dark and back: what is left are images within the margin of the darkest."""
     levels = [*range(220, 40, -8), *[40] * 20, *range(40, 220, 8)]

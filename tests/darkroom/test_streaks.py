@@ -102,6 +102,24 @@ def test_the_rim_of_a_cloud_is_no_streak() -> None:
         assert _seen(sky, previous, seed) == []
 
 
+@pytest.mark.parametrize("light", [8, 16, 30])
+def test_a_wisp_of_cloud_is_no_streak(light: float) -> None:
+    """As long and as thin in the frame's small copy as a streak, but ten pixels across."""
+    wisp = [(300.0 + 2 * i, 200.0 + i, 2 * light * FAINT) for i in range(45)]
+    assert _seen(Sky().points(STARS).points(wisp, sigma_px=4.5), _started()) == []
+
+
+@pytest.mark.parametrize(("aside", "along", "angle_deg"), [(8, 0, 150), (10, -20, 150), (8, 15, 140)])
+def test_a_streak_that_passes_a_bright_star_is_found(aside: float, along: float, angle_deg: float) -> None:
+    dx, dy = math.cos(math.radians(angle_deg)), math.sin(math.radians(angle_deg))
+    bright = [(380.0 + along * dx - aside * dy, 250.0 + along * dy + aside * dx, 60_000.0)]
+    previous = Previous()
+    _seen(Sky().points(STARS).points(bright), previous, seed=99)
+    line = _line(angle_deg, 60, 5 * FAINT)
+    (streak,) = _seen(Sky().points(STARS).points(bright).line(line), previous)
+    assert _apart(streak, line) < 16
+
+
 def test_an_hour_of_noise_and_stars_shows_nothing() -> None:
     previous = _started()
     for seed in range(100, 160):

@@ -15,8 +15,9 @@ from tests.storage.filled import CAMERA, FIRST_NIGHT, STATION, Filled, run
 
 from cupola.core.errors import StorageFailed
 from cupola.storage import retention as module
-from cupola.storage.files import sync_folder
+from cupola.storage.files import relative_name, sync_folder, write_durable
 from cupola.storage.kinds import Item, Kind
+from cupola.storage.measurements import Measurements
 from cupola.storage.reconcile import Report, reconcile
 from cupola.storage.retention import doomed
 
@@ -71,6 +72,21 @@ def test_when_all_originals_are_gone_the_oldest_images_follow_but_never_the_newe
     assert (filled.root / CAMERA / "2026" / "11" / "02" / "jpg").is_dir()
     assert filled.catalogue.image(images[0].id) is not None, "what is known of an image stays"
     assert filled.catalogue.last_sequence(CAMERA) == 5
+    filled.agrees()
+
+
+def test_the_crops_of_an_images_streaks_go_with_it(make: Make) -> None:
+    filled = make(30_000)
+    images = filled.night(0, 3)
+    crops = [filled.root / f"{CAMERA}/2026/11/01/streaks/{image.sequence}_{number}.jpg" for image in images[1:] for number in (1, 2)]
+    for crop in crops:
+        write_durable(crop, b"small")
+    for image, mine in zip(images[1:], (crops[:2], crops[2:]), strict=True):
+        streaks = [{"x0": 1.0, "crop": relative_name(crop, filled.root)} for crop in mine] + [{"x0": 2.0, "crop": None}]
+        Measurements(filled.catalogue).put(image.id, {"stars": 7, "streaks": streaks})
+    run(filled.retention(keep=95))
+    assert filled.kinds_of(images) == ["", "", "jpg"]
+    assert [crop.exists() for crop in crops] == [False, False, True, True]
     filled.agrees()
 
 

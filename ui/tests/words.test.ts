@@ -5,7 +5,7 @@ import { type Situation, describe } from "../src/lib/words";
 type Parts = Partial<Omit<CameraStatus, "activity">> & { activity?: Partial<CameraStatus["activity"]> };
 
 function camera({ activity, ...rest }: Parts = {}): CameraStatus {
-  const none = { generation: [1, 1] as [number, number], requested: {}, applied: null, visible: null, automatic: [] };
+  const none = { generation: [1, 1] as [number, number], requested: {}, applied: null, visible: null, automatic: [], can_automatic: [] };
   return {
     name: "dome", driver: "zwo", state: "running", problem: null, info: null, settings: { live: none, still: none }, session: null, control: { holder: null, requests: [] },
     live: { viewers: 1, fps: 5, age_s: 0.2, stale: false, codec: "jpeg", width: 1280, height: 720, dropped: 0, encoded: 0 },

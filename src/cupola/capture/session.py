@@ -31,6 +31,7 @@ class Request:
     interval_s: float | None = None
     count: int | None = None
     scheduled: bool = False  # begun by the schedule, not by hand
+    darks: bool = False  # with the lens covered: of no night or day
 
 
 @dataclass(slots=True)
@@ -79,7 +80,7 @@ class Sessions:
         else:
             self._belongs[camera] = (day, period)
         session = self._running.get(camera)
-        if session is not None and (session.day, session.period) != (day, period):
+        if session is not None and not session.request.darks and (session.day, session.period) != (day, period):
             session.day, session.period = day, period
             self.changed(camera, False)
 
@@ -133,5 +134,6 @@ class Sessions:
             await self._catalogue.run(self._catalogue.session_failed_once, session.id)
 
     def _session(self, row: SessionRow) -> Session:
-        day, period = self._belongs.get(row.camera, (None, None))
-        return Session(row.id, row.camera, Request(**row.plan), row.started_at, row.done, row.failed, day=day, period=period)
+        request = Request(**row.plan)
+        day, period = (None, None) if request.darks else self._belongs.get(row.camera, (None, None))
+        return Session(row.id, row.camera, request, row.started_at, row.done, row.failed, day=day, period=period)

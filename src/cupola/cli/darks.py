@@ -52,7 +52,7 @@ def _take(place: str, exposure_s: float | None, gain: float | None, count: int) 
     """One series, and its master."""
     from rich.console import Console
 
-    wanted = {"exposure_s": exposure_s, "gain": gain, "count": count}
+    wanted = {"exposure_s": exposure_s, "gain": gain, "count": count, "darks": True}
     session = request("POST", f"{place}/start", {key: value for key, value in wanted.items() if value is not None})["session"]
     with Console(stderr=True).status("") as shown:
         while (running := (status := request("GET", place))["session"]) is not None and running["id"] == session["id"]:

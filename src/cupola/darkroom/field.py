@@ -30,8 +30,8 @@ BLOCK = 4  # pixels of a side of the frame's small copy
 COARSE = 8  # pixels of a side of a node of the background
 SMOOTH = 5  # nodes whose median is the background: stars and streaks are narrower than half of it
 CELL = 64  # pixels of a side of a cell of the noise
-BAND = 64  # rows: what a core's cache holds
-SURVEYED = 12  # rows of each CELL that the noise is taken from
+SURVEYED = 8  # rows of each CELL that the noise is taken from
+NEARBY = 0.85  # the noise all around is seldom less than that of the quietest of three cells
 PEAK_SNR = 4.0  # of what is looked at
 BALANCE_LIMIT = 4.0  # strongest factor between two colours
 DARK_RATIO = 4.0  # the open sky is so many times brighter than what stands before it, else nothing stands before it
@@ -82,12 +82,8 @@ class Field:
         coarse = _coarse(pixels, gains, offsets)
         sky = _open_sky(coarse)
         background = opencv().medianBlur(coarse, SMOOTH)
-        across = _extent(sky)
-        noise = _noise(pixels, gains, offsets, background, sky, across)
         blocks = np.zeros((height // BLOCK, width // BLOCK), np.float32)
-        size = (noise.shape[1] * CELL // COARSE, noise.shape[0] * CELL // COARSE)
-        above = PEAK_SNR * opencv().resize(noise, size, interpolation=opencv().INTER_LINEAR)[: sky.shape[0], : sky.shape[1]]
-        peaks = _scan(pixels, gains, offsets, background, np.where(sky, above, _NEVER), across, blocks)
+        peaks, noise = _scan(pixels, gains, offsets, background, sky, blocks)
         white = float((1 << layout.bits) - 1 - layout.black_level)
         return cls(pixels, gains, offsets, white, background, noise, sky, blocks, peaks)
 
@@ -99,17 +95,33 @@ class Field:
         """Standard deviation of the smoothed frame at pixels (N,)."""
         return _between(self.noise, CELL, x, y)
 
+    def levels_at(self, x: Floats, y: Floats) -> Floats:
+        """Levels above the sky of the pixels nearest to positions (any shape); beyond the frame's edge, those at the edge."""
+        column, row = (
+            np.clip(np.rint(x), 0, self.pixels.shape[1] - 1).astype(np.intp),
+            np.clip(np.rint(y), 0, self.pixels.shape[0] - 1).astype(np.intp),
+        )
+        site = row & 1, column & 1
+        return self.pixels[row, column] * self.gains[site] - self.offsets[site] - self.background_at(column, row)
+
     def patches(self, x: Indices, y: Indices, reach: int) -> Floats:
-        """Levels around pixels, (N, 2 reach + 1, 2 reach + 1); beyond the frame's edge, those of the same colour inside."""
-        height, width = self.pixels.shape
+        """Levels around pixels, (N, 2 reach + 1, 2 reach + 1); none may be closer than `reach` to the frame's edge."""
         around = np.arange(-reach, reach + 1)
-        rows, columns = _reflected(y[:, None] + around, height), _reflected(x[:, None] + around, width)
-        samples = np.take(self.pixels.ravel(), rows[:, :, None] * width + columns[:, None, :]).astype(np.float32)
-        sites = [np.ix_((around + row) & 1, (around + column) & 1) for row in (0, 1) for column in (0, 1)]
+        levels = self.samples(x, y, reach).astype(np.float32)
+        for site, chosen in enumerate(self.sites(x, y)):
+            place = np.ix_((around + site // 2) & 1, (around + site % 2) & 1)
+            levels[chosen] = levels[chosen] * self.gains[place] - self.offsets[place]
+        return levels
+
+    def samples(self, x: Indices, y: Indices, reach: int) -> Pixels:
+        """As `patches`, but as they lie in the file."""
+        size = 2 * reach + 1
+        return cast("Pixels", np.lib.stride_tricks.sliding_window_view(self.pixels, (size, size))[y - reach, x - reach])
+
+    def sites(self, x: Indices, y: Indices) -> list[Indices]:
+        """Which of pixels (N,) lie in each of the four sites of the mosaic: by row, then column."""
         which = (y & 1) * 2 + (x & 1)
-        samples *= np.stack([self.gains[site] for site in sites])[which]
-        samples -= np.stack([self.offsets[site] for site in sites])[which]
-        return samples
+        return [np.flatnonzero(which == site) for site in range(4)]
 
 
 def _levels(pixels: Pixels, layout: PixelFormat) -> tuple[Floats, Floats]:
@@ -166,68 +178,73 @@ def _smoothed(pixels: Pixels, gains: Floats, offsets: Floats, bands: Iterable[tu
         yield above, below, answer[above - first : below - first]
 
 
-def _noise(pixels: Pixels, gains: Floats, offsets: Floats, background: Floats, sky: npt.NDArray[np.bool_], across: tuple[int, int]) -> Floats:
-    """Standard deviation of the smoothed sky, a value a cell: 1.4826 times the median distance from the background.
+def _scan(pixels: Pixels, gains: Floats, offsets: Floats, background: Floats, sky: npt.NDArray[np.bool_], blocks: Floats) -> tuple[Peaks, Floats]:
+    """All that may be a star, and the noise, a value a CELL; fills `blocks` on the way. One pass: a band is a row of cells.
 
-    From every other of SURVEYED rows in the middle of each cell and every fourth column of `across`: neighbours tell the same.
+    While a band is gone through, its noise is known cell by cell only. So a little more is taken than stands out in the end,
+    when `stars` asks with the noise of all cells around.
     """
     cv2 = opencv()
-    height, width = pixels.shape
-    grid = (-(-height // CELL), -(-width // CELL))
-    left, right = across
-    seen_rows: Any = sky.any(axis=1)
-    cells = np.full((grid[0], SURVEYED // 2, grid[1] * CELL // 4), _NEVER, np.float32)
-    tops = [min(cell * CELL + (CELL - SURVEYED) // 2, height - SURVEYED) for cell in range(grid[0])]
-    tops = {top: cell for cell, top in enumerate(tops) if seen_rows[top // COARSE : (top + SURVEYED) // COARSE + 1].any()}
-    bands = [(top, top + SURVEYED) for top in tops]
-    for (above, _, answer), (top, cell) in zip(_smoothed(pixels[:, left:right], gains, offsets, bands), tops.items(), strict=True):
-        rows = np.arange(top, top + SURVEYED, 2)
-        at = np.clip((rows + 0.5) / COARSE - 0.5, 0, len(background) - 1.001)
-        node, share = at.astype(np.intp), (at % 1).astype(np.float32)[:, None]
-        nodes = background[node] * (1 - share) + background[node + 1] * share
-        level = cv2.resize(nodes, (width, len(rows)), interpolation=cv2.INTER_LINEAR)[:, left:right:4]
-        sky_here = np.repeat(sky[rows // COARSE, left // COARSE : right // COARSE], COARSE // 4, axis=1)
-        apart = np.abs(answer[top - above : top - above + SURVEYED : 2, ::4] - level)
-        cells[cell, :, left // 4 : right // 4] = np.where(sky_here, apart, _NEVER)
-    sizes = np.sort(cells.reshape(grid[0], SURVEYED // 2, grid[1], -1).transpose(0, 2, 1, 3).reshape(*grid, -1), axis=-1)
-    seen = (sizes < _NEVER).sum(axis=-1)
-    noise = 1.4826 * np.take_along_axis(sizes, seen[..., None] // 2, axis=-1)[..., 0]
-    known = seen > 8
-    usual = float(np.median(noise[known])) if known.any() else 1.0
-    return np.maximum(cv2.medianBlur(np.where(known, noise, usual).astype(np.float32), 3), np.float32(1e-3))
-
-
-def _scan(pixels: Pixels, gains: Floats, offsets: Floats, background: Floats, above: Floats, across: tuple[int, int], blocks: Floats) -> Peaks:
-    """All peaks more than `above` brighter than `background`, (H / 8, W / 8) both, in the columns `across`; fills `blocks` on the way."""
-    cv2 = opencv()
-    left, right = across
-    part = pixels[:, left:right]
+    left, right = _extent(sky)
+    left, right = left // CELL * CELL, min(-(-right // CELL) * CELL, pixels.shape[1])
+    part, around = pixels[:, left:right], np.pad(background[:, left // COARSE : right // COARSE], 1, mode="edge")
+    seen = sky[:, left // COARSE : right // COARSE]
     height, width = part.shape
-    limit = np.pad((background + above)[:, left // COARSE : right // COARSE], 1, mode="edge")
-    seen: Any = (above < _NEVER).any(axis=1)
+    noise = np.full((-(-height // CELL), -(-pixels.shape[1] // CELL)), np.nan, np.float32)
     found: list[tuple[Indices, Indices, Floats]] = []
-    bands = [(top, min(top + BAND, height)) for top in range(0, height, BAND)]
+    bands = [(top, min(top + CELL, height)) for top in range(0, height, CELL)]
     bands = [(top, end) for top, end in bands if seen[top // COARSE : end // COARSE].any()]
     for (first, last, answer), (top, end) in zip(_smoothed(part, gains, offsets, bands), bands, strict=True):
+        whole, sees = answer[top - first : end - first], seen[top // COARSE : end // COARSE]
         size = (width // BLOCK, (end - top) // BLOCK)
-        whole = answer[top - first : end - first]
         blocks[top // BLOCK : end // BLOCK, left // BLOCK : right // BLOCK] = cv2.resize(whole, size, interpolation=cv2.INTER_AREA)
-        nodes = limit[top // COARSE : end // COARSE + 2]
-        level = cv2.resize(nodes, (nodes.shape[1] * COARSE, nodes.shape[0] * COARSE), interpolation=cv2.INTER_LINEAR)
-        out = answer > level[COARSE - (top - first) : COARSE + last - top, COARSE:-COARSE]
-        out[0] = out[-1] = False
-        out[:, 0] = out[:, -1] = False
-        at = np.flatnonzero(out)
-        flat = answer.ravel()
-        value = flat[at]
-        for step in (1, width, width + 1, width - 1):  # of two equal neighbours the first is the peak
-            keep = (value >= flat[at + step]) & (value > flat[at - step])
-            at, value = at[keep], value[keep]
-        found.append((at % width + left, at // width + first, value))
-    if not found:
-        return Peaks(np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0, np.float32))
-    x, y = np.concatenate([part[0] for part in found]), np.concatenate([part[1] for part in found])
-    return Peaks(x, y, np.concatenate([part[2] for part in found]) - _between(background, COARSE, x, y))
+        nodes = around[top // COARSE : end // COARSE + 2]
+        ground = cv2.resize(nodes, (nodes.shape[1] * COARSE, nodes.shape[0] * COARSE), interpolation=cv2.INTER_LINEAR)
+        cv2.subtract(answer, ground[COARSE - (top - first) : COARSE + last - top, COARSE:-COARSE], answer)
+        here = _noise(whole, sees)
+        noise[top // CELL, left // CELL : left // CELL + len(here)] = here
+        least = cv2.erode(np.where(np.isnan(here), _NEVER, here)[None], np.ones((1, 3), np.uint8))[0]
+        limit = np.where(sees, np.repeat(PEAK_SNR * NEARBY * least, CELL // COARSE)[: sees.shape[1]], _NEVER)
+        out = whole.reshape(-1, COARSE, width) > np.repeat(limit, COARSE, axis=1)[:, None]
+        x, y, value = _peaks(answer, out.reshape(end - top, width), top - first, edges=(top == 0, end == height))
+        found.append((x + left, y + first, value))
+    known = np.isfinite(noise)
+    noise[~known] = np.median(noise[known]) if known.any() else 1.0
+    noise = np.maximum(cv2.medianBlur(noise, 3), np.float32(1e-3))
+    found.append((np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0, np.float32)))
+    return Peaks(*(np.concatenate(parts) for parts in zip(*found, strict=True))), noise
+
+
+def _noise(excess: Floats, sees: npt.NDArray[np.bool_]) -> Floats:
+    """Standard deviation of the smoothed sky in each cell of a band, nan where it is not seen: 1.4826 times the median distance from the background.
+
+    From every other of SURVEYED rows in the middle and every fourth column: neighbours tell the same.
+    """
+    height, width = excess.shape
+    rows = np.arange(max(0, (height - SURVEYED) // 2), (height + SURVEYED) // 2, 2)[: height // 2]
+    cells = np.full((len(rows), -(-width // CELL) * CELL // 4), _NEVER, np.float32)
+    cells[:, : width // 4] = np.where(np.repeat(sees[rows // COARSE], COARSE // 4, axis=1), np.abs(excess[rows, ::4]), _NEVER)
+    sizes = np.sort(cells.reshape(len(rows), -1, CELL // 4).transpose(1, 0, 2).reshape(-1, len(rows) * CELL // 4), axis=1)
+    known = (sizes < _NEVER).sum(axis=1)
+    middle = np.take_along_axis(sizes, known[:, None] // 2 * (known[:, None] > 0), axis=1)[:, 0]
+    return np.where(known > 8, np.float32(1.4826) * middle, np.float32(np.nan))
+
+
+def _peaks(excess: Floats, out: npt.NDArray[np.bool_], above: int, edges: tuple[bool, bool]) -> tuple[Indices, Indices, Floats]:
+    """Columns, rows and values of the greatest of their neighbours, of the places marked in `out`, which begins `above` rows below `excess`.
+
+    `edges`: whether the first and the last row of `out` are the frame's, and so have no neighbours.
+    """
+    width = excess.shape[1]
+    out[0] &= not edges[0]
+    out[-1] &= not edges[1]
+    out[:, 0] = out[:, -1] = False
+    at, flat = np.flatnonzero(out) + above * width, excess.ravel()
+    value = flat.take(at)
+    for step in (1, width, width + 1, width - 1):  # of two equal neighbours the first is the peak
+        keep = np.flatnonzero((value >= flat.take(at + step)) & (value > flat.take(at - step)))
+        at, value = at.take(keep), value.take(keep)
+    return at % width, at // width, value
 
 
 def _open_sky(coarse: Floats) -> npt.NDArray[np.bool_]:
@@ -270,12 +287,6 @@ def _between(grid: Floats, step: int, x: npt.NDArray[Any], y: npt.NDArray[Any]) 
     fu, fv = (u - j).astype(np.float32), (v - i).astype(np.float32)
     value: Any = (grid[i, j] * (1 - fu) + grid[i, j + 1] * fu) * (1 - fv) + (grid[i + 1, j] * (1 - fu) + grid[i + 1, j + 1] * fu) * fv
     return value
-
-
-def _reflected(index: Indices, size: int) -> Indices:
-    """Beyond an edge by 2, 4 …: the same colour site inside."""
-    index = np.where(index < 0, -index, index)
-    return np.where(index >= size, 2 * size - 2 - index, index)
 
 
 def opencv() -> Any:

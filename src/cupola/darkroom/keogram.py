@@ -1,7 +1,7 @@
 """The keogram: one line of pixels of each image, side by side along the time of the night.
 
 The axis is true: a column is so many seconds, from the window's beginning to its end, whether images came or not. Columns without any are
-hatched. Marks below are at local time; where the clocks change, an hour is missing or twice there, and the columns go on evenly.
+hatched; where no interval says when one was due, the pace of the images before does. Marks below are at local time; where the clocks change, an hour is missing or twice there, and the columns go on evenly.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ BAND = 26  # rows of the time axis
 STEPS_MIN = (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720)
 LABEL_PX = 72  # two labels are at least so far apart
 READOUT_S = 5.0  # between two exposures that follow each other; a longer pause is a gap
+PAUSE = 2.5  # times the pause before: so much longer, and it is a gap, where no interval is set
+MOMENT_S = 10.0  # so late after a night's end its last image may open
 HATCH = (24, 44)  # shades of grey that no sky has in stripes
 
 
@@ -45,6 +47,8 @@ class Keogram:
         self._columns = np.zeros((0, 0, 3), np.uint8)
         self._covered = np.zeros(settings.width, np.bool_)
         self._line: tuple[np.ndarray, np.ndarray] = (np.zeros(0, int), np.zeros(0, int))
+        self._before_s: float | None = None  # of the window, when the newest image was opened
+        self._pauses_s: list[float] = []  # between the newest three
 
     @property
     def made_with(self) -> dict[str, Any]:
@@ -56,6 +60,8 @@ class Keogram:
         first = self._column(shot.opened_at)
         lasts_s = 1.25 * max(self._window.interval_s or 0.0, (shot.exposure_s or 0.0) + READOUT_S)
         last = self._column(shot.opened_at + timedelta(seconds=lasts_s))
+        if shot.opened_at < self._window.ends_at + timedelta(seconds=MOMENT_S):
+            first = min(first, self._settings.width - 1)
         if last < 0 or first >= self._settings.width:
             raise LeftOut("it was taken outside of the hours of the keogram")
         shape = cast("tuple[int, int]", picture.shape[:2])
@@ -63,9 +69,22 @@ class Keogram:
             self._begin(shape)
         elif shape != self._shape:
             raise LeftOut(f"it has {shape[1]} x {shape[0]} pixels, not {self._shape[1]} x {self._shape[0]} as those before")
+        if self._window.interval_s is None:
+            self._bridge(shot.opened_at, max(first, 0))
         covered = slice(max(first, 0), min(last, self._settings.width - 1) + 1)
         self._columns[covered] = picture[self._line]
         self._covered[covered] = True
+
+    def _bridge(self, opened_at: datetime, first: int) -> None:
+        """Without an interval, the image before holds until this one, unless this one comes much later than the pace of those before has it."""
+        now_s = (opened_at - self._window.starts_at).total_seconds()
+        pause_s = None if self._before_s is None else now_s - self._before_s
+        if pause_s is not None and self._pauses_s and 0 < pause_s <= PAUSE * min(self._pauses_s):
+            before = max(self._column(self._window.starts_at + timedelta(seconds=self._before_s or 0.0)), 0)
+            self._columns[before:first] = self._columns[before]
+            self._covered[before:first] = True
+        self._pauses_s = [*self._pauses_s[-1:], pause_s] if pause_s is not None else []
+        self._before_s = now_s
 
     def _begin(self, shape: tuple[int, int]) -> None:
         self._shape = shape
@@ -76,7 +95,8 @@ class Keogram:
         return int((moment - self._window.starts_at).total_seconds() / self._span_s * self._settings.width // 1)
 
     def state(self) -> tuple[dict[str, Any], Picture | None]:
-        return {"shape": self._shape, "covered": np.packbits(self._covered).tobytes().hex()}, self._columns if self._shape else None
+        facts = {"shape": self._shape, "covered": np.packbits(self._covered).tobytes().hex(), "before_s": self._before_s, "pauses_s": self._pauses_s}
+        return facts, self._columns if self._shape else None
 
     def restore(self, facts: dict[str, Any], pixels: Picture | None) -> None:
         if facts["shape"] is None or pixels is None:
@@ -87,6 +107,7 @@ class Keogram:
             raise ValueError("its pixels have another size")
         self._begin(shape)
         self._columns, self._covered = pixels, covered.astype(np.bool_)
+        self._before_s, self._pauses_s = facts["before_s"], list(facts["pauses_s"])
 
     def picture(self) -> Picture:
         """(line + BAND, width, 3): the columns, and the time axis below them."""

@@ -30,7 +30,7 @@ Measured = dict[str, Any]
 
 NIGHT_FROM_S = 0.1  # a sky that needs no longer exposure shows no stars
 SMALLEST_PX = 2 * CELL
-CAMERAS = 8  # whose frame before is kept; 0.4 MB each at 6.4 MP
+CAMERAS = 8  # whose frame before is kept; 0.8 MB each at 6.4 MP
 MARGIN_PX = 48  # of a crop around its streak
 CROP_QUALITY = 90
 LINEAR = PixelFormat(PixelKind.MONO, bits=16)
@@ -110,8 +110,9 @@ def _sharpness(field: Field, level: float) -> float | None:
         return None
     cv2 = opencv()
     height, width = field.pixels.shape
-    small = cv2.resize(field.pixels, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
-    detail = np.abs(cv2.Laplacian(small[height // 8 : -height // 8, width // 8 : -width // 8], cv2.CV_32F)[::2, ::2]).ravel()
+    middle = field.pixels[height // 16 * 4 : -(height // 16 * 4), width // 16 * 4 : -(width // 16 * 4)]
+    small = cv2.resize(middle, (middle.shape[1] // 2, middle.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    detail = np.abs(cv2.Laplacian(small, cv2.CV_32F)[::2, ::2]).ravel()
     strong, usual = np.partition(detail, (len(detail) // 2, len(detail) * 995 // 1000))[[len(detail) * 995 // 1000, len(detail) // 2]]
     return round(max(0.0, float(strong - _NOISE_QUANTILE * usual)) * float(field.gains.mean()) / level, 5)
 

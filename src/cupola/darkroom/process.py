@@ -264,6 +264,7 @@ JOBS: dict[str, Job] = {
 
 def main(argv: list[str]) -> int:
     faulthandler.enable()
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's threads wait for each other in a loop, on cores that cameras need
     if hasattr(os, "nice"):
         os.nice(NICENESS)
     return serve(Link.from_argv(argv))

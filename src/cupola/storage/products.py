@@ -149,18 +149,20 @@ class Products:
 
     @writes
     def gather(self, camera: str, day: str) -> Span | None:
-        """A night for the images of a day that belong to none, from the first to the last of them; None when there are none."""
+        """A night for the images of a day that belong to none, from the first to the last of them; None when there are none. Dark frames never do."""
+        loose = (
+            "FROM image LEFT JOIN session ON session.id = image.session "
+            "WHERE image.camera = ? AND image.day = ? AND image.period IS NULL AND NOT coalesce(json_extract(plan, '$.darks'), 0)"
+        )
         with self.writing() as connection:
-            first, last = connection.execute(
-                "SELECT min(opened_at), max(coalesce(ended_at, opened_at)) FROM image WHERE camera = ? AND day = ? AND period IS NULL", (camera, day)
-            ).fetchone()
+            first, last = connection.execute(f"SELECT min(opened_at), max(coalesce(image.ended_at, opened_at)) {loose}", (camera, day)).fetchone()
             if first is None:
                 return None
             added = connection.execute(
                 "INSERT INTO period (camera, kind, day, starts_at, ends_at, state, finished_at) VALUES (?, 'night', ?, ?, ?, 'finished', ?)",
                 (camera, day, first, last, iso_utc(utc_now())),
             )
-            connection.execute("UPDATE image SET period = ? WHERE camera = ? AND day = ? AND period IS NULL", (added.lastrowid, camera, day))
+            connection.execute(f"UPDATE image SET period = ? WHERE id IN (SELECT image.id {loose})", (added.lastrowid, camera, day))
             return _span(connection.execute("SELECT * FROM period WHERE id = ?", (added.lastrowid,)).fetchone())
 
 

@@ -56,6 +56,7 @@ class ModeSettings(_Answer):
     visible: Values | None = Field(description="Settings of the newest frame that arrived in this mode.")
     visible_generation: tuple[int, int] | None = None
     automatic: list[str] = Field(default=[], description="Settings that auto exposure chooses: null in `requested`; `applied` says what it chose.")
+    can_automatic: list[str] = Field(default=[], description="Settings of stills that auto exposure could choose with this camera.")
 
 
 class Settings(_Answer):
@@ -353,6 +354,7 @@ class StartRequest(_Request):
     gain: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] | None = None
     count: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     auto: bool | None = Field(default=None, description="As of settings.")
+    darks: bool = Field(default=False, description="The lens is covered: the images are of no night, and in no keogram, startrails or video.")
 
 
 class SnapRequest(_Request):

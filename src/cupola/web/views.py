@@ -108,6 +108,9 @@ def mode_settings(camera: CameraSupervisor, mode: Mode) -> models.ModeSettings:
             "visible": values(value.visible),
             "visible_generation": value.visible_generation,
             "automatic": sorted(value.automatic if auto is None or camera.info is None else value.automatic & auto.of(camera.info)),
+            "can_automatic": []
+            if auto is None or camera.info is None or mode == "live"
+            else sorted(camera.settings.can_automatic & auto.of(camera.info)),
         }
     )
 

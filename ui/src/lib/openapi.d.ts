@@ -2070,6 +2070,12 @@ export interface components {
              * @default []
              */
             automatic: string[];
+            /**
+             * Can Automatic
+             * @description Settings of stills that auto exposure could choose with this camera.
+             * @default []
+             */
+            can_automatic: string[];
         };
         /** NewToken */
         NewToken: {
@@ -2655,6 +2661,12 @@ export interface components {
              * @description As of settings.
              */
             auto?: boolean | null;
+            /**
+             * Darks
+             * @description The lens is covered: the images are of no night, and in no keogram, startrails or video.
+             * @default false
+             */
+            darks: boolean;
         };
         /** StationStatus */
         StationStatus: {
