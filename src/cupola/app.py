@@ -43,7 +43,10 @@ from cupola.storage.kinds import Clips as ClipFiles
 from cupola.storage.kinds import Frames, Logs, Originals, Products
 from cupola.storage.periods import PeriodRow
 from cupola.storage.retention import Retention
-from cupola.storage.space import Reserve, Thrift
+from cupola.storage.space import Reserve, Thrift, free_space
+from cupola.storage.telemetry import Telemetry
+from cupola.watch.channels import sender_of
+from cupola.watch.notify import Notifier
 from cupola.watchdog import ServiceManager
 from cupola.web import events, live
 from cupola.web.access.address import Addresses
@@ -123,6 +126,8 @@ class App:
             for camera in settings.cameras
         }
         self.clips = self._clips()
+        self.telemetry = Telemetry(state / "telemetry.sqlite")
+        self.notifier = Notifier(settings.notify, sender_of(settings), self.telemetry, self.bus, logs.write, self._disk_words)
         self.scheduler = Scheduler(
             {camera.name: Timetable(camera, self.station) for camera in settings.cameras},
             self.sessions,
@@ -162,6 +167,8 @@ class App:
             self.clips,
             self.keeping,
             self.growing,
+            self.telemetry,
+            self.notifier,
         )
         self.server: Server = make_server(create_app(self.runtime, tls=certificate is not None), certificate, addresses.proxied)
         lan = self.runtime.lan
@@ -254,8 +261,9 @@ class App:
         for number in (signal.SIGTERM, signal.SIGINT):
             with contextlib.suppress(NotImplementedError):  # Windows
                 loop.add_signal_handler(number, self.stop)
-        if self.catalogue.problem:
-            logs.write("ERROR", self.catalogue.problem, event="storage")
+        for problem in (self.catalogue.problem, self.telemetry.problem):
+            if problem:
+                logs.write("ERROR", problem, event="storage")
         await self._take_up()
         await self.clips.recover()
         endpoint = self.endpoint
@@ -271,6 +279,7 @@ class App:
                 ("logins", self._tidy_logins()),
                 ("autostart", self._autostart()),
                 ("schedule", self.scheduler.run()),
+                ("notifications", self.notifier.run()),
                 ("service manager", self.manager.keep(lambda: self.server.started, self.cameras.values(), logs.write)),
             )
         ]
@@ -304,8 +313,12 @@ class App:
         self.server.should_exit = True
         await asyncio.gather(serving, return_exceptions=True)
         self.runtime.lan.close()
-        for close in (self.catalogue.close, self.desk.close):
+        for close in (self.catalogue.close, self.desk.close, self.telemetry.close):
             await asyncio.get_running_loop().run_in_executor(None, close)
+
+    def _disk_words(self) -> str:
+        free = free_space(self.settings.storage.root)
+        return f"{100 - free.percent:.0f} % used ({free.bytes / 1e9:.1f} GB free)"
 
     def _gain_scale(self, camera: str) -> str | None:
         """What a camera's gain means, where its driver knows."""

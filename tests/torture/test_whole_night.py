@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from tests.support.fast_clock import FastClock
+from tests.support.sink import Sink
 from tests.torture.station import CAMERA, DARKROOM, Station, sky, until
 
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(300)]
@@ -39,12 +41,25 @@ def _cut_power(station: Station) -> None:
         process.kill()
 
 
+def _telling(owner: Sink) -> dict[str, Any]:
+    return {"channels": [{"name": "owner", "webhook": owner.url}], "daily_summary": True}
+
+
+def _judge_told(owner: Sink, station: Station, summary: dict[str, Any]) -> None:
+    """The owner got the summary, once, with the best picture; a camera that hung once is nothing to tell."""
+    told = owner.wait_for(lambda one: one["kind"] == "night_finished")
+    assert (told["level"], told["device_id"]) == ("INFO", "cupola")
+    assert f"Photos: {summary['photos']} of {summary['expected']}" in told["message"] and "Video: " in told["message"]
+    assert base64.b64decode(told["picture"]["base64"]) == (station.root / summary["best"]["path"]).read_bytes()
+    assert [one["kind"] for one in owner.documents()] == ["night_finished"]
+
+
 def test_a_night_is_captured_from_dusk_to_dawn_through_a_power_cut_and_a_hanging_camera(tmp_path: Path) -> None:
     clock = FastClock(tmp_path, SUNSET - timedelta(hours=1), rate=1.0)
     camera = sky(faults={"hang_on": [20]}) | {"night": {"window": "sunset..sunrise", "interval_s": INTERVAL_S}}
     camera["simulator"] = camera["simulator"] | {"sky_time": "now", "clouds": 0.3}
     states: list[str] = []
-    with Station(tmp_path, camera, place=PLACE, environment=clock.environment) as station:
+    with Sink() as owner, Station(tmp_path, camera, place=PLACE, environment=clock.environment, more={"notify": _telling(owner)}) as station:
         station.running()
         assert _seen(station, states)["state"] == "waiting"
         assert station.get("/api/nights")["items"] == []
@@ -88,6 +103,7 @@ def test_a_night_is_captured_from_dusk_to_dawn_through_a_power_cut_and_a_hanging
         for product in summary["products"]:
             assert product["state"] == "finished" and (station.root / product["path"]).stat().st_size == product["bytes"], product
         station.verify_whole()
+        _judge_told(owner, station, summary)
 
 
 def test_a_clock_that_is_set_back_in_the_night_does_not_begin_it_again(tmp_path: Path) -> None:

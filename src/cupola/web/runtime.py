@@ -20,6 +20,8 @@ from cupola.core.errors import CupolaError
 from cupola.darkroom.growing import Growing
 from cupola.darkroom.queue import Darkroom
 from cupola.storage.catalogue import Catalogue
+from cupola.storage.telemetry import Telemetry
+from cupola.watch.notify import Notifier
 from cupola.web.access.address import Addresses
 from cupola.web.access.desk import Desk
 from cupola.web.access.lease import Leases
@@ -55,6 +57,8 @@ class Runtime:
     clips: Clips
     keeping: Keeping
     growing: Growing
+    telemetry: Telemetry
+    notifier: Notifier
     lan: LanWindow = field(default_factory=LanWindow)
     started: float = field(default_factory=time.monotonic)
     viewers: int = 0
