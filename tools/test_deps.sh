@@ -18,6 +18,7 @@ PACKAGES=(
     iproute2                          # network namespaces
     systemd                           # judges the unit, and runs it in namespaces of its own
     indi-bin                          # indiserver with its camera simulator
+    mosquitto                         # the MQTT broker
 )
 POLICY=/usr/sbin/policy-rc.d
 OURS="no service starts while cupola installs its test packages"

@@ -37,6 +37,7 @@ from cupola.core.frame import Controls, Station
 from cupola.darkroom.growing import Growing
 from cupola.darkroom.masters import darks_folder
 from cupola.darkroom.queue import Darkroom
+from cupola.net.mqtt import Mqtt, client_id_for
 from cupola.storage.catalogue import Catalogue
 from cupola.storage.forecast import Nights
 from cupola.storage.kinds import Clips as ClipFiles
@@ -79,6 +80,7 @@ class App:
             settings.station.name, settings.station.latitude, settings.station.longitude, settings.station.elevation_m, settings.station.timezone
         )
         self.bus = Bus()
+        self.mqtt = None if settings.mqtt is None else Mqtt(settings.mqtt, client_id_for(self.station.name, state), logs.write)
         self.catalogue = Catalogue(state / "catalogue.sqlite")
         self.sessions = Sessions(self.catalogue, self.bus)
         self.reserve = Reserve(state / "reserve", settings.storage.reserve_mb * 1_000_000)
@@ -283,6 +285,8 @@ class App:
                 ("service manager", self.manager.keep(lambda: self.server.started, self.cameras.values(), logs.write)),
             )
         ]
+        if self.mqtt is not None:
+            background.append(asyncio.create_task(self.mqtt.run(), name="mqtt"))
         developing = asyncio.create_task(self.darkroom.run(), name="darkroom")
         supervising = [asyncio.create_task(camera.run(), name=f"camera {name}") for name, camera in self.cameras.items()]
         endpoint.announce()

@@ -22,6 +22,7 @@ from pydantic_core import PydanticCustomError
 from cupola.config.base import Block, ConfigPath, Float, Int, group, key
 from cupola.config.camera import Camera, Taken
 from cupola.config.drivers import DRIVERS, DriverOptions
+from cupola.config.mqtt import Broker
 from cupola.config.notify import Notify
 from cupola.config.preroll import ClipLimits
 from cupola.config.problems import nearest
@@ -164,6 +165,7 @@ class Settings(Block):
     cameras: list[Camera] = Field(default_factory=list[Camera], title="Cameras", description="One entry a camera.", max_length=64)
     clips: ClipLimits = group(dict, "Clips", "Clips of the cameras that keep a pre-roll.")
     notify: Notify = group(dict, "Notify", "Who is told when something happens.")
+    mqtt: Broker | None = key(None, "MQTT", "The broker that triggers, sensors and notifications share; null: none.")
     web: Web = group(dict, "Web", "The web page and the API.")
     logging: Logging = group(dict, "Logging", "Log files.")
     _source: Path | None = PrivateAttr(default=None)
