@@ -1,0 +1,35 @@
+"""URLs that Cupola asks by itself: what is wrong with one can mostly be said before it is asked. Asking is `net.outgoing`'s."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator
+from pydantic_core import PydanticCustomError
+
+from cupola.config.base import Address
+from cupola.core.reach import why_refused
+
+_HINT = {"hint": "such as http://192.168.1.20/status"}
+
+
+def _url(value: Address) -> Address:
+    text = value.get_secret_value()
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise PydanticCustomError("url", "is no URL", _HINT) from None
+    if parts.scheme not in ("http", "https") or not host or not text.isascii() or not text.isprintable() or " " in text or len(text) > 2000:
+        raise PydanticCustomError("url", "is no URL with http:// or https://", _HINT)
+    try:
+        refused = why_refused(host, loopback=True)
+    except ValueError:
+        return value  # a name
+    if refused:
+        raise PydanticCustomError("url", "is refused: {host} {why}", {"host": host, "why": refused, **_HINT})
+    return value
+
+
+OutgoingUrl = Annotated[Address, AfterValidator(_url)]
