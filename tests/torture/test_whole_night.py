@@ -42,7 +42,7 @@ def _cut_power(station: Station) -> None:
 
 
 def _telling(owner: Sink) -> dict[str, Any]:
-    return {"channels": [{"name": "owner", "webhook": owner.url}], "daily_summary": True}
+    return {"channels": [{"name": "owner", "webhook": owner.url, "loopback": True}], "daily_summary": True}
 
 
 def _judge_told(owner: Sink, station: Station, summary: dict[str, Any]) -> None:

@@ -22,16 +22,21 @@ def sink() -> Iterator[Sink]:
 
 
 def webhook(sink: Sink, name: str = "hook", **more: Any) -> dict[str, Any]:
-    return {"name": name, "webhook": f"{sink.url}/{name}/{SECRET}", **more}
+    return {"name": name, "webhook": f"{sink.url}/{name}/{SECRET}", "loopback": True, **more}
 
 
 def test_the_test_says_of_each_channel_what_became_of_it_and_no_secret(tmp_path: Path, sink: Sink) -> None:
-    by_apprise = {"name": "apprise", "url": f"{sink.url.replace('http', 'json')}/apprise/{SECRET}"}
-    nobody = {"name": "nobody", "url": f"json://127.0.0.1:9/{SECRET}"}
+    by_apprise = {"name": "apprise", "url": f"{sink.url.replace('http', 'json')}/apprise/{SECRET}", "loopback": True}
+    nobody = {"name": "nobody", "url": f"json://127.0.0.1:9/{SECRET}", "loopback": True}
     unknown = {"name": "unknown", "url": f"nosuchservice://{SECRET}"}
-    with Station(tmp_path, sky(), more={"notify": {"channels": [webhook(sink, "direct"), by_apprise, nobody, unknown]}}) as station:
+    forbidden = {"name": "forbidden", "url": f"json://169.254.169.254/{SECRET}"}
+    inside = {"name": "inside", "webhook": f"{sink.url}/inside"}
+    channels = [webhook(sink, "direct"), by_apprise, nobody, unknown, forbidden, inside]
+    with Station(tmp_path, sky(), more={"notify": {"channels": channels}}) as station:
         answer = station.post("/api/notify/test")
-        assert {one["name"]: one["ok"] for one in answer["items"]} == {"direct": True, "apprise": True, "nobody": False, "unknown": False}
+        assert [one["name"] for one in answer["items"] if one["ok"]] == ["direct", "apprise"]
+        errors = {one["name"]: one["error"] for one in answer["items"]}
+        assert "link-local" in errors["forbidden"] and "loopback: true" in errors["inside"] and not sink.documents("/inside")
         assert SECRET not in json.dumps(answer) + json.dumps(station.get("/api/notify"))
         assert all(one["error"] for one in answer["items"] if not one["ok"])
         (direct,), (through,) = sink.documents(f"/direct/{SECRET}"), sink.documents(f"/apprise/{SECRET}")
@@ -43,7 +48,7 @@ def test_a_channel_that_hangs_or_is_down_holds_up_no_other_and_gets_everything_a
         silent.answer = 0
         with Sink() as down:
             port = down.port  # and now it is free, and nobody answers there
-        channels = [webhook(silent, "silent"), {"name": "down", "webhook": f"http://127.0.0.1:{port}/down"}, webhook(well, "well")]
+        channels = [webhook(silent, "silent"), {"name": "down", "webhook": f"http://127.0.0.1:{port}/down", "loopback": True}, webhook(well, "well")]
         camera = sky(faults={"unplug_after_frames": 2, "replug_after_s": 12}, autostart=True)
         with Station(tmp_path, camera, more={"notify": {"channels": channels}}) as station:
             told = well.wait_for(lambda one: one["kind"] == "camera_lost", 60)

@@ -58,6 +58,7 @@ class Channel(Block):
     webhook: WebHook | None = key(
         None, "Webhook", "In place of url: an address to which a JSON document with message, level and device_id is posted.", rule="a URL"
     )
+    loopback: bool = key(False, "This machine", "Whether the address may be one of this machine, such as 127.0.0.1.")
     min_level: Level | None = key(None, "Least level", "As notify.min_level, for this channel; null: that one.")
 
     @model_validator(mode="after")
@@ -83,6 +84,7 @@ class Heartbeat(Block):
     """A sign of life to a service that raises the alarm when it stays away, so that a dead station is noticed too."""
 
     url: WebHook = key(..., "Address", "Fetched again and again while Cupola runs, such as one of healthchecks.io.", rule="a URL")
+    loopback: bool = key(False, "This machine", "Whether the address may be one of this machine, such as 127.0.0.1.")
     every_s: Float = key(300.0, "Every", "From one sign of life to the next.", unit="s", ge=10, le=86400)
 
 

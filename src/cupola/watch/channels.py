@@ -1,13 +1,16 @@
-"""One message to one channel: what each kind of channel is given, and the process that does it, which ends whatever the far end does.
+"""One message to one channel: what each kind of channel is given, and an end in time whatever the far end does.
 
-When something is sent, and what, is the business of `watch.notify`; `try_channels` needs no running server.
+Webhooks and signs of life go by `net.outgoing`, everything else through Apprise in a process of its own (`watch.deliver`). When something is
+sent, and what, is the business of `watch.notify`; `check_notify` needs no running server.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
+import mimetypes
 import os
 import signal
 import sys
@@ -20,12 +23,16 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from cupola.config.model import Settings
-from cupola.config.notify import Channel
+from cupola.config.notify import Channel, Heartbeat, Hook
+from cupola.net.outgoing import Refused, Unreachable, request
 from cupola.watch.notices import Notice
 
 LIMIT_S = 60.0  # a picture by a slow line
+HEARTBEAT_S = 15.0
 LATE_S = 300.0  # after that a message says when it was
 TEXT_MAX = 3000
+PICTURE_MAX = 8 << 20  # bytes; larger ones stay at home
+NOT_FOR_GOOD = (401, 403, 404, 408, 425, 429)  # answers that are about the address, or the moment, not the message
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,27 +46,34 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Sends in the name of a station. `root`: of the pictures. Two processes at once, and one more for those who failed last time: they hold
-    up nobody else.
+    """Sends in the name of a station. `root`: of the pictures. One process of Apprise at a time, and one more for those who failed last time:
+    they hold up nobody else.
     """
 
     station: str
     zone: tzinfo
     root: Path
-    _well: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    _well: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     _failing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
 
     async def send(self, channel: Channel, notice: Notice, *, picture: bool = True, failing: bool = False) -> Outcome:
-        title, text, now = f"{self.station}: {notice.title}", notice.text[:TEXT_MAX], time.time()
-        if now - notice.at > LATE_S:
+        """Never raises for what happens on the way. `picture`: with the notice's, if it is still there; `failing`: this channel failed last time."""
+        title, text = f"{self.station}: {notice.title}", notice.text[:TEXT_MAX]
+        if time.time() - notice.at > LATE_S:
             text += f"\n({datetime.fromtimestamp(notice.at, self.zone):%Y-%m-%d %H:%M})"
-        order: dict[str, Any] = {"kind": notice.kind, "level": notice.level, "title": title, "text": text}
-        if notice.picture and picture:
-            order["picture"] = str(self.root / notice.picture)
-        if channel.webhook is None:
+        path = await asyncio.to_thread(self._picture, notice) if picture else None
+        began = time.monotonic()
+        if channel.webhook is not None:
+            outcome = await self._post(channel.webhook, channel.loopback, notice, text, path)
+        else:
             assert channel.url is not None
-            return await self._deliver({**order, "way": "apprise", "address": channel.url.get_secret_value()}, failing)
-        document = {
+            order = {"kind": notice.kind, "level": notice.level, "title": title, "text": text, "picture": None if path is None else str(path)}
+            async with self._failing if failing else self._well:
+                outcome = await _by_apprise({**order, "address": channel.url.get_secret_value(), "loopback": channel.loopback})
+        return Outcome(outcome.error, outcome.refused, round(time.monotonic() - began, 3))
+
+    async def _post(self, hook: Hook, loopback: bool, notice: Notice, text: str, picture: Path | None) -> Outcome:
+        document: dict[str, Any] = {
             "message": f"{notice.title}\n{text}",
             "level": notice.level,
             "device_id": self.station,
@@ -68,21 +82,38 @@ class Sender:
             "at": datetime.fromtimestamp(notice.at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
             "event": dict(notice.facts),
         }
-        return await self._deliver({**order, "way": "http", "document": document, "address": channel.webhook.get_secret_value()}, failing)
+        if picture is not None:
+            document["picture"] = await asyncio.to_thread(_packed, picture)
+        return await _ask(hook, "POST", json.dumps(document).encode(), loopback=loopback, timeout_s=LIMIT_S)
 
-    async def fetch(self, address: str, *, failing: bool = False) -> Outcome:
-        """Get an address, for nothing but its being got."""
-        return await self._deliver({"way": "http", "address": address}, failing)
-
-    async def _deliver(self, order: dict[str, Any], failing: bool) -> Outcome:
-        async with self._failing if failing else self._well:
-            began = time.monotonic()
-            outcome = await _in_process(order)
-            return Outcome(outcome.error, outcome.refused, round(time.monotonic() - began, 3))
+    def _picture(self, notice: Notice) -> Path | None:
+        """Unless it is gone by now, or too large."""
+        path = self.root / notice.picture if notice.picture else None
+        return path if path is not None and path.is_file() and path.stat().st_size <= PICTURE_MAX else None
 
 
-async def _in_process(order: dict[str, Any]) -> Outcome:
-    """Never raises for what happens there."""
+def _packed(picture: Path) -> dict[str, str]:
+    kind = mimetypes.guess_type(picture.name)[0] or "application/octet-stream"
+    return {"name": picture.name, "type": kind, "base64": base64.b64encode(picture.read_bytes()).decode()}
+
+
+async def _ask(hook: Hook, method: str, body: bytes, *, loopback: bool, timeout_s: float) -> Outcome:
+    headers = {"Content-Type": "application/json"} if body else {}
+    try:
+        reply = await request(hook.get_secret_value(), method=method, body=body, headers=headers, loopback=loopback, timeout_s=timeout_s)
+    except (Refused, Unreachable) as error:
+        return Outcome(str(error))
+    if 200 <= reply.status < 300:
+        return Outcome()
+    return Outcome(f"{hook} answered {reply.status}", 400 <= reply.status < 500 and reply.status not in NOT_FOR_GOOD)
+
+
+async def show_life(heartbeat: Heartbeat) -> Outcome:
+    """Get its address, for nothing but its being got."""
+    return await _ask(heartbeat.url, "GET", b"", loopback=heartbeat.loopback, timeout_s=HEARTBEAT_S)
+
+
+async def _by_apprise(order: dict[str, Any]) -> Outcome:
     pipe = asyncio.subprocess.PIPE
     try:
         process = await asyncio.create_subprocess_exec(
@@ -92,8 +123,7 @@ async def _in_process(order: dict[str, Any]) -> Outcome:
         return Outcome(f"the process that sends cannot be started ({error.strerror})")
     try:
         said, _ = await asyncio.wait_for(process.communicate(json.dumps(order).encode()), LIMIT_S)
-        answer = json.loads(said)
-        return Outcome(None if answer["ok"] else answer["error"], bool(answer.get("refused")))
+        return Outcome(json.loads(said)["error"])
     except TimeoutError:
         return Outcome(f"no answer within {LIMIT_S:.0f} s")
     except (ValueError, KeyError):

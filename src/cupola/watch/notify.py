@@ -14,12 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
 
-from cupola.config.notify import Channel, Notify, Quiet
+from cupola.config.notify import Channel, Heartbeat, Notify, Quiet
 from cupola.core.bus import Bus
 from cupola.core.errors import StorageFailed, StorageFull
 from cupola.storage.outbox import Outbox, Waiting
 from cupola.storage.telemetry import Telemetry
-from cupola.watch.channels import Outcome, Sender, try_channels
+from cupola.watch.channels import Outcome, Sender, show_life, try_channels
 from cupola.watch.meaning import Meaning
 from cupola.watch.notices import Notice, Notices, merged, rank
 
@@ -61,7 +61,7 @@ class Notifier:
             for line in self.lines:
                 tasks.create_task(self._serve(line), name=f"channel {line.channel.name}")
             if self._notify.heartbeat is not None:
-                tasks.create_task(self._beat(self._notify.heartbeat.url.get_secret_value(), self._notify.heartbeat.every_s), name="heartbeat")
+                tasks.create_task(self._beat(self._notify.heartbeat), name="heartbeat")
             await asyncio.Event().wait()
 
     async def test(self) -> dict[str, Outcome]:
@@ -142,7 +142,7 @@ class Notifier:
                 pause_s = RETRY_S[min(line.tries, len(RETRY_S) - 1)]
                 line.tries += 1
                 if line.problem is None:
-                    words = f"Channel {line.channel.name} did not take a message: {outcome.error}. It is kept, and tried again."
+                    words = f"Channel {line.channel.name} did not take a message: {outcome.error.rstrip('.')}. It is kept, and tried again."
                     self._log("WARNING", words, event="notify")
                 line.problem = outcome.error
                 await asyncio.sleep(pause_s)
@@ -170,13 +170,13 @@ class Notifier:
 
     # ── sign of life ───────────────────────────────────────────────────────
 
-    async def _beat(self, address: str, every_s: float) -> None:
+    async def _beat(self, heartbeat: Heartbeat) -> None:
         while True:
-            outcome = await self._sender.fetch(address, failing=self.heartbeat_problem is not None)
+            outcome = await show_life(heartbeat)
             if outcome.error is not None and self.heartbeat_problem is None:
-                self._log("WARNING", f"The heartbeat does not get through: {outcome.error}.", event="notify")
+                self._log("WARNING", f"The heartbeat does not get through: {outcome.error.rstrip('.')}.", event="notify")
             self.heartbeat_problem = outcome.error
-            await asyncio.sleep(every_s)
+            await asyncio.sleep(heartbeat.every_s)
 
 
 def quiet_until(quiet: Quiet | None, notice: Notice, now: float, zone: tzinfo) -> float:
