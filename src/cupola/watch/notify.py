@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
+from typing import Any
 
 from cupola.config.notify import Channel, Heartbeat, Notify, Quiet
 from cupola.core.bus import Bus
@@ -52,6 +53,17 @@ class Notifier:
         self._unsaved = 0
         self.lines = [Line(channel, rank(channel.min_level or notify.min_level)) for channel in notify.channels]
         self.heartbeat_problem: str | None = None
+        self.troubles: dict[str, dict[str, Any]] = {}  # of before the start
+
+    async def take_up(self) -> None:
+        """What was told before a restart, and what is still to be delivered. Before `run`."""
+        try:
+            await self._telemetry.run(self._outbox.tidy, [line.channel.name for line in self.lines], time.time())
+            self.troubles = await self._telemetry.run(self._outbox.troubles)
+        except (StorageFull, StorageFailed) as error:
+            self._log("ERROR", str(error), event="storage")
+        self.notices.take_up(self.troubles)
+        self._meaning.take_up(self.troubles)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -72,7 +84,6 @@ class Notifier:
 
     async def _listen(self) -> None:
         with self._bus.subscribe(5000) as heard:
-            await self._take_up()
             ready: float | None = None  # since when there is something to tell
             while True:
                 now = time.monotonic()
@@ -92,16 +103,6 @@ class Notifier:
                         now = time.monotonic()
                         for sign in self._meaning.signs(event, now):
                             self.notices.hear(sign, now, event.at.timestamp())
-
-    async def _take_up(self) -> None:
-        try:
-            troubles = await self._telemetry.run(self._outbox.troubles)
-            await self._telemetry.run(self._outbox.tidy, [line.channel.name for line in self.lines], time.time())
-        except (StorageFull, StorageFailed) as error:
-            self._log("ERROR", str(error), event="storage")
-            return
-        self.notices.take_up(troubles)
-        self._meaning.take_up(troubles)
 
     async def _put(self, notices: list[Notice]) -> None:
         messages: list[tuple[Line, Notice, float]] = []

@@ -315,6 +315,13 @@ class RetentionStatus(_Answer):
     problem: str | None = Field(description="Why nothing is deleted at the moment although it should be.")
 
 
+class AlarmStatus(_Answer):
+    what: str = Field(description="As of the event host_alarm.")
+    level: Literal["WARNING", "ERROR"]
+    message: str
+    since: datetime = Field(description="Or since the start, if it lasted before.")
+
+
 class StationStatus(_Answer):
     station: str
     state: Literal["idle", "waiting", "capturing", "creating_video"] = Field(description="What the station does, by its schedule and its series.")
@@ -324,6 +331,7 @@ class StationStatus(_Answer):
     disk_free_percent: float
     retention: RetentionStatus
     darkroom: DarkroomStatus
+    alarms: list[AlarmStatus] = Field(description="What is wrong with this machine or its sensors.")
     cameras: list[CameraStatus]
 
 

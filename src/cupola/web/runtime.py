@@ -21,7 +21,10 @@ from cupola.darkroom.growing import Growing
 from cupola.darkroom.queue import Darkroom
 from cupola.storage.catalogue import Catalogue
 from cupola.storage.telemetry import Telemetry
+from cupola.watch.host import HostWatch
 from cupola.watch.notify import Notifier
+from cupola.watch.outputs import Outputs
+from cupola.watch.sensors import Sensors
 from cupola.web.access.address import Addresses
 from cupola.web.access.desk import Desk
 from cupola.web.access.lease import Leases
@@ -59,6 +62,9 @@ class Runtime:
     growing: Growing
     telemetry: Telemetry
     notifier: Notifier
+    sensors: Sensors
+    host: HostWatch
+    outputs: Outputs
     lan: LanWindow = field(default_factory=LanWindow)
     started: float = field(default_factory=time.monotonic)
     viewers: int = 0

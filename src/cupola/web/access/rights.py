@@ -67,6 +67,8 @@ RULES: dict[str, Rule] = {
     "GET /api/discover": Rule(ADMIN),
     "GET /api/retention": Rule(OBSERVER),
     "POST /api/retention": Rule(ADMIN),
+    "GET /api/sensors": Rule(OBSERVER),
+    "GET /api/history": Rule(OBSERVER),
     "GET /api/notify": Rule(ADMIN),
     "POST /api/notify/test": Rule(ADMIN),
     "GET /api/cameras": Rule(OBSERVER),
