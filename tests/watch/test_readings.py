@@ -55,7 +55,8 @@ def test_a_1_wire_thermometer_counts_only_with_its_check_sum() -> None:
 
 
 def test_values_have_the_unit_of_their_name() -> None:
-    assert [unit_of(name) for name in ("0", "temperature", "humidity", "pressure", "nonsense")] == ["°C", "°C", "%", "hPa", ""]
+    assert [unit_of(name) for name in ("temperature", "bme280_humidity", "pressure", "dew_point", "nonsense")] == ["°C", "%", "hPa", "°C", ""]
+    assert unit_of("28-0316a2795bff", "°C") == "°C"
 
 
 # hPa over water by °C, as in the steam tables of IAPWS (1997), the same in every handbook

@@ -22,9 +22,9 @@ _POWER_ON = 85.0  # °C: what a DS18B20 says that lost its power before it measu
 _DS18B20_C = (-55.0, 125.0)
 
 
-def unit_of(value: str) -> str:
-    """The unit of a value by its name; numbered thermometers are in °C, what is unknown has none."""
-    return "°C" if value.isdigit() else UNITS.get(value, "")
+def unit_of(value: str, default: str = "") -> str:
+    """The unit of a value by its name or the last word of it, as in `bme280_humidity`."""
+    return UNITS.get(value) or UNITS.get(value.rpartition("_")[2], default)
 
 
 def digitemp(line: str) -> Values | None:

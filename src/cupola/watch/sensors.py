@@ -34,6 +34,7 @@ FLUSH_S, TRIM_S = 60.0, 3600.0
 OLD_S = 600.0
 NOT_YET = "nothing was heard of it yet"
 SERIES_MAX = 32  # values of one sensor: garbage must not make series without end
+_USUAL = {"digitemp": "°C", "w1": "°C", "hwmon": "°C"}  # units of what has a number or a label for a name
 _FILES = {"w1": sysfs.w1, "hwmon": sysfs.hwmon, "iio": sysfs.iio}
 
 
@@ -185,7 +186,7 @@ class Sensors:
             value: number for value, number in values.items() if value in state.names and self._is_due(f"{name}.{value}", state.sensor.every_s, now)
         }
         for value, number in fresh.items():
-            self.note(f"{name}.{value}", unit_of(value), number)
+            self.note(f"{name}.{value}", unit_of(value, _USUAL.get(state.sensor.source, "")), number)
         if fresh.keys() & {"temperature", "humidity"}:
             self._dew(state, now)
 
