@@ -11,6 +11,7 @@ from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
+from paho.mqtt.enums import CallbackAPIVersion
 from tests.support.mosquitto import Mosquitto
 from tests.support.serial_device import SerialDevice
 from tests.support.station import eventually
@@ -24,7 +25,7 @@ class Listener:
     def __init__(self, port: int) -> None:
         self.newest: dict[str, str] = {}
         self.all: list[tuple[str, str]] = []
-        self._client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+        self._client = paho.Client(CallbackAPIVersion.VERSION2)
         self._client.on_message = self._take
         self._client.connect("127.0.0.1", port)
         self._client.subscribe("#")
