@@ -14,7 +14,14 @@ import pytest
 from tests.support.station import as_owner, cupola, eventually, free_port, station_at
 
 pytestmark = pytest.mark.torture
-ENV, SOURCE, PASSPHRASE, WRONG = "canary-env-5ce1", "canary-source-81d2", "canary passphrase 77ab", "canary guess 90cc"
+ENV, SOURCE, HOOK, BROKER, PASSPHRASE, WRONG = (
+    "canary-env-5ce1",
+    "canary-source-81d2",
+    "canary-hook-3fa0",
+    "canary-broker-16e7",
+    "canary passphrase 77ab",
+    "canary guess 90cc",
+)
 CONFIG = """
 cameras:
   - {{name: sky, driver: simulator, simulator: {{width: 320, height: 240, readout_s: 0, faults: {{unplug_after_frames: 20}}}}, exposure: {{exposure_s: 0.05}}, capture: {{autostart: true}}}}
@@ -22,6 +29,12 @@ cameras:
   - {{name: yard, driver: video, connect: true, video: {{source: "${{YARD_SOURCE}}"}}}}
 storage: {{root: images, min_free_percent: 0, reserve_mb: 1}}
 logging: {{folder: logs, debug: true}}
+mqtt: {{host: 127.0.0.1, port: {closed}, username: cupola, password: "{broker}"}}
+notify:
+  channels:
+    - {{name: hook, webhook: "http://127.0.0.1:{closed}/{hook}/x?key={hook}", loopback: true}}
+    - {{name: chat, url: "json://user:{hook}@127.0.0.1:{closed}/{hook}", loopback: true}}
+  heartbeat: {{url: "http://127.0.0.1:{closed}/{hook}", loopback: true}}
 web: {{port: {port}, tls: {{mode: self_signed}}}}
 """
 
@@ -67,7 +80,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Planted]:
     port, closed = free_port(), free_port()
     (folder / "home").mkdir()
     (folder / ".env").write_text(f"YARD_SOURCE=rtsp://viewer:{ENV}@127.0.0.1:{closed}/live?password={ENV}\n")
-    (folder / "cupola.yaml").write_text(CONFIG.format(port=port, closed=closed, source=SOURCE))
+    (folder / "cupola.yaml").write_text(CONFIG.format(port=port, closed=closed, source=SOURCE, hook=HOOK, broker=BROKER))
     heard: list[str] = []
     with station_at(folder, "--config", "cupola.yaml"):
         url = f"https://127.0.0.1:{port}"
@@ -79,6 +92,8 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Planted]:
             secrets = {
                 "a password in a source": SOURCE,
                 "a value of .env": ENV,
+                "an address of a channel": HOOK,
+                "the broker's password": BROKER,
                 "a passphrase": PASSPHRASE,
                 "a wrong passphrase": WRONG,
                 "a session": http.cookies["__Host-cupola"],
@@ -89,6 +104,8 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Planted]:
             # errors: cameras that are not there, one that is unplugged again and again, a token that is none
             eventually(lambda: all(http.get(f"/api/cameras/{name}").json()["problem"] for name in ("gate", "yard")), 40)
             eventually(lambda: any(http.get("/api/cameras/sky").json()["recovery"]["rungs"].values()), 40)
+            troubled = lambda: all(one["problem"] for one in http.get("/api/notify").json()["channels"])  # noqa: E731
+            eventually(troubled, 60)  # the cameras are told of, but nobody takes it
             processes = eventually(lambda: _processes(folder), 40)  # while the cameras are wanted: later requests close them
             heard += _answers(http)
             for headers in ({"Authorization": f"Bearer {token}"}, {}):

@@ -82,6 +82,80 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/sensors": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Sensors
+         * @description The newest value of every series, how each sensor does, and what is switched.
+         */
+        get: operations["sensors_api_sensors_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** History */
+        get: operations["history_api_history_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/notify": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Channels */
+        get: operations["channels_api_notify_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/notify/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Test
+         * @description Send a test message to every channel, and wait for what becomes of it (a minute at most).
+         */
+        post: operations["test_api_notify_test_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/me": {
         parameters: {
             query?: never;
@@ -1181,6 +1255,27 @@ export interface components {
              */
             as_of: string;
         };
+        /** AlarmStatus */
+        AlarmStatus: {
+            /**
+             * What
+             * @description As of the event host_alarm.
+             */
+            what: string;
+            /**
+             * Level
+             * @enum {string}
+             */
+            level: "WARNING" | "ERROR";
+            /** Message */
+            message: string;
+            /**
+             * Since
+             * Format: date-time
+             * @description Or since the start, if it lasted before.
+             */
+            since: string;
+        };
         /** Asking */
         Asking: {
             /** User */
@@ -1423,6 +1518,36 @@ export interface components {
             items: components["schemas"]["Capture"][];
             /** Next */
             next: string | null;
+        };
+        /** ChannelStatus */
+        ChannelStatus: {
+            /** Name */
+            name: string;
+            /**
+             * Address
+             * @description Without its secrets.
+             */
+            address: string;
+            /**
+             * Min Level
+             * @enum {string}
+             */
+            min_level: "INFO" | "WARNING" | "ERROR" | "CRITICAL";
+            /**
+             * Waiting
+             * @description Messages that it did not take yet, or that wait for the end of the quiet hours.
+             */
+            waiting: number;
+            /**
+             * Delivered At
+             * @description Of the last message that it took since the start.
+             */
+            delivered_at: string | null;
+            /**
+             * Problem
+             * @description Why it did not take the last one.
+             */
+            problem: string | null;
         };
         /** ClaimCode */
         ClaimCode: {
@@ -1783,6 +1908,30 @@ export interface components {
             /** Bytes */
             bytes: number;
         };
+        /** HistoryList */
+        HistoryList: {
+            /** Items */
+            items: components["schemas"]["SeriesHistory"][];
+            /** Next */
+            next?: null;
+        };
+        /** HistoryPoint */
+        HistoryPoint: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /**
+             * Value
+             * @description The mean until the next point.
+             */
+            value: number;
+            /** Low */
+            low: number;
+            /** High */
+            high: number;
+        };
         /** Holder */
         Holder: {
             /** User */
@@ -2078,6 +2227,30 @@ export interface components {
             expected: number | null;
             /** Photos */
             photos: number;
+        };
+        /** NotifyStatus */
+        NotifyStatus: {
+            /** Channels */
+            channels: components["schemas"]["ChannelStatus"][];
+            /**
+             * Heartbeat Problem
+             * @description Why the last sign of life did not get through.
+             */
+            heartbeat_problem: string | null;
+        };
+        /** OutputStatus */
+        OutputStatus: {
+            /** Name */
+            name: string;
+            /** On */
+            on: boolean;
+            /**
+             * Known
+             * @description False: it is switched to what is safe, as the value that decides is not known.
+             */
+            known: boolean;
+            /** Problem */
+            problem: string | null;
         };
         /** Part */
         Part: {
@@ -2474,6 +2647,79 @@ export interface components {
              */
             expected: number | null;
         };
+        /** SensorList */
+        SensorList: {
+            /** Items */
+            items: components["schemas"]["SeriesNow"][];
+            /** Sensors */
+            sensors: components["schemas"]["SensorStatus"][];
+            /** Outputs */
+            outputs: components["schemas"]["OutputStatus"][];
+            /** Alarms */
+            alarms: components["schemas"]["AlarmStatus"][];
+            /** Next */
+            next?: null;
+        };
+        /** SensorStatus */
+        SensorStatus: {
+            /** Name */
+            name: string;
+            /**
+             * Source
+             * @enum {string}
+             */
+            source: "digitemp" | "arduino" | "w1" | "hwmon" | "iio" | "mqtt";
+            /**
+             * Silent
+             * @description Nothing was heard for longer than silent_s.
+             */
+            silent: boolean;
+            /** Problem */
+            problem: string | null;
+            /**
+             * Good
+             * @description What it said since the start.
+             */
+            good: number;
+            /**
+             * Bad
+             * @description What it said that made no sense.
+             */
+            bad: number;
+        };
+        /** SeriesHistory */
+        SeriesHistory: {
+            /** Series */
+            series: string;
+            /**
+             * Unit
+             * @description null: nobody knows this series.
+             */
+            unit: string | null;
+            /**
+             * Every S
+             * @description So far apart the points are at least.
+             */
+            every_s: number;
+            /** Points */
+            points: components["schemas"]["HistoryPoint"][];
+        };
+        /** SeriesNow */
+        SeriesNow: {
+            /** Series */
+            series: string;
+            /** Value */
+            value: number;
+            /** Unit */
+            unit: string;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Age S */
+            age_s: number;
+        };
         /**
          * Session
          * @description A series of stills.
@@ -2602,6 +2848,11 @@ export interface components {
             disk_free_percent: number;
             retention: components["schemas"]["RetentionStatus"];
             darkroom: components["schemas"]["DarkroomStatus"];
+            /**
+             * Alarms
+             * @description What is wrong with this machine or its sensors.
+             */
+            alarms: components["schemas"]["AlarmStatus"][];
             /** Cameras */
             cameras: components["schemas"]["CameraStatus"][];
         };
@@ -2645,6 +2896,22 @@ export interface components {
              * @description A picture of it, relative to storage.root; at /streaks/1 of the capture, /streaks/2 …
              */
             crop?: string | null;
+        };
+        /** TestOutcome */
+        TestOutcome: {
+            /** Name */
+            name: string;
+            /** Ok */
+            ok: boolean;
+            /** Error */
+            error: string | null;
+            /** Took S */
+            took_s: number;
+        };
+        /** TestOutcomes */
+        TestOutcomes: {
+            /** Items */
+            items: components["schemas"]["TestOutcome"][];
         };
         /** Token */
         Token: {
@@ -2950,6 +3217,131 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["RetentionReport"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    sensors_api_sensors_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SensorList"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    history_api_history_get: {
+        parameters: {
+            query: {
+                /** @description Names as in /api/sensors, separated by commas. */
+                series: string;
+                /** @description A day ago by default. */
+                from?: string | null;
+                /** @description Now by default. */
+                to?: string | null;
+                /** @description At most so many of each series; more are put together. */
+                points?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HistoryList"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    channels_api_notify_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NotifyStatus"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    test_api_notify_test_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TestOutcomes"];
                 };
             };
             /** @description What was wrong, and what to do (RFC 9457). */
