@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import json
+import time
 from collections.abc import Iterator
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,14 @@ import pytest
 from tests.support.sink import Sink
 from tests.support.station import eventually
 from tests.torture.station import Station, sky
+
+from cupola.config.notify import Channel, Notify
+from cupola.core.bus import Bus
+from cupola.core.events import HostAlarm
+from cupola.storage.telemetry import Telemetry
+from cupola.watch.channels import Sender
+from cupola.watch.notices import Notice
+from cupola.watch.notify import Notifier
 
 SECRET = "s3cr3t-key"
 
@@ -32,7 +44,8 @@ def test_the_test_says_of_each_channel_what_became_of_it_and_no_secret(tmp_path:
     forbidden = {"name": "forbidden", "url": f"json://169.254.169.254/{SECRET}"}
     inside = {"name": "inside", "webhook": f"{sink.url}/inside"}
     channels = [webhook(sink, "direct"), by_apprise, nobody, unknown, forbidden, inside]
-    with Station(tmp_path, sky(), more={"notify": {"channels": channels}}) as station:
+    heartbeat = {"url": f"{sink.url}/alive", "loopback": True}
+    with Station(tmp_path, sky(), more={"notify": {"channels": channels, "heartbeat": heartbeat}}) as station:
         answer = station.post("/api/notify/test")
         assert [one["name"] for one in answer["items"] if one["ok"]] == ["direct", "apprise"]
         errors = {one["name"]: one["error"] for one in answer["items"]}
@@ -40,6 +53,7 @@ def test_the_test_says_of_each_channel_what_became_of_it_and_no_secret(tmp_path:
         assert SECRET not in json.dumps(answer) + json.dumps(station.get("/api/notify"))
         assert all(one["error"] for one in answer["items"] if not one["ok"])
         (direct,), (through,) = sink.documents(f"/direct/{SECRET}"), sink.documents(f"/apprise/{SECRET}")
+        eventually(lambda: sink.documents("/alive"))
         assert direct["kind"] == "test" and "test" in through["message"]
 
 
@@ -68,3 +82,41 @@ def test_a_channel_that_hangs_or_is_down_holds_up_no_other_and_gets_everything_a
                 assert [one["kind"] for one in up.documents("/down")] == ["camera_lost", "recovered"]
                 assert [one["kind"] for one in well.documents()] == ["camera_lost", "recovered"]
         assert not [path for path in (tmp_path / "logs").iterdir() if SECRET in path.read_text()]
+
+
+async def test_pictures_go_along_by_webhook_and_through_apprise(tmp_path: Path, sink: Sink) -> None:
+    picture = b"\xff\xd8 as good as a JPEG"
+    (tmp_path / "best.jpg").write_bytes(picture)
+    sender = Sender("cupola", UTC, tmp_path)
+    notice = Notice("night_finished", "INFO", "INFO", time.time(), "The night", "It is over.", "best.jpg")
+    for name, channel in (("hook", {"webhook": f"{sink.url}/pictures"}), ("chat", {"url": sink.url.replace("http", "json") + "/chat"})):
+        outcome = await sender.send(Channel.model_validate({"name": name, "loopback": True, **channel}), notice)
+        assert outcome.error is None
+    (posted,), (by_apprise,) = sink.documents("/pictures"), sink.documents("/chat")
+    assert base64.b64decode(posted["picture"]["base64"]) == picture and posted["picture"]["type"] == "image/jpeg"
+    assert base64.b64decode(by_apprise["attachments"][0]["base64"]) == picture
+
+
+async def test_a_message_that_is_refused_is_dropped_and_the_next_one_is_delivered(tmp_path: Path) -> None:
+    with Sink() as sink:
+        sink.answer = 400
+        notify = Notify.model_validate({"channels": [webhook(sink)]})
+        telemetry, bus, said = Telemetry(tmp_path / "telemetry.sqlite"), Bus(), list[str]()
+        notifier = Notifier(notify, Sender("cupola", UTC, tmp_path), telemetry, bus, lambda level, words, **_: said.append(words), str)
+        await notifier.take_up()
+        running = asyncio.create_task(notifier.run())
+        try:
+            async with asyncio.timeout(20):
+                while notifier.lines[0].delivered_at is None:
+                    bus.publish(HostAlarm(what="disk", level="WARNING", active=True, message="The disk fills up"))
+                    await asyncio.sleep(0.1)
+                assert any("refuses a message, which is dropped" in words for words in said) and not sink.got
+                sink.answer = 200
+                bus.publish(HostAlarm(what="disk", level="WARNING", active=False, message="The disk has room again"))
+                while not sink.got:
+                    await asyncio.sleep(0.05)
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            telemetry.close()
+        assert [one["kind"] for one in sink.documents()] == ["recovered"]

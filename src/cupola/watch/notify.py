@@ -27,7 +27,7 @@ from cupola.watch.notices import Notice, Notices, merged, rank
 GATHER_S = 1.0  # what happens together is told together
 RETRY_S = (5.0, 15.0, 60.0, 300.0, 600.0)
 FEW = 3  # more than that, waiting for a person, come as one
-TRIES = 3  # of a message that is refused, or of its picture
+TRIES = 3  # with the picture
 TIDY_S = 3600.0
 
 
@@ -135,9 +135,11 @@ class Notifier:
                         await line.wake.wait()
                 continue
             batch = due if line.channel.webhook is None and len(due) > FEW else due[:1]
-            told = [Notice(**one.notice) for one in batch]
-            outcome = await self._sender.send(line.channel, merged(told), picture=line.tries < TRIES, failing=line.tries > 0)
-            if outcome.error is None or (outcome.refused and line.tries >= TRIES):
+            told = merged([Notice(**one.notice) for one in batch])
+            outcome = await self._sender.send(line.channel, told, picture=line.tries < TRIES, failing=line.tries > 0)
+            if outcome.refused and told.picture:  # it may be too large
+                outcome = await self._sender.send(line.channel, told, picture=False, failing=True)
+            if outcome.error is None or outcome.refused:
                 await self._took(line, batch, outcome)
             else:
                 pause_s = RETRY_S[min(line.tries, len(RETRY_S) - 1)]
