@@ -38,7 +38,7 @@ def test_sensors_with_their_day_alarms_and_a_test_of_the_channels(browser: Brows
     thermometer = "bus/w1/devices/28-1/w1_slave"
     put(tmp_path / "sys", **{thermometer: "01 : crc=57 YES\n01 t=-4500\n"})
     _read_before(tmp_path / "images" / ".cupola" / "telemetry.sqlite")
-    with Sink() as owner, running_station(tmp_path, groups=GROUPS.format(root=tmp_path / "sys", url=owner.url)) as station:
+    with Sink() as owner, running_station(tmp_path, after=GROUPS.format(root=tmp_path / "sys", url=owner.url)) as station:
         claim(station)
         with browser.new_context(viewport={"width": 1280, "height": 800}, storage_state=logged_in(browser, station)) as context:
             page = context.new_page()

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
 from tests.watch.test_sensors import put
 
+from cupola.config.mqtt import Broker
 from cupola.config.sensors import Alarms, Output
+from cupola.core.clock import utc_now
 from cupola.core.events import HostAlarm
+from cupola.net.mqtt import Mqtt
 from cupola.watch import sysfs
 from cupola.watch.alarms import Alarm, Limits
 from cupola.watch.host import limits_of
-from cupola.watch.outputs import Switch
+from cupola.watch.outputs import Outputs, Switch
+from cupola.watch.sensors import Newest
 
 DISK = Limits("disk", "The disk fills up", "The disk has room again", "%", ((80.0, "WARNING"), (90.0, "ERROR")), hold_s=0.0, slack=2.0)
 
@@ -95,3 +101,26 @@ def test_an_output_is_not_switched_too_often_but_at_once_to_what_is_safe() -> No
     assert switch.judge(2.0, 61.0) is True
     assert switch.judge(None, 62.0) is False and not switch.known
     assert heater(safe="on").judge(None, 0.0) is True
+
+
+async def test_an_output_whose_chip_is_not_there_is_told_once_and_the_others_are_switched(tmp_path: Path) -> None:
+    said: list[str] = []
+    there = Output(name="fan", series="host.temperature", on_above=60, topic="fan/set")
+    gone = Output(name="heater", series="host.temperature", on_above=60, gpio_chip=tmp_path / "gpiochip0")
+    broker = Mqtt(Broker(host="127.0.0.1", port=9), "test", lambda *_, **__: None)
+    newest = {"host.temperature": Newest(70.0, "°C", utc_now(), time.monotonic())}
+    outputs = Outputs([gone, there], lambda: newest, broker, lambda level, words, **_: said.append(f"{level} {words}"))
+    running = asyncio.create_task(outputs.run())
+    try:
+        async with asyncio.timeout(10):
+            while not any("fan is switched on" in words for words in said):
+                await asyncio.sleep(0.01)
+        assert list(outputs.problems) == ["heater"]
+        newest.clear()
+        async with asyncio.timeout(10):
+            while not any("fan is switched off, to be safe" in words for words in said):
+                await asyncio.sleep(0.01)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert [words for words in said if "heater" in words] == [words for words in said if "cannot be switched" in words][:1]

@@ -1,4 +1,4 @@
-"""The examples of docs/watching.md are configurations."""
+"""The examples of docs/sensors.md and docs/notifications.md are configurations."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 from cupola.config.load import load
 
-PAGE = Path(__file__).parents[2] / "docs" / "watching.md"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
-def test_the_examples_of_the_page_are_one_configuration_that_is_accepted(tmp_path: Path) -> None:
-    text = PAGE.read_text("utf-8")
+def test_the_examples_of_both_pages_are_one_configuration_that_is_accepted(tmp_path: Path) -> None:
+    text = "".join((DOCS / name).read_text("utf-8") for name in ("sensors.md", "notifications.md"))
     blocks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     names = set(re.findall(r"\$\{(\w+)\}", text))
     (tmp_path / "cupola.yaml").write_text("\n".join(blocks))

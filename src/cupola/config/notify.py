@@ -6,15 +6,15 @@ from datetime import time
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
+from pydantic import AfterValidator, Field, Secret, WithJsonSchema, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from cupola.config.base import Address, Block, Float, key
+from cupola.config.base import Block, Float, key
 
 Level = Literal["INFO", "WARNING", "ERROR", "CRITICAL"]
 
 
-class Hook(Address):
+class Hook(Secret[str]):
     """An address that is a secret all over, as its path is the key: shown as `https://host/***`, others as `scheme://***`."""
 
     def _display(self) -> str:
