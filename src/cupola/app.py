@@ -44,14 +44,8 @@ from cupola.storage.kinds import Clips as ClipFiles
 from cupola.storage.kinds import Frames, Logs, Originals, Products
 from cupola.storage.periods import PeriodRow
 from cupola.storage.retention import Retention
-from cupola.storage.space import Reserve, Thrift, free_space
-from cupola.storage.telemetry import Telemetry
-from cupola.watch.channels import sender_of
-from cupola.watch.homeassistant import HomeAssistant
-from cupola.watch.host import HostWatch
-from cupola.watch.notify import Notifier
-from cupola.watch.outputs import Outputs
-from cupola.watch.sensors import Sensors
+from cupola.storage.space import Reserve, Thrift
+from cupola.watch.station import StationWatch
 from cupola.watchdog import ServiceManager
 from cupola.web import events, live
 from cupola.web.access.address import Addresses
@@ -132,13 +126,7 @@ class App:
             for camera in settings.cameras
         }
         self.clips = self._clips()
-        self.telemetry = Telemetry(state / "telemetry.sqlite")
-        self.notifier = Notifier(settings.notify, sender_of(settings), self.telemetry, self.bus, logs.write, self._disk_words)
-        sysfs = settings.alarms.sysfs
-        self.sensors = Sensors(settings.sensors, self.cameras, self.telemetry, self.bus, logs.write, self.mqtt, sysfs)
-        self.host = HostWatch(settings.alarms, self.sensors, self.bus, lambda: 100.0 - free_space(root).percent)
-        self.outputs = Outputs(settings.outputs, lambda: self.sensors.newest, self.mqtt, logs.write)
-        self.home = self._home()
+        self.watch = StationWatch(settings, self.cameras, self.bus, logs.write, self.mqtt)
         self.scheduler = Scheduler(
             {camera.name: Timetable(camera, self.station) for camera in settings.cameras},
             self.sessions,
@@ -178,11 +166,7 @@ class App:
             self.clips,
             self.keeping,
             self.growing,
-            self.telemetry,
-            self.notifier,
-            self.sensors,
-            self.host,
-            self.outputs,
+            self.watch,
         )
         self.server: Server = make_server(create_app(self.runtime, tls=certificate is not None), certificate, addresses.proxied)
         lan = self.runtime.lan
@@ -275,13 +259,11 @@ class App:
         for number in (signal.SIGTERM, signal.SIGINT):
             with contextlib.suppress(NotImplementedError):  # Windows
                 loop.add_signal_handler(number, self.stop)
-        for problem in (self.catalogue.problem, self.telemetry.problem):
+        for problem in (self.catalogue.problem, self.watch.telemetry.problem):
             if problem:
                 logs.write("ERROR", problem, event="storage")
         await self._take_up()
-        await self.notifier.take_up()
-        self.host.take_up(self.notifier.troubles)
-        self.sensors.take_up(self.notifier.troubles)
+        await self.watch.take_up()
         await self.clips.recover()
         endpoint = self.endpoint
         serving = asyncio.create_task(self.server.serve(sockets=self._sockets), name="web")
@@ -296,15 +278,10 @@ class App:
                 ("logins", self._tidy_logins()),
                 ("autostart", self._autostart()),
                 ("schedule", self.scheduler.run()),
-                ("notifications", self.notifier.run()),
-                ("sensors", self.sensors.run()),
-                ("host", self.host.run()),
-                ("outputs", self.outputs.run()),
+                ("watch", self.watch.run()),
                 ("service manager", self.manager.keep(lambda: self.server.started, self.cameras.values(), logs.write)),
             )
         ]
-        if self.home is not None:
-            background.append(asyncio.create_task(self.home.run(), name="Home Assistant"))
         if self.mqtt is not None:
             background.append(asyncio.create_task(self.mqtt.run(), name="mqtt"))
         developing = asyncio.create_task(self.darkroom.run(), name="darkroom")
@@ -337,21 +314,8 @@ class App:
         self.server.should_exit = True
         await asyncio.gather(serving, return_exceptions=True)
         self.runtime.lan.close()
-        for close in (self.catalogue.close, self.desk.close, self.telemetry.close):
+        for close in (self.catalogue.close, self.desk.close, self.watch.telemetry.close):
             await asyncio.get_running_loop().run_in_executor(None, close)
-
-    def _home(self) -> HomeAssistant | None:
-        if self.mqtt is None or self.settings.mqtt is None:
-            return None
-        prefix, sensors = self.settings.mqtt.discovery, self.sensors
-        return HomeAssistant(self.mqtt, self.station.name, prefix, lambda: sensors.newest, self._problems)
-
-    def _problems(self) -> list[str]:
-        return [one.message for one in (*self.host.active, *self.sensors.active)]
-
-    def _disk_words(self) -> str:
-        free = free_space(self.settings.storage.root)
-        return f"{100 - free.percent:.0f} % used ({free.bytes / 1e9:.1f} GB free)"
 
     def _gain_scale(self, camera: str) -> str | None:
         """What a camera's gain means, where its driver knows."""

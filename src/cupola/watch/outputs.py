@@ -107,10 +107,15 @@ class Outputs:
                     self._apply(switch, switch.judge(self._value(switch.output, now), now), now)
                 await asyncio.sleep(TICK_S)
         finally:
-            for switch in self.switches:
-                self._apply(switch, switch.judge(None, time.monotonic()), float("inf"))
-            for line in self._lines.values():
-                line.close()
+            self.end()
+
+    def end(self) -> None:
+        """Switch everything to what is safe, and let go of it. At once, as the connection to the broker may end next. Idempotent."""
+        for switch in self.switches:
+            self._apply(switch, switch.judge(None, time.monotonic()), float("inf"))
+        for line in self._lines.values():
+            line.close()
+        self.switches, self._lines = [], {}
 
     def _value(self, output: Output, now: float) -> float | None:
         known = self._newest()

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cupola.core.events import HostAlarm
 from cupola.storage.space import Rung
 from cupola.web.access.models import Held
 
@@ -315,13 +316,6 @@ class RetentionStatus(_Answer):
     problem: str | None = Field(description="Why nothing is deleted at the moment although it should be.")
 
 
-class AlarmStatus(_Answer):
-    what: str = Field(description="As of the event host_alarm.")
-    level: Literal["WARNING", "ERROR"]
-    message: str
-    since: datetime = Field(description="Or since the start, if it lasted before.")
-
-
 class StationStatus(_Answer):
     station: str
     state: Literal["idle", "waiting", "capturing", "creating_video"] = Field(description="What the station does, by its schedule and its series.")
@@ -331,7 +325,7 @@ class StationStatus(_Answer):
     disk_free_percent: float
     retention: RetentionStatus
     darkroom: DarkroomStatus
-    alarms: list[AlarmStatus] = Field(description="What is wrong with this machine or its sensors.")
+    alarms: list[HostAlarm] = Field(description="What is wrong with this machine or its sensors.")
     cameras: list[CameraStatus]
 
 

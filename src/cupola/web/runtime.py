@@ -20,11 +20,7 @@ from cupola.core.errors import CupolaError
 from cupola.darkroom.growing import Growing
 from cupola.darkroom.queue import Darkroom
 from cupola.storage.catalogue import Catalogue
-from cupola.storage.telemetry import Telemetry
-from cupola.watch.host import HostWatch
-from cupola.watch.notify import Notifier
-from cupola.watch.outputs import Outputs
-from cupola.watch.sensors import Sensors
+from cupola.watch.station import StationWatch
 from cupola.web.access.address import Addresses
 from cupola.web.access.desk import Desk
 from cupola.web.access.lease import Leases
@@ -60,11 +56,7 @@ class Runtime:
     clips: Clips
     keeping: Keeping
     growing: Growing
-    telemetry: Telemetry
-    notifier: Notifier
-    sensors: Sensors
-    host: HostWatch
-    outputs: Outputs
+    watch: StationWatch
     lan: LanWindow = field(default_factory=LanWindow)
     started: float = field(default_factory=time.monotonic)
     viewers: int = 0

@@ -1255,27 +1255,6 @@ export interface components {
              */
             as_of: string;
         };
-        /** AlarmStatus */
-        AlarmStatus: {
-            /**
-             * What
-             * @description As of the event host_alarm.
-             */
-            what: string;
-            /**
-             * Level
-             * @enum {string}
-             */
-            level: "WARNING" | "ERROR";
-            /** Message */
-            message: string;
-            /**
-             * Since
-             * Format: date-time
-             * @description Or since the start, if it lasted before.
-             */
-            since: string;
-        };
         /** Asking */
         Asking: {
             /** User */
@@ -1943,6 +1922,56 @@ export interface components {
              * Format: date-time
              */
             since: string;
+        };
+        /**
+         * HostAlarm
+         * @description Something about this machine, or a sensor, is not as it should be, or is again.
+         */
+        HostAlarm: {
+            /**
+             * At
+             * Format: date-time
+             * @description When it happened, UTC.
+             */
+            at?: string;
+            /**
+             * Camera
+             * @description The camera it concerns.
+             */
+            camera?: string | null;
+            /**
+             * Kind
+             * @default host_alarm
+             * @constant
+             */
+            kind: "host_alarm";
+            /**
+             * What
+             * @description cpu, memory, threads, processing, disk, temperature, under_voltage, or the name of a sensor that is silent
+             */
+            what: string;
+            /**
+             * Level
+             * @description Of one that is over: what it was.
+             * @enum {string}
+             */
+            level: "WARNING" | "ERROR";
+            /**
+             * Active
+             * @description False: it is over.
+             */
+            active: boolean;
+            /** Value */
+            value?: number | null;
+            /** Limit */
+            limit?: number | null;
+            /**
+             * Unit
+             * @default
+             */
+            unit: string;
+            /** Message */
+            message: string;
         };
         /**
          * Info
@@ -2656,7 +2685,7 @@ export interface components {
             /** Outputs */
             outputs: components["schemas"]["OutputStatus"][];
             /** Alarms */
-            alarms: components["schemas"]["AlarmStatus"][];
+            alarms: components["schemas"]["HostAlarm"][];
             /** Next */
             next?: null;
         };
@@ -2852,7 +2881,7 @@ export interface components {
              * Alarms
              * @description What is wrong with this machine or its sensors.
              */
-            alarms: components["schemas"]["AlarmStatus"][];
+            alarms: components["schemas"]["HostAlarm"][];
             /** Cameras */
             cameras: components["schemas"]["CameraStatus"][];
         };

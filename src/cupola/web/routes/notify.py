@@ -45,7 +45,7 @@ class TestOutcomes(BaseModel):
 async def channels(request: Request) -> NotifyStatus:
     runtime = runtime_of(request)
     found: list[ChannelStatus] = []
-    for line in runtime.notifier.lines:
+    for line in runtime.watch.notifier.lines:
         at, address = line.delivered_at, line.channel.webhook or line.channel.url
         found.append(
             ChannelStatus(
@@ -57,17 +57,17 @@ async def channels(request: Request) -> NotifyStatus:
                 problem=line.problem,
             )
         )
-    return NotifyStatus(channels=found, heartbeat_problem=runtime.notifier.heartbeat_problem)
+    return NotifyStatus(channels=found, heartbeat_problem=runtime.watch.notifier.heartbeat_problem)
 
 
 @router.post("/api/notify/test")
 async def test(request: Request) -> TestOutcomes:
     """Send a test message to every channel, and wait for what becomes of it (a minute at most)."""
     runtime = runtime_of(request)
-    if not runtime.notifier.lines:
+    if not runtime.watch.notifier.lines:
         raise NotAllowed("No channel is configured. Add one to notify.channels in the configuration file.")
     if _one.locked():
         raise NotAllowed("A test is under way already.")
     async with _one:
-        outcomes = await runtime.notifier.test()
+        outcomes = await runtime.watch.notifier.test()
     return TestOutcomes(items=[TestOutcome(name=name, ok=one.error is None, error=one.error, took_s=one.took_s) for name, one in outcomes.items()])

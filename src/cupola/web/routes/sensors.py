@@ -12,8 +12,8 @@ from pydantic import BaseModel, Field
 from cupola.config.sensors import Source
 from cupola.core.clock import utc_now
 from cupola.core.errors import InvalidSetting
-from cupola.web import models
-from cupola.web.runtime import Runtime, runtime_of
+from cupola.core.events import HostAlarm
+from cupola.web.runtime import runtime_of
 
 router = APIRouter(tags=["sensors"])
 SERIES_MAX = 20
@@ -47,7 +47,7 @@ class SensorList(BaseModel):
     items: list[SeriesNow]
     sensors: list[SensorStatus]
     outputs: list[OutputStatus]
-    alarms: list[models.AlarmStatus]
+    alarms: list[HostAlarm]
     next: None = None
 
 
@@ -70,17 +70,11 @@ class HistoryList(BaseModel):
     next: None = None
 
 
-def alarms(runtime: Runtime) -> list[models.AlarmStatus]:
-    """Those that last: of this machine, and of silent sensors."""
-    lasting = [*runtime.host.active, *runtime.sensors.active]
-    return [models.AlarmStatus(what=one.what, level=one.level, message=one.message, since=one.at) for one in lasting]
-
-
 @router.get("/api/sensors")
 async def sensors(request: Request) -> SensorList:
     """The newest value of every series, how each sensor does, and what is switched."""
-    runtime = runtime_of(request)
-    now, newest = time.monotonic(), runtime.sensors.newest
+    watch = runtime_of(request).watch
+    now, newest = time.monotonic(), watch.sensors.newest
     return SensorList(
         items=[
             SeriesNow(series=series, value=round(one.value, 3), unit=one.unit, at=one.at, age_s=round(now - one.mono, 1))
@@ -90,13 +84,13 @@ async def sensors(request: Request) -> SensorList:
             SensorStatus(
                 name=one.sensor.name, source=one.sensor.source, silent=one.silent is not None, problem=one.problem, good=one.good, bad=one.bad
             )
-            for one in runtime.sensors.states
+            for one in watch.sensors.states
         ],
         outputs=[
-            OutputStatus(name=one.output.name, on=one.on, known=one.known, problem=runtime.outputs.problems.get(one.output.name))
-            for one in runtime.outputs.switches
+            OutputStatus(name=one.output.name, on=one.on, known=one.known, problem=watch.outputs.problems.get(one.output.name))
+            for one in watch.outputs.switches
         ],
-        alarms=alarms(runtime),
+        alarms=watch.alarms,
     )
 
 
@@ -108,7 +102,7 @@ async def history(
     end: Annotated[datetime | None, Query(alias="to", description="Now by default.")] = None,
     points: Annotated[int, Query(ge=2, le=5000, description="At most so many of each series; more are put together.")] = 500,
 ) -> HistoryList:
-    runtime = runtime_of(request)
+    watch = runtime_of(request).watch
     names = list(dict.fromkeys(name.strip() for name in series.split(",") if name.strip()))
     if len(names) > SERIES_MAX:
         raise InvalidSetting("series", f"At most {SERIES_MAX} series can be asked for at a time.")
@@ -116,7 +110,7 @@ async def history(
     first, last = (_ms(moment, name, default) for moment, name, default in ((begin, "from", now - timedelta(days=1)), (end, "to", now)))
     if first >= last:
         raise InvalidSetting("from", "from must be before to.")
-    sensors, run = runtime.sensors, runtime.telemetry.run
+    sensors, run = watch.sensors, watch.telemetry.run
     await run(sensors.history.flush)
     units = await run(sensors.history.series)
     items: list[SeriesHistory] = []

@@ -13,7 +13,6 @@ from cupola.web import models
 from cupola.web.access.who import who_of
 from cupola.web.discover import look_around
 from cupola.web.routes.retention import retention_status
-from cupola.web.routes.sensors import alarms
 from cupola.web.runtime import runtime_of
 from cupola.web.views import camera_status
 
@@ -63,6 +62,6 @@ async def status(request: Request) -> models.StationStatus:
         disk_free_percent=round(free.percent, 1),
         retention=retention_status(runtime),
         darkroom=models.DarkroomStatus(state=runtime.darkroom.state, waiting=runtime.darkroom.pending),
-        alarms=alarms(runtime),
+        alarms=runtime.watch.alarms,
         cameras=[await camera_status(runtime, camera) for camera in runtime.cameras.values()],
     )
