@@ -18,6 +18,7 @@ PACKAGES=(
     iproute2                          # network namespaces
     systemd                           # judges the unit, and runs it in namespaces of its own
     indi-bin                          # indiserver with its camera simulator
+    prometheus                        # scrapes a running station; promtool judges metrics, rules and dashboards
 )
 POLICY=/usr/sbin/policy-rc.d
 OURS="no service starts while cupola installs its test packages"

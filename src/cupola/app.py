@@ -37,6 +37,9 @@ from cupola.core.frame import Controls, Station
 from cupola.darkroom.growing import Growing
 from cupola.darkroom.masters import darks_folder
 from cupola.darkroom.queue import Darkroom
+from cupola.status.document import Document
+from cupola.status.files import runtime_folder
+from cupola.status.writer import StatusWriter
 from cupola.storage.catalogue import Catalogue
 from cupola.storage.forecast import Nights
 from cupola.storage.kinds import Clips as ClipFiles
@@ -145,6 +148,8 @@ class App:
         local = listen_locally(sock)
         self._sockets = [sock] if local is None else [sock, local]
         self.endpoint = Endpoint(sock, local, self.desk.owner_token, None if certificate is None else certificate.fingerprint)
+        document = Document(settings, self.cameras, self.sessions, self.scheduler, self.catalogue, self.darkroom, self.keeping, self.clips)
+        self.status = StatusWriter(document, settings, self.bus, runtime_folder(), store.token_hashes, logs.write)
         addresses = Addresses(settings.web.hosts, settings.web.trusted_proxies)
         self.runtime = Runtime(
             settings,
@@ -162,6 +167,7 @@ class App:
             self.clips,
             self.keeping,
             self.growing,
+            self.status,
         )
         self.server: Server = make_server(create_app(self.runtime, tls=certificate is not None), certificate, addresses.proxied)
         lan = self.runtime.lan
@@ -271,6 +277,7 @@ class App:
                 ("logins", self._tidy_logins()),
                 ("autostart", self._autostart()),
                 ("schedule", self.scheduler.run()),
+                ("status", self.status.run()),
                 ("service manager", self.manager.keep(lambda: self.server.started, self.cameras.values(), logs.write)),
             )
         ]
@@ -301,6 +308,7 @@ class App:
         await self.clips.close()
         await self.darkroom.stop(DARKROOM_S)
         await asyncio.gather(developing, return_exceptions=True)
+        await self.status.end()
         self.server.should_exit = True
         await asyncio.gather(serving, return_exceptions=True)
         self.runtime.lan.close()

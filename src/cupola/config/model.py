@@ -22,6 +22,7 @@ from pydantic_core import PydanticCustomError
 from cupola.config.base import Block, ConfigPath, Float, Int, group, key
 from cupola.config.camera import Camera, Taken
 from cupola.config.drivers import DRIVERS, DriverOptions
+from cupola.config.monitoring import Monitoring
 from cupola.config.preroll import ClipLimits
 from cupola.config.problems import nearest
 from cupola.config.retention import Retention
@@ -163,6 +164,7 @@ class Settings(Block):
     cameras: list[Camera] = Field(default_factory=list[Camera], title="Cameras", description="One entry a camera.", max_length=64)
     clips: ClipLimits = group(dict, "Clips", "Clips of the cameras that keep a pre-roll.")
     web: Web = group(dict, "Web", "The web page and the API.")
+    monitoring: Monitoring = group(dict, "Monitoring", "Watching the station from afar.")
     logging: Logging = group(dict, "Logging", "Log files.")
     _source: Path | None = PrivateAttr(default=None)
 
