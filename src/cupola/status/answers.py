@@ -86,7 +86,8 @@ class Answers:
         if self._open and not any(name in request.headers for name in ("forwarded", "x-forwarded-for", "x-real-ip")):
             host = request.headers.get("host", "localhost")
             name = host[: host.find("]") + 1] if host.startswith("[") else host.partition(":")[0]
-            if name.lower() != "localhost" and name != "[::1]" and not name.startswith("127."):
+            ours = name.lower() == "localhost" or name == "[::1]" or (name.startswith("127.") and not name.strip("0123456789."))
+            if not ours:
                 raise Refused(421, "Ask for 127.0.0.1 or localhost: a page of another name may not reach this.")  # DNS rebinding
             return
         scheme, _, secret = request.headers.get("authorization", "").partition(" ")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cupola import __version__
+from cupola.camera.recovery import CAUSES
 from cupola.camera.supervisor import CameraSupervisor
 from cupola.capture.keeping import Keeping
 from cupola.capture.nights import Scheduler
@@ -21,6 +22,7 @@ from cupola.capture.session import Sessions
 from cupola.clips.clips import Clips
 from cupola.config.model import Settings
 from cupola.core.clock import iso_utc, utc_now
+from cupola.core.errors import BadImage, CameraLost, CameraUnresponsive, ExposureFailed, StorageFailed, StorageFull
 from cupola.core.events import Event
 from cupola.darkroom.queue import Darkroom
 from cupola.status.counting import Counts
@@ -30,6 +32,9 @@ from cupola.storage.catalogue import Catalogue
 from cupola.storage.files import day_of
 from cupola.storage.products import Products
 from cupola.storage.rows import ImageRow
+
+# Told from the start, as 0: Prometheus sees no increase from nothing to one.
+ERRORS = dict.fromkeys(error.kind for error in (CameraLost, CameraUnresponsive, ExposureFailed, BadImage, StorageFull, StorageFailed))
 
 
 @dataclass(slots=True)
@@ -196,7 +201,7 @@ class Document:
             "duty_cycle": None if (duty := counts.duty_cycle(None if session is None else session.id)) is None else round(duty, 4),
             "viewers": camera.hub.viewers,
             "images_captured": counts.captured,
-            "capture_errors": dict(counts.errors),
+            "capture_errors": {kind: counts.errors[kind] for kind in (*ERRORS, *(counts.errors.keys() - ERRORS))},
             "capture_duration_seconds": counts.durations(),
             "frames": {
                 "taken": beat.get("frames", 0),
@@ -204,7 +209,7 @@ class Document:
                 "published": 0 if camera.hub.newest is None else camera.hub.newest.seq,
             },
             "frames_dropped": {"encoder": beat.get("dropped", 0), "viewer": camera.hub.dropped},
-            "restarts": dict(camera.tally.restarts),
+            "restarts": {cause: camera.tally.restarts[cause] for cause in ("crash", "failed", *CAUSES.values())},
             "clips": {state: counts.clips[state] for state in ("saved", "failed")} if name in self._clips.rings else {},
         }
 

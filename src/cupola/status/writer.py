@@ -10,6 +10,7 @@ import contextlib
 import json
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,9 @@ class StatusWriter:
         self._changed = asyncio.Event()
         self._look_due = 0.0
         self._told = False
+        self._thread = ThreadPoolExecutor(1, "status")  # one, so that what was said last is what stands there
         before = files.read(folder, files.DOCUMENT) or {}
         self._sequence = int(before.get("sequence", 0)) if before.get("boot_id") == files.boot_id() else 0
-        self.took_s = 0.0  # the last writing, without the catalogue
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -73,6 +74,7 @@ class StatusWriter:
     async def end(self) -> None:
         """Say that the server has ended in order."""
         await self._write(running=False)
+        self._thread.shutdown(wait=False)
 
     async def current(self) -> dict[str, Any]:
         """The document as of this moment, for the web."""
@@ -102,16 +104,15 @@ class StatusWriter:
             self._complain(f"The status does not know what the catalogue knows: {error}")
 
     async def _write(self, *, running: bool) -> None:
-        started = time.perf_counter()
         self._sequence += 1
-        document, private = json.dumps(self.document.make(running=running, sequence=self._sequence), separators=(",", ":")), self._private()
+        document = json.dumps(self.document.make(running=running, sequence=self._sequence), separators=(",", ":"))
+        private = self._private()
         try:
-            await asyncio.to_thread(self._store, document, private)
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._store, document, private)
         except OSError as error:
             self._complain(f"The status file in {self._folder} cannot be written ({error.strerror}); whoever watches the station takes it for dead.")
         else:
             self._told = False
-        self.took_s = time.perf_counter() - started
 
     def _store(self, document: str, private: str) -> None:
         """Beside the loop: where there is no tmpfs, it is a disk."""
