@@ -48,8 +48,8 @@ class StatusWriter:
         self.metrics_on = settings.monitoring.prometheus
         self.config = show(settings)
         self._bus, self._folder, self._tokens, self._log = bus, folder, tokens, log
-        self._logs = str(settings.logging.folder.absolute())
-        self._before: str | None = None  # what the private file holds
+        self._lasting = {"config": self.config, "logs": str(settings.logging.folder.absolute()), "metrics": self.metrics_on}
+        self._before: dict[str, Any] | None = None  # what the private file holds besides
         self._changed = asyncio.Event()
         self._look_due = 0.0
         self._told = False
@@ -63,7 +63,7 @@ class StatusWriter:
         try:
             while True:
                 await self.look()
-                await self._write(running=True)
+                await self.write()
                 await asyncio.sleep(GAP_S)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._changed.wait(), files.HEARTBEAT_S - GAP_S)
@@ -73,7 +73,7 @@ class StatusWriter:
 
     async def end(self) -> None:
         """Say that the server has ended in order."""
-        await self._write(running=False)
+        await self.write(running=False)
         self._thread.shutdown(wait=False)
 
     async def current(self) -> dict[str, Any]:
@@ -103,10 +103,11 @@ class StatusWriter:
         except StorageFailed as error:
             self._complain(f"The status does not know what the catalogue knows: {error}")
 
-    async def _write(self, *, running: bool) -> None:
+    async def write(self, *, running: bool = True) -> None:
+        """Both files, as of now. What goes wrong is told in the log, once."""
         self._sequence += 1
         document = json.dumps(self.document.make(running=running, sequence=self._sequence), separators=(",", ":"))
-        private = self._private()
+        private = {"photo": _text(self.document.photo), "video": _text(self.document.video), "tokens": self._tokens()}
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._store, document, private)
         except OSError as error:
@@ -114,28 +115,19 @@ class StatusWriter:
         else:
             self._told = False
 
-    def _store(self, document: str, private: str) -> None:
+    def _store(self, document: str, private: dict[str, Any]) -> None:
         """Beside the loop: where there is no tmpfs, it is a disk."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if private != self._before or not (self._folder / files.PRIVATE).exists():
-            files.write(self._folder, files.PRIVATE, private, private=True)
+            files.write(self._folder, files.PRIVATE, json.dumps({**private, **self._lasting}), private=True)
             self._before = private
         files.write(self._folder, files.DOCUMENT, document)
-
-    def _private(self) -> str:
-        photo, video = self.document.photo, self.document.video
-        return json.dumps(
-            {
-                "config": self.config,
-                "photo": None if photo is None else str(photo),
-                "video": None if video is None else str(video),
-                "logs": self._logs,
-                "metrics": self.metrics_on,
-                "tokens": self._tokens(),
-            }
-        )
 
     def _complain(self, words: str) -> None:
         if not self._told:
             self._log("WARNING", words, event="storage")
         self._told = True
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
