@@ -26,6 +26,7 @@ from cupola.capture.nights import Scheduler
 from cupola.capture.schedule import Timetable
 from cupola.capture.session import Request, Sessions
 from cupola.clips.clips import Clips, PreRoll
+from cupola.config.base import secrets_of
 from cupola.config.camera import Camera
 from cupola.config.drivers import DRIVERS
 from cupola.config.model import Settings
@@ -399,7 +400,7 @@ def run(settings: Settings, invite: Callable[[str], None]) -> None:
     """Run a station until it is stopped; `invite` is shown the link to claim it. Raises ConfigError for what is wrong before anything started."""
     _refuse_strangers(settings)
     sock = listen(settings.web.host, settings.web.port)
-    logs.set_up(settings.logging.folder, debug=settings.logging.debug)
+    logs.set_up(settings.logging.folder, debug=settings.logging.debug, secrets=secrets_of(settings))
     try:
         asyncio.run(_main(settings, sock, invite))
     finally:

@@ -138,7 +138,7 @@ def status_server(folder: Path, *arguments: str) -> Iterator[Running]:
         )
     try:
         found = eventually(lambda: process.poll() is not None or re.search(r"http://[^/]*:(\d+)/", said.read_text()), 40)
-        assert not isinstance(found, bool), said.read_text()
+        assert isinstance(found, re.Match), said.read_text()
         yield Running(process, int(found[1]), folder)
         assert process.poll() is None, said.read_text()
     finally:
