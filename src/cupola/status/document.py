@@ -18,6 +18,7 @@ from cupola.camera.recovery import CAUSES
 from cupola.camera.supervisor import CameraSupervisor
 from cupola.capture.keeping import Keeping
 from cupola.capture.nights import Scheduler
+from cupola.capture.schedule import Window
 from cupola.capture.session import Sessions
 from cupola.clips.clips import Clips
 from cupola.config.model import Settings
@@ -30,6 +31,7 @@ from cupola.status.files import boot_id, uptime_s
 from cupola.status.host import cpu_zone, temperature_c
 from cupola.storage.catalogue import Catalogue
 from cupola.storage.files import day_of
+from cupola.storage.periods import PeriodRow
 from cupola.storage.products import Products
 from cupola.storage.rows import ImageRow
 
@@ -91,17 +93,21 @@ class Document:
 
     async def look(self) -> None:
         """Ask the catalogue, once for all cameras. Raises StorageFailed."""
-        days = {name: self._scheduler.day(name) or day_of(utc_now(), camera.spec.station) for name, camera in self._cameras.items()}
-        open_ones = {name: self._period(name) for name in self._cameras}
-        self._looked = await self._catalogue.run(self._look, days, {name: period and period.id for name, period in open_ones.items()})
+        windows = {name: self._window(name) for name in self._cameras}
+        days = {
+            name: day_of(utc_now(), camera.spec.station) if (window := windows[name]) is None else window.day
+            for name, camera in self._cameras.items()
+        }
+        self._looked = await self._catalogue.run(
+            self._look, days, {name: window.id for name, window in windows.items() if isinstance(window, PeriodRow)}
+        )
         for name, row in self._looked.newest.items():
             self._counts[name].begin(row)
 
-    def _look(self, days: dict[str, str], periods: dict[str, int | None]) -> _Looked:
+    def _look(self, days: dict[str, str], periods: dict[str, int]) -> _Looked:
         found, catalogue, newest = _Looked(), self._catalogue, None
         for name, day in days.items():
-            period = periods[name]
-            found.today[name] = catalogue.count_day(name, day) if period is None else self._products.count(period)
+            found.today[name] = self._products.count(periods[name]) if name in periods else catalogue.count_day(name, day)
             if (row := catalogue.latest(name)) is not None:
                 found.newest[name] = row
             developed = catalogue.latest(name, developed=True)
@@ -125,8 +131,10 @@ class Document:
             found.video_problem = {"time": iso_utc(span.ends_at), "kind": "product_failed", "camera": span.camera, "message": words}
         return found
 
-    def _period(self, camera: str) -> Any:
-        return self._scheduler.keepers[camera].period or self._scheduler.finishing(camera)
+    def _window(self, camera: str) -> PeriodRow | Window | None:
+        """The night or day that is open or being finished, else the one that comes next; None without a schedule."""
+        keeper = self._scheduler.keepers[camera]
+        return keeper.period or self._scheduler.finishing(camera) or keeper.following
 
     # ── what is told ───────────────────────────────────────────────────────
 
@@ -168,7 +176,7 @@ class Document:
 
     def _today(self, cameras: dict[str, dict[str, Any]], now: datetime) -> dict[str, Any]:
         """All cameras together: from the first opening of a window to the last closing."""
-        windows = [window for name in cameras if (window := self._period(name) or self._scheduler.keepers[name].following) is not None]
+        windows = [window for name in cameras if (window := self._window(name)) is not None]
         expected = [facts["photos_expected_today"] for facts in cameras.values() if facts["photos_expected_today"] is not None]
         station = next(iter(self._cameras.values())).spec.station if self._cameras else None
         day = windows[0].day if windows else day_of(now, station) if station is not None else now.date().isoformat()
@@ -183,7 +191,7 @@ class Document:
 
     def _camera(self, camera: CameraSupervisor, now: datetime) -> dict[str, Any]:
         name, counts, beat = camera.name, self._counts[camera.name], camera.beat
-        problem, session, period = camera.problem or camera.still_problem, self._sessions.of(camera.name), self._period(camera.name)
+        problem, session, window = camera.problem or camera.still_problem, self._sessions.of(camera.name), self._window(camera.name)
         due = beat.get("next_opening_in_s")
         return {
             "state": "degraded" if camera.state == "running" and problem is not None else camera.state,
@@ -193,7 +201,7 @@ class Document:
             "night": self._scheduler.state_of(name),
             "next_exposure_seconds": None if due is None else round(max(0.0, due - (time.monotonic() - camera.beat_at)), 3),
             "photos_captured_today": self._looked.today.get(name, 0),
-            "photos_expected_today": None if period is None else period.expected,
+            "photos_expected_today": None if window is None else window.expected,
             "last_capture": counts.last,
             "temperature_celsius": camera.temperature_c,
             "frame_age_seconds": None if camera.seen.age_s is None else round(camera.seen.age_s, 3),

@@ -17,7 +17,7 @@ from typing import Any
 from cupola.config.model import Settings
 from cupola.config.schema import show
 from cupola.core.bus import Bus
-from cupola.core.errors import StorageFailed
+from cupola.core.errors import StorageFailed, StorageFull
 from cupola.core.events import Event
 from cupola.status import files
 from cupola.status.document import Document
@@ -52,7 +52,7 @@ class StatusWriter:
         self._before: dict[str, Any] | None = None  # what the private file holds besides
         self._changed = asyncio.Event()
         self._look_due = 0.0
-        self._told = False
+        self._said: dict[str, str] = {}  # what is wrong, and was said
         self._thread = ThreadPoolExecutor(1, "status")  # one, so that what was said last is what stands there
         before = files.read(folder, files.DOCUMENT) or {}
         self._sequence = int(before.get("sequence", 0)) if before.get("boot_id") == files.boot_id() else 0
@@ -62,8 +62,7 @@ class StatusWriter:
         listening = asyncio.create_task(self._listen(), name="status events")
         try:
             while True:
-                await self.look()
-                await self.write()
+                await self._beat(running=True)
                 await asyncio.sleep(GAP_S)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._changed.wait(), files.HEARTBEAT_S - GAP_S)
@@ -73,8 +72,18 @@ class StatusWriter:
 
     async def end(self) -> None:
         """Say that the server has ended in order."""
-        await self.write(running=False)
+        await self._beat(running=False)
         self._thread.shutdown(wait=False)
+
+    async def _beat(self, *, running: bool) -> None:
+        try:
+            if running:
+                await self.look()
+            await self.write(running=running)
+        except Exception as error:  # a mistake of ours: who is watched must not die of it
+            self._complain("all", f"The status cannot be told: {error!r}.", error)
+        else:
+            self._said.pop("all", None)
 
     async def current(self) -> dict[str, Any]:
         """The document as of this moment, for the web."""
@@ -100,20 +109,34 @@ class StatusWriter:
         self._look_due = time.monotonic() + LOOK_S
         try:
             await self.document.look()
-        except StorageFailed as error:
-            self._complain(f"The status does not know what the catalogue knows: {error}")
+        except (StorageFailed, StorageFull) as error:
+            self._look_due = 0.0
+            self._complain("catalogue", f"The status does not know what the catalogue knows: {error}")
+        else:
+            self._said.pop("catalogue", None)
 
     async def write(self, *, running: bool = True) -> None:
         """Both files, as of now. What goes wrong is told in the log, once."""
         self._sequence += 1
         document = json.dumps(self.document.make(running=running, sequence=self._sequence), separators=(",", ":"))
-        private = {"photo": _text(self.document.photo), "video": _text(self.document.video), "tokens": self._tokens()}
+        private = {"photo": _text(self.document.photo), "video": _text(self.document.video), "tokens": self._known_tokens()}
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._store, document, private)
         except OSError as error:
-            self._complain(f"The status file in {self._folder} cannot be written ({error.strerror}); whoever watches the station takes it for dead.")
+            words = f"The status file in {self._folder} cannot be written ({error.strerror}); whoever watches the station takes it for dead."
+            self._complain("file", words)
         else:
-            self._told = False
+            self._said.pop("file", None)
+
+    def _known_tokens(self) -> dict[str, Any]:
+        """While the disk fails, those that were known before."""
+        try:
+            tokens = self._tokens()
+        except StorageFailed as error:
+            self._complain("tokens", f"The status server does not know of new tokens: {error}")
+            return {} if self._before is None else self._before["tokens"]
+        self._said.pop("tokens", None)
+        return tokens
 
     def _store(self, document: str, private: dict[str, Any]) -> None:
         """Beside the loop: where there is no tmpfs, it is a disk."""
@@ -123,10 +146,11 @@ class StatusWriter:
             self._before = private
         files.write(self._folder, files.DOCUMENT, document)
 
-    def _complain(self, words: str) -> None:
-        if not self._told:
-            self._log("WARNING", words, event="storage")
-        self._told = True
+    def _complain(self, what: str, words: str, error: Exception | None = None) -> None:
+        """Once, until it is well again."""
+        if self._said.get(what) != words:
+            self._log("WARNING", words, event="storage" if error is None else "performance", exception=error)
+        self._said[what] = words
 
 
 def _text(path: Path | None) -> str | None:
