@@ -5,6 +5,7 @@ The keys themselves are in `model` and `drivers`; turning a refused value into w
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
@@ -138,10 +139,11 @@ class Address(Secret[str]):
 
 
 def secrets_of(value: object) -> Iterator[str]:
-    """Every text below a block that must not be shown: secrets, and of an address what logs in by it."""
+    """Every text below a block that must not be shown: secrets, and the password of an address."""
     if isinstance(value, Address):
-        address = urlsplit(value.get_secret_value())
-        yield from (unquoted for part in (address.password, address.username) if part for unquoted in {part, unquote(part)})
+        with suppress(ValueError):  # no URL
+            if password := urlsplit(value.get_secret_value()).password:
+                yield from {password, unquote(password)}
     elif isinstance(value, Secret):
         yield str(cast(Secret[object], value).get_secret_value())
     elif isinstance(value, BaseModel):
