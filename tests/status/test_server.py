@@ -79,7 +79,7 @@ def test_logs_are_records_of_a_level_or_worse(server: Running) -> None:
     assert len(logs("")) == 50
     assert logs("?level=error&lines=5") == [
         {
-            "time": "2026-11-21 03:01:00.000 UTC",
+            "at": "2026-11-21T03:01:00.000Z",
             "level": "ERROR",
             "event": "usb_failure",
             "camera": "sky",

@@ -180,7 +180,8 @@ def records(text: str, *, whole: bool) -> list[dict[str, str]]:
         parts = line.split(" | ", 3)
         if len(parts) == 4 and parts[1].strip().lower() in LEVELS and parts[2].startswith("event="):
             event, _, camera = parts[2].partition(" camera=")
-            found.append({"time": parts[0], "level": parts[1].strip(), "event": event.removeprefix("event="), "camera": camera, "message": parts[3]})
+            at = parts[0].removesuffix(" UTC").replace(" ", "T") + "Z"
+            found.append({"at": at, "level": parts[1].strip(), "event": event.removeprefix("event="), "camera": camera, "message": parts[3]})
         elif found and line:
             found[-1]["message"] += "\n" + line
     return found

@@ -52,7 +52,9 @@ class _Looked:
 
 
 class Document:
-    """`sensors` may be set to what gives the newest temperature of each sensor, in °C."""
+    """`sensors` may be set to what gives the newest temperature of each sensor, in °C; `troubles` to what gives, by a key of its own, what is wrong with this
+    machine or its sensors.
+    """
 
     def __init__(
         self,
@@ -72,9 +74,10 @@ class Document:
         self._products = Products(catalogue)
         self._counts = {name: Counts() for name in cameras}
         self._looked = _Looked()
-        self._since: dict[tuple[str, str | None], datetime] = {}
+        self._since: dict[str, datetime] = {}  # when each problem was first told
         self._boot, self._zone = boot_id(), cpu_zone()
         self.sensors: Callable[[], dict[str, float]] = dict
+        self.troubles: Callable[[], dict[str, str]] = dict
 
     @property
     def photo(self) -> Path | None:
@@ -223,24 +226,25 @@ class Document:
 
     def _errors(self, now: datetime) -> list[dict[str, Any]]:
         """Those that are not solved, the oldest first."""
-        found: list[tuple[str, str | None, str, datetime | None]] = []
+        found: dict[str, tuple[str, str | None, str, datetime | None]] = {}
         for name, camera in self._cameras.items():
-            for problem in (camera.problem, camera.still_problem):
+            for number, problem in enumerate((camera.problem, camera.still_problem)):
                 if problem is not None:
-                    found.append((problem.kind, name, problem.message, problem.since))
+                    found[f"{name} {number}"] = (problem.kind, name, problem.message, problem.since)
         space = self._keeping.state
         if space.low:
             kind = "storage_full" if space.rung == "none" else "storage_low"
-            found.append((kind, None, f"{space.free.percent:.1f} % of the disk is free ({space.free.bytes / 1e9:.1f} GB).", None))
+            found[kind] = (kind, None, f"{space.free.percent:.1f} % of the disk is free ({space.free.bytes / 1e9:.1f} GB).", None)
         if space.problem is not None:
-            found.append(("storage_failed", None, space.problem, None))
+            found["storage"] = ("storage_failed", None, space.problem, None)
         if self._darkroom.problem is not None:
-            found.append(("darkroom", None, self._darkroom.problem, None))
-        found += [("schedule_failed", name, message, None) for name, message in self._scheduler.problems.items()]
-        self._since = {(kind, name): self._since.get((kind, name), now) for kind, name, _, _ in found}
+            found["darkroom"] = ("darkroom", None, self._darkroom.problem, None)
+        found |= {f"schedule {name}": ("schedule_failed", name, message, None) for name, message in self._scheduler.problems.items()}
+        found |= {f"host {what}": ("host_alarm", None, message, None) for what, message in self.troubles().items()}
+        self._since = {key: self._since.get(key, now) for key in found}
         told = [
-            {"time": iso_utc(since or self._since[kind, name]), "kind": kind, "camera": name, "message": message}
-            for kind, name, message, since in found
+            {"time": iso_utc(since or self._since[key]), "kind": kind, "camera": name, "message": message}
+            for key, (kind, name, message, since) in found.items()
         ]
         if self._looked.video_problem is not None:
             told.append(self._looked.video_problem)
