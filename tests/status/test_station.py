@@ -207,8 +207,20 @@ def test_a_file_is_replaced_whole_while_others_read_it(tmp_path: Path) -> None:
     assert not wrong and os.listdir(tmp_path) == ["x.json"]
 
 
-def test_the_private_file_is_its_owners_only(station: RunningStation) -> None:
-    assert (station.folder / "runtime" / "status-server.json").stat().st_mode & 0o777 == 0o600
+def test_the_private_file_is_its_owners_only_and_the_other_everybodys_whatever_the_umask(tmp_path: Path) -> None:
+    for umask in (0o000, 0o077):
+        before = os.umask(umask)
+        try:
+            files.write(tmp_path, "public.json", "{}")
+            files.write(tmp_path, "private.json", "{}", private=True)
+        finally:
+            os.umask(before)
+        assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("public.json", "private.json")] == [0o644, 0o600]
+
+
+def test_the_running_server_keeps_to_that(station: RunningStation) -> None:
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (station.folder / "runtime").glob("*.json")}
+    assert modes == {"server.json": 0o600, "status.json": 0o644, "status-server.json": 0o600}
 
 
 def test_a_stale_document_has_two_names_and_none_has_them_too() -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import socket
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from cupola.config.load import load
 from cupola.core.errors import StorageFailed
 from cupola.status import files
 from cupola.status.host import cpu_zone, temperature_c
+from cupola.status.metrics import families, text
 from cupola.status.writer import StatusWriter
 
 
@@ -117,6 +119,25 @@ async def test_without_a_folder_to_write_it_is_said_once(app: App, tmp_path: Pat
     monkeypatch.setattr(app.status, "_folder", tmp_path / "runtime")
     await app.status.end()
     assert os.listdir(tmp_path / "runtime") and not list((tmp_path / "runtime").glob("*.tmp"))
+
+
+async def test_troubles_are_errors_from_when_they_began_until_they_are_over(app: App) -> None:
+    """And a full disk is one that keeps pictures from being taken."""
+    document = app.status.document
+    document.sensors = lambda: {"roof.temperature": -3.5}
+    document.troubles = lambda: {"cpu": "The processor is busy", "supply": "The supply is too weak"}
+    first = document.make()
+    assert [(error["kind"], error["camera"], error["message"]) for error in first["errors"]] == [
+        ("host_alarm", None, "The processor is busy"),
+        ("host_alarm", None, "The supply is too weak"),
+    ]
+    assert first["status"] == "idle" and document.make()["errors"] == first["errors"]
+    app.keeping.state = replace(app.keeping.state, low=True, rung="none")
+    assert [error["kind"] for error in document.make()["errors"]][-1] == "storage_full" and document.make()["status"] == "error"
+    document.troubles = dict
+    said = text(families(document.make(), 0.0, stale=False))
+    assert 'cupola_errors_current{device="roof"} 1\n' in said
+    assert 'cupola_sensor_temperature_celsius{device="roof",sensor="roof.temperature"} -3.5\n' in said
 
 
 def test_the_processor_is_found_among_the_zones_of_a_machine(tmp_path: Path) -> None:

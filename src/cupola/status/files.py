@@ -52,8 +52,10 @@ def believed(folder: Path) -> bool:
 def write(folder: Path, name: str, text: str, *, private: bool = False) -> None:
     """Whoever reads sees the file as it was or as it is, never a part. Not synced: it lies on tmpfs, and is of no use after a power cut. Raises OSError."""
     new = folder / f"{name}.{os.getpid()}.tmp"
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600 if private else 0o644)
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
+        if not private and sys.platform != "win32":
+            os.fchmod(descriptor, 0o644)  # whatever the umask says
         data = text.encode()
         while data:
             data = data[os.write(descriptor, data) :]
