@@ -136,7 +136,7 @@ def _masked(text: str) -> str:
         text = f"{text[:RECORD_MAX]}… and {len(text) - RECORD_MAX} characters more"
     for secret in _secrets:
         text = text.replace(secret, "***")
-    return _SECRET_WORDS.sub(r"\1***", mask(text))
+    return _SECRET_WORDS.sub(r"\1***", mask(text) if "=" in text or "://" in text else text)
 
 
 def finish() -> None:
