@@ -26,6 +26,7 @@ from cupola.capture.nights import Scheduler
 from cupola.capture.schedule import Timetable
 from cupola.capture.session import Request, Sessions
 from cupola.clips.clips import Clips, PreRoll
+from cupola.config.base import secrets_of
 from cupola.config.camera import Camera
 from cupola.config.drivers import DRIVERS
 from cupola.config.model import Settings
@@ -38,6 +39,9 @@ from cupola.darkroom.growing import Growing
 from cupola.darkroom.masters import darks_folder
 from cupola.darkroom.queue import Darkroom
 from cupola.net.mqtt import Mqtt, client_id_for
+from cupola.status.document import Document
+from cupola.status.files import runtime_folder
+from cupola.status.writer import StatusWriter
 from cupola.storage.catalogue import Catalogue
 from cupola.storage.forecast import Nights
 from cupola.storage.kinds import Clips as ClipFiles
@@ -149,6 +153,10 @@ class App:
         local = listen_locally(sock)
         self._sockets = [sock] if local is None else [sock, local]
         self.endpoint = Endpoint(sock, local, self.desk.owner_token, None if certificate is None else certificate.fingerprint)
+        document = Document(settings, self.cameras, self.sessions, self.scheduler, self.catalogue, self.darkroom, self.keeping, self.clips)
+        document.sensors = self.watch.sensors.temperatures
+        document.troubles = lambda: {alarm.what: alarm.message for alarm in self.watch.alarms}
+        self.status = StatusWriter(document, settings, self.bus, runtime_folder(), store.token_hashes, logs.write)
         addresses = Addresses(settings.web.hosts, settings.web.trusted_proxies)
         self.runtime = Runtime(
             settings,
@@ -167,6 +175,7 @@ class App:
             self.keeping,
             self.growing,
             self.watch,
+            self.status,
         )
         self.server: Server = make_server(create_app(self.runtime, tls=certificate is not None), certificate, addresses.proxied)
         lan = self.runtime.lan
@@ -279,6 +288,7 @@ class App:
                 ("autostart", self._autostart()),
                 ("schedule", self.scheduler.run()),
                 ("watch", self.watch.run()),
+                ("status", self.status.run()),
                 ("service manager", self.manager.keep(lambda: self.server.started, self.cameras.values(), logs.write)),
             )
         ]
@@ -311,6 +321,7 @@ class App:
         await self.clips.close()
         await self.darkroom.stop(DARKROOM_S)
         await asyncio.gather(developing, return_exceptions=True)
+        await self.status.end()
         self.server.should_exit = True
         await asyncio.gather(serving, return_exceptions=True)
         self.runtime.lan.close()
@@ -401,7 +412,7 @@ def run(settings: Settings, invite: Callable[[str], None]) -> None:
     """Run a station until it is stopped; `invite` is shown the link to claim it. Raises ConfigError for what is wrong before anything started."""
     _refuse_strangers(settings)
     sock = listen(settings.web.host, settings.web.port)
-    logs.set_up(settings.logging.folder, debug=settings.logging.debug)
+    logs.set_up(settings.logging.folder, debug=settings.logging.debug, secrets=secrets_of(settings))
     try:
         asyncio.run(_main(settings, sock, invite))
     finally:

@@ -1,51 +1,142 @@
-"""The three log files and the console. Only the server writes them; its children send their records to it."""
+"""The three log files, and the console or systemd's journal. Only the server writes them; its children send their records to it.
+
+No secret stands in any of them: whatever is written goes through `_masked`, tracebacks too. Lines are handed to the kernel as they come and never synced,
+so that it writes them to a card in its own good time.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import re
+import socket
 import sys
+import traceback
+from collections.abc import Iterable
+from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from loguru import logger
 
+from cupola.config.base import mask
 from cupola.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from loguru import Message
 
 FORMAT = "{time:YYYY-MM-DD HH:mm:ss.SSS!UTC} UTC | {level: <8} | event={extra[event]} camera={extra[camera]} | {message}"
 CONSOLE = "<dim>{time:HH:mm:ss!UTC}</dim> <level>{level: <8}</level> {message}"
+JOURNAL = Path("/run/systemd/journal/socket")
+PRIORITIES = {"CRITICAL": 2, "ERROR": 3, "WARNING": 4, "INFO": 6, "DEBUG": 7}  # of syslog(3)
+RECORD_MAX = 20_000  # characters
+SHORTEST_SECRET = 4
+_SECRET_WORDS = re.compile(r"(?i)(\bbearer\s+|#claim=)[^\s\"']+")
+_secrets: list[str] = []
+
+
+class Rotation:
+    """A new file at noon, local time, so that a night stays in one piece and old files are looked for every day; or when this one is full."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._day: date | None = None
+
+    def __call__(self, message: Message, file: TextIO) -> bool:
+        facts, day = os.fstat(file.fileno()), _noon_day(message.record["time"].timestamp())
+        before, self._day = self._day or (_noon_day(facts.st_mtime) if facts.st_size else day), day
+        return facts.st_size > 0 and (day != before or facts.st_size + len(message) > self._bytes_max)
+
+
+def _noon_day(moment: float) -> date:
+    return (datetime.fromtimestamp(moment) - timedelta(hours=12)).date()
 
 
 class _FromLogging(logging.Handler):
     """Records of libraries (uvicorn, asyncio) join ours."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        level = record.levelname if record.levelname in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL") else "INFO"
+        level = record.levelname if record.levelname in PRIORITIES else "INFO"
         event = "websocket" if record.name.startswith("uvicorn") else "performance"
-        logger.opt(exception=record.exc_info).bind(event=event).log(level, f"{record.name}: {record.getMessage()}")
+        exception = record.exc_info[1] if record.exc_info else None
+        write(level, f"{record.name}: {record.getMessage()}", event=event, exception=exception)
 
 
-def set_up(folder: Path, *, debug: bool, console: bool = True) -> None:
-    """Raises ConfigError when the folder cannot be written."""
+class Journal:
+    """systemd's journal, with our fields as fields: `journalctl -u cupola CUPOLA_EVENT=usb_failure`. What it does not take at once is left out."""
+
+    def __init__(self, path: Path = JOURNAL) -> None:
+        self._path = str(path)
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._sock.setblocking(False)
+
+    def write(self, message: Message) -> None:
+        record = message.record
+        fields = {
+            "MESSAGE": record["message"],
+            "PRIORITY": str(PRIORITIES.get(record["level"].name, 6)),
+            "SYSLOG_IDENTIFIER": "cupola",
+            "CUPOLA_EVENT": str(record["extra"]["event"]),
+            "CUPOLA_CAMERA": str(record["extra"]["camera"]),
+        }
+        with contextlib.suppress(OSError):
+            self._sock.sendto(b"".join(map(self._field, fields, fields.values())), self._path)
+
+    def stop(self) -> None:
+        self._sock.close()
+
+    @staticmethod
+    def _field(name: str, value: str) -> bytes:
+        """As systemd's "Native Journal Protocol" has it, which allows line breaks."""
+        data = value.encode()
+        return name.encode() + b"\n" + len(data).to_bytes(8, "little") + data + b"\n"
+
+
+def set_up(folder: Path, *, debug: bool, console: bool = True, secrets: Iterable[str] = ()) -> None:
+    """`secrets`: texts that must not be written. Raises ConfigError when the folder cannot be written."""
+    _secrets[:] = sorted({text for text in secrets if len(text) >= SHORTEST_SECRET}, key=len, reverse=True)
     logger.remove()
     logger.configure(extra={"event": "-", "camera": "-"})
     try:
         folder.mkdir(parents=True, exist_ok=True)
         options: dict[str, Any] = {"format": FORMAT, "compression": "gz", "enqueue": True, "encoding": "utf-8", "backtrace": False, "diagnose": False}
-        logger.add(folder / "cupola.log", level="INFO", rotation="10 MB", retention="7 days", **options)
-        logger.add(folder / "cupola-error.log", level="ERROR", rotation="10 MB", retention="14 days", **options)
+        logger.add(folder / "cupola.log", level="INFO", rotation=Rotation(10_000_000), retention="7 days", **options)
+        logger.add(folder / "cupola-error.log", level="ERROR", rotation=Rotation(10_000_000), retention="14 days", **options)
         if debug:
-            logger.add(folder / "cupola-debug.log", level="DEBUG", rotation="20 MB", retention="3 days", **options)
+            logger.add(folder / "cupola-debug.log", level="DEBUG", rotation=Rotation(20_000_000), retention="3 days", **options)
     except OSError as error:
         raise ConfigError(f"The log folder {folder} cannot be written ({error.strerror}). Change logging.folder, or its owner.") from None
-    if console:
+    if console and into_journal():
+        logger.add(Journal(), level="DEBUG" if debug else "INFO", format="{message}")
+    elif console:
         logger.add(sys.stderr, level="DEBUG" if debug else "INFO", format=CONSOLE)
     logging.basicConfig(handlers=[_FromLogging()], level=logging.WARNING, force=True)
+
+
+def into_journal() -> bool:
+    """Whether systemd leads what is printed into its journal: then records go there as they are."""
+    device, _, inode = os.environ.get("JOURNAL_STREAM", "").partition(":")
+    try:
+        facts = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError):
+        return False
+    return (device, inode) == (str(facts.st_dev), str(facts.st_ino)) and JOURNAL.exists()
 
 
 def write(level: str, message: str, *, event: str = "-", camera: str = "-", exception: BaseException | None = None, **facts: object) -> None:
     """One record; further facts are appended as `name=value`."""
     more = "".join(f" {name}={value}" for name, value in facts.items())
-    logger.opt(exception=exception).bind(event=event, camera=camera).log(level, "{}", message + more)
+    trace = "" if exception is None else "\n" + "".join(traceback.format_exception(exception)).rstrip()
+    logger.bind(event=event, camera=camera).log(level, "{}", _masked(message + more + trace))
+
+
+def _masked(text: str) -> str:
+    if len(text) > RECORD_MAX:
+        text = f"{text[:RECORD_MAX]}… and {len(text) - RECORD_MAX} characters more"
+    for secret in _secrets:
+        text = text.replace(secret, "***")
+    return _SECRET_WORDS.sub(r"\1***", mask(text) if "=" in text or "://" in text else text)
 
 
 def finish() -> None:

@@ -22,6 +22,7 @@ from pydantic_core import PydanticCustomError
 from cupola.config.base import Block, ConfigPath, Float, Int, group, key
 from cupola.config.camera import Camera, Taken
 from cupola.config.drivers import DRIVERS, DriverOptions
+from cupola.config.monitoring import Monitoring
 from cupola.config.mqtt import Broker
 from cupola.config.notify import Notify
 from cupola.config.preroll import ClipLimits
@@ -171,6 +172,7 @@ class Settings(Block):
     alarms: Alarms = group(dict, "Alarms", "When this machine is not well.")
     notify: Notify = group(dict, "Notify", "Who is told when something happens.")
     web: Web = group(dict, "Web", "The web page and the API.")
+    monitoring: Monitoring = group(dict, "Monitoring", "Watching the station from afar.")
     logging: Logging = group(dict, "Logging", "Log files.")
     _source: Path | None = PrivateAttr(default=None)
 

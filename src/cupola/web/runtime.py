@@ -19,6 +19,7 @@ from cupola.core.bus import Bus
 from cupola.core.errors import CupolaError
 from cupola.darkroom.growing import Growing
 from cupola.darkroom.queue import Darkroom
+from cupola.status.writer import StatusWriter
 from cupola.storage.catalogue import Catalogue
 from cupola.watch.station import StationWatch
 from cupola.web.access.address import Addresses
@@ -57,6 +58,7 @@ class Runtime:
     keeping: Keeping
     growing: Growing
     watch: StationWatch
+    status: StatusWriter
     lan: LanWindow = field(default_factory=LanWindow)
     started: float = field(default_factory=time.monotonic)
     viewers: int = 0

@@ -65,6 +65,13 @@ RULES: dict[str, Rule] = {
     # station and cameras
     "GET /api/status": Rule(OBSERVER),
     "GET /api/discover": Rule(ADMIN),
+    # the same addresses as those of the status server
+    "GET /health": Rule(NONE, unclaimed=True),
+    "GET /status": Rule(OBSERVER),
+    "GET /metrics": Rule(OBSERVER),
+    "GET /latest/photo": Rule(OBSERVER),
+    "GET /latest/video": Rule(OBSERVER),
+    "GET /config": Rule(ADMIN),
     "GET /api/retention": Rule(OBSERVER),
     "POST /api/retention": Rule(ADMIN),
     "GET /api/sensors": Rule(OBSERVER),

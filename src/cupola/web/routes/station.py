@@ -19,6 +19,7 @@ from cupola.web.views import camera_status
 router = APIRouter(tags=["station"])
 
 
+@router.get("/health", include_in_schema=False)
 @router.get("/api/health")
 async def health(request: Request) -> models.Health:
     runtime = runtime_of(request)
