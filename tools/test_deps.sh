@@ -19,6 +19,7 @@ PACKAGES=(
     systemd                           # judges the unit, and runs it in namespaces of its own
     indi-bin                          # indiserver with its camera simulator
     mosquitto                         # the MQTT broker
+    prometheus                        # scrapes a running station; promtool judges metrics, rules and dashboards
 )
 POLICY=/usr/sbin/policy-rc.d
 OURS="no service starts while cupola installs its test packages"

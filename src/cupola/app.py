@@ -27,6 +27,7 @@ from cupola.capture.schedule import Timetable
 from cupola.capture.session import Request, Sessions
 from cupola.clips.clips import Clips, PreRoll
 from cupola.clips.triggers import Triggers
+from cupola.config.base import secrets_of
 from cupola.config.camera import Camera
 from cupola.config.drivers import DRIVERS
 from cupola.config.model import Settings
@@ -39,6 +40,9 @@ from cupola.darkroom.growing import Growing
 from cupola.darkroom.masters import darks_folder
 from cupola.darkroom.queue import Darkroom
 from cupola.net.mqtt import Mqtt, client_id_for
+from cupola.status.document import Document
+from cupola.status.files import runtime_folder
+from cupola.status.writer import StatusWriter
 from cupola.storage.catalogue import Catalogue
 from cupola.storage.forecast import Nights
 from cupola.storage.kinds import Clips as ClipFiles
@@ -46,6 +50,7 @@ from cupola.storage.kinds import Frames, Logs, Originals, Products
 from cupola.storage.periods import PeriodRow
 from cupola.storage.retention import Retention
 from cupola.storage.space import Reserve, Thrift
+from cupola.watch.station import StationWatch
 from cupola.watchdog import ServiceManager
 from cupola.web import events, live
 from cupola.web.access.address import Addresses
@@ -129,6 +134,7 @@ class App:
         self.clips = self._clips()
         hubs = {name: camera.hub for name, camera in self.cameras.items()}
         self.triggers = Triggers(settings.clips.triggers, self.clips, self.bus, self.mqtt, hubs, logs.write)
+        self.watch = StationWatch(settings, self.cameras, self.bus, logs.write, self.mqtt)
         self.scheduler = Scheduler(
             {camera.name: Timetable(camera, self.station) for camera in settings.cameras},
             self.sessions,
@@ -151,6 +157,10 @@ class App:
         local = listen_locally(sock)
         self._sockets = [sock] if local is None else [sock, local]
         self.endpoint = Endpoint(sock, local, self.desk.owner_token, None if certificate is None else certificate.fingerprint)
+        document = Document(settings, self.cameras, self.sessions, self.scheduler, self.catalogue, self.darkroom, self.keeping, self.clips)
+        document.sensors = self.watch.sensors.temperatures
+        document.troubles = lambda: {alarm.what: alarm.message for alarm in self.watch.alarms}
+        self.status = StatusWriter(document, settings, self.bus, runtime_folder(), store.token_hashes, logs.write)
         addresses = Addresses(settings.web.hosts, settings.web.trusted_proxies)
         self.runtime = Runtime(
             settings,
@@ -170,6 +180,8 @@ class App:
             self.keeping,
             self.growing,
             logs.tail,
+            self.watch,
+            self.status,
         )
         self.server: Server = make_server(create_app(self.runtime, tls=certificate is not None), certificate, addresses.proxied)
         lan = self.runtime.lan
@@ -262,9 +274,11 @@ class App:
         for number in (signal.SIGTERM, signal.SIGINT):
             with contextlib.suppress(NotImplementedError):  # Windows
                 loop.add_signal_handler(number, self.stop)
-        if self.catalogue.problem:
-            logs.write("ERROR", self.catalogue.problem, event="storage")
+        for problem in (self.catalogue.problem, self.watch.telemetry.problem):
+            if problem:
+                logs.write("ERROR", problem, event="storage")
         await self._take_up()
+        await self.watch.take_up()
         await self.clips.recover()
         endpoint = self.endpoint
         serving = asyncio.create_task(self.server.serve(sockets=self._sockets), name="web")
@@ -280,6 +294,8 @@ class App:
                 ("autostart", self._autostart()),
                 ("schedule", self.scheduler.run()),
                 ("triggers", self.triggers.run()),
+                ("watch", self.watch.run()),
+                ("status", self.status.run()),
                 ("service manager", self.manager.keep(lambda: self.server.started, self.cameras.values(), logs.write)),
             )
         ]
@@ -312,10 +328,11 @@ class App:
         await self.clips.close()
         await self.darkroom.stop(DARKROOM_S)
         await asyncio.gather(developing, return_exceptions=True)
+        await self.status.end()
         self.server.should_exit = True
         await asyncio.gather(serving, return_exceptions=True)
         self.runtime.lan.close()
-        for close in (self.catalogue.close, self.desk.close):
+        for close in (self.catalogue.close, self.desk.close, self.watch.telemetry.close):
             await asyncio.get_running_loop().run_in_executor(None, close)
 
     def _gain_scale(self, camera: str) -> str | None:
@@ -403,7 +420,7 @@ def run(settings: Settings, invite: Callable[[str], None]) -> None:
     """Run a station until it is stopped; `invite` is shown the link to claim it. Raises ConfigError for what is wrong before anything started."""
     _refuse_strangers(settings)
     sock = listen(settings.web.host, settings.web.port)
-    logs.set_up(settings.logging.folder, debug=settings.logging.debug)
+    logs.set_up(settings.logging.folder, debug=settings.logging.debug, secrets=secrets_of(settings))
     try:
         asyncio.run(_main(settings, sock, invite))
     finally:

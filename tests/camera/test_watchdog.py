@@ -8,7 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +126,70 @@ async def test_the_watchdog_is_fed_while_a_hanging_camera_is_recovered_but_not_w
             await station.until(lambda: "WATCHDOG=1" in drained(manager), 20)
         finally:
             feeding.cancel()
+
+
+@asynccontextmanager
+async def fed(camera: Any, folder: Path) -> AsyncIterator[list[str]]:
+    """Feeding for one camera; what was said meanwhile."""
+    said: list[str] = []
+    manager = ServiceManager({"NOTIFY_SOCKET": str(folder / "notify"), "WATCHDOG_USEC": "400000"})
+    feeding = asyncio.create_task(manager.keep(lambda: True, [camera], lambda level, text, **_: said.append(text)))
+    try:
+        yield said
+    finally:
+        feeding.cancel()
+
+
+async def test_feeding_stops_while_the_event_loop_stands_still(rig: Any, tmp_path: Path, manager: socket.socket) -> None:
+    async with rig() as station:
+        await station.until(lambda: station.camera.state == "running")
+        async with fed(station.camera, tmp_path):
+            await station.until(lambda: "WATCHDOG=1" in drained(manager))
+            drained(manager)
+            time.sleep(1.0)  # the fault: something blocks the loop
+            assert drained(manager) == []
+            await station.until(lambda: "WATCHDOG=1" in drained(manager))
+
+
+async def test_feeding_stops_when_the_supervisor_looks_no_more(
+    rig: Any, tmp_path: Path, manager: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The camera is well, but the task that should look after it waits for ever."""
+    monkeypatch.setattr("cupola.watchdog.OVERDUE_S", 0.5)
+    async with rig() as station:
+        await station.until(lambda: station.camera.state == "running")
+        async with fed(station.camera, tmp_path) as said:
+            await station.until(lambda: "WATCHDOG=1" in drained(manager))
+            free = asyncio.Event()
+            monkeypatch.setattr(station.camera, "_expired", lambda: False)
+            monkeypatch.setattr("cupola.camera.supervisor.asyncio.wait", lambda *_, **__: free.wait())
+            await station.until(lambda: said)
+            drained(manager)
+            for _ in range(5):
+                await asyncio.sleep(0.1)
+            assert drained(manager) == [] and "looks after camera card" in said[0]
+            monkeypatch.undo()
+            free.set()
+            await station.until(lambda: "WATCHDOG=1" in drained(manager))
+
+
+async def test_feeding_stops_when_frames_stop_and_nobody_recovers_the_camera(
+    rig: Any, tmp_path: Path, manager: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The camera process beats on, but its frame does not come. As long as that is recovered, the watchdog is fed."""
+    monkeypatch.setattr("cupola.watchdog.OVERDUE_S", 0.5)
+    async with rig(hang_on=(3,)) as station:
+        await station.until(lambda: station.camera.state == "running")
+        async with fed(station.camera, tmp_path) as said:
+            viewer = station.camera.hub.join("jpeg")  # frames are wanted
+            await station.until(lambda: station.camera.restarts == 1, 30)
+            assert not said  # the third frame of the first process: ended in time, and started anew
+            monkeypatch.setattr(station.camera, "_expired", lambda: False)  # the fault
+            await station.until(lambda: said, 30)
+            assert station.camera.beat_at > time.monotonic() - 1.0  # it beats still
+            drained(manager)
+            for _ in range(5):
+                await asyncio.sleep(0.1)
+            assert drained(manager) == []
+            monkeypatch.undo()
+            station.camera.hub.leave(viewer)

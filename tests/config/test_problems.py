@@ -41,7 +41,10 @@ def test_two_cameras_with_one_webcam_are_both_named() -> None:
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("webb:\n  port: 1\n", 'cupola.yaml:1: webb: unknown key; did you mean "web"? Allowed: station, storage, cameras, clips, mqtt, web, logging'),
+        (
+            "webb:\n  port: 1\n",
+            'cupola.yaml:1: webb: unknown key; did you mean "web"? Allowed: station, storage, cameras, clips, mqtt, sensors, outputs, alarms, notify, web, monitoring, logging',
+        ),
         (
             "web:\n  zzzzz: 1\n",
             "cupola.yaml:2: web.zzzzz: unknown key; Allowed: host, port, max_viewers, session_minutes, hosts, trusted_proxies, tls",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from cupola.cli import main
 from cupola.config.load import load
 from cupola.core.errors import ConfigError
 from cupola.service import manage
-from cupola.service.unit import HOMES, Unit, unit_for
+from cupola.service.unit import HOMES, RULES, SERVER, STATUS, Unit, udev_rules, unit_for
 
 analyze = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd on this machine")
 HOME_CONFIG = Path("/home/pi/cupola.yaml")
@@ -37,8 +38,8 @@ def values(text: str, key: str) -> list[str]:
     return [line.partition("=")[2] for line in text.splitlines() if line.startswith(f"{key}=")]
 
 
-def analyzed(folder: Path, text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    file = folder / "cupola.service"
+def analyzed(folder: Path, text: str, *arguments: str, name: str = SERVER) -> subprocess.CompletedProcess[str]:
+    file = folder / name
     file.write_text(text)
     return subprocess.run(["systemd-analyze", *arguments, str(file)], capture_output=True, text=True, timeout=60)
 
@@ -52,10 +53,49 @@ def test_the_exposure_that_systemd_counts_is_two_at_most(tmp_path: Path, config:
 
 
 @analyze
+@pytest.mark.parametrize("name", [SERVER, STATUS])
 @pytest.mark.parametrize("user", ["daemon", None])
-def test_systemd_finds_nothing_to_complain_about(tmp_path: Path, user: str | None) -> None:
-    done = analyzed(tmp_path, unit(user=user).text(), "verify", "--man=no")
+def test_systemd_finds_nothing_to_complain_about(tmp_path: Path, user: str | None, name: str) -> None:
+    done = analyzed(tmp_path, unit(user=user).text(name), "verify", "--man=no", name=name)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@analyze
+def test_the_status_server_is_closed_in_more_tightly_still(tmp_path: Path) -> None:
+    text = unit().text(STATUS)
+    done = analyzed(tmp_path, text, "security", "--offline=true", "--threshold=17", "--no-pager", name=STATUS)
+    assert done.returncode == 0, done.stdout[-200:]
+    assert [values(text, key) for key in ("Nice", "CPUQuota", "MemoryMax")] == [["19"], ["5%"], ["32M"]]
+    assert values(text, "PrivateDevices") == ["yes"] and not values(text, "ReadWritePaths") and not values(text, "SupplementaryGroups")
+
+
+def test_the_status_server_listens_where_the_configuration_says(tmp_path: Path) -> None:
+    file = tmp_path / "cupola.yaml"
+    file.write_text("monitoring: {status_host: 0.0.0.0, status_port: 9090}\n")
+    assert unit_for(load(file, {}), user="daemon").text(STATUS).count("cupola status-server --host 0.0.0.0 --port 9090\n") == 1
+
+
+def test_what_the_status_server_reads_outlives_the_server() -> None:
+    assert values(unit().text(), "RuntimeDirectoryPreserve") == ["yes"]
+    assert "RuntimeDirectory" not in unit().text(STATUS)  # it would be removed with it
+
+
+UDEV = pytest.mark.skipif(os.geteuid() != 0 or shutil.which("udevadm") is None, reason="no udevadm, or not root")
+
+
+def udev_says(folder: Path, rules: str) -> str:
+    """What udev has to say of rules, which it finds in place of the machine's own."""
+    (folder / RULES).write_text(rules)
+    inside = 'mount --make-rprivate / && mount -t tmpfs tmpfs /etc/udev/rules.d && cp "$0" /etc/udev/rules.d/ && udevadm test --action=add /sys/class/mem/null'
+    done = subprocess.run(["unshare", "--mount", "sh", "-c", inside, str(folder / RULES)], capture_output=True, text=True, timeout=60)
+    return "\n".join(line for line in (done.stdout + done.stderr).splitlines() if RULES in line)
+
+
+@UDEV
+def test_udev_reads_the_rules_without_a_complaint(tmp_path: Path) -> None:
+    said = udev_says(tmp_path, udev_rules())
+    assert f"Reading rules file: /etc/udev/rules.d/{RULES}" in said and len(said.splitlines()) == 1, said
+    assert len(udev_says(tmp_path, udev_rules().replace('GROUP="plugdev"', 'GRUOP="plugdev"')).splitlines()) > 1  # a mistake would be noticed
 
 
 @analyze
@@ -64,10 +104,11 @@ def test_a_mistake_in_the_unit_would_be_noticed(tmp_path: Path) -> None:
     assert analyzed(tmp_path, unit(user=None).text(), "security", "--offline=true", "--threshold=20", "--no-pager").returncode != 0
 
 
-def test_it_may_use_cameras_and_no_other_device() -> None:
+def test_it_may_use_cameras_and_sensors_and_no_other_device() -> None:
     text = unit().text()
     assert values(text, "DevicePolicy") == ["closed"]
-    assert values(text, "DeviceAllow") == [f"char-{kind} rw" for kind in ("usb_device", "video4linux", "media", "dma_heap")]
+    kinds = ("usb_device", "video4linux", "media", "dma_heap", "ttyUSB", "ttyACM", "ttyAMA", "gpiochip")
+    assert values(text, "DeviceAllow") == [f"char-{kind} rw" for kind in kinds]
     assert values(text, "SupplementaryGroups") == ["video plugdev"]
     assert "PrivateDevices" not in text
 
@@ -121,6 +162,7 @@ def test_the_command_prints_the_unit_without_changing_anything(tmp_path: Path) -
     (tmp_path / "cupola.yaml").write_text("cameras: [{name: sky, driver: simulator}]\n")
     done = cupola(tmp_path, "service", "install", "--print")
     assert done.returncode == 0 and f"--config {tmp_path}/cupola.yaml" in done.stdout
+    assert "status-server" in done.stdout and "03c3" in done.stdout
     own = cupola(tmp_path, "service", "install", "--print", "--user", "--config", "cupola.yaml")
     assert own.returncode == 0 and "WantedBy=default.target" in own.stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cupola.yaml", "home"]

@@ -35,12 +35,13 @@ cameras:
     {more}
 web: {{port: {port}, max_viewers: {max_viewers}}}
 logging: {{folder: logs}}
+{after}
 """
 
 
-def config(port: int, *, max_viewers: int = 5, sky: str = SKY, more: str = "") -> str:
-    """A station with the simulated camera `sky`; `sky`: its options, `more`: further keys of the camera, on one line."""
-    return _CONFIG.format(port=port, max_viewers=max_viewers, sky=sky, more=more)
+def config(port: int, *, max_viewers: int = 5, sky: str = SKY, more: str = "", after: str = "") -> str:
+    """A station with the simulated camera `sky`; `sky`: its options, `more`: further keys of the camera, on one line, `after`: of the station."""
+    return _CONFIG.format(port=port, max_viewers=max_viewers, sky=sky, more=more, after=after)
 
 
 def free_port() -> int:
@@ -176,11 +177,11 @@ def station_at(folder: Path, *arguments: str) -> Iterator[Path]:
 
 
 @contextmanager
-def running_station(folder: Path, *, max_viewers: int = 5, sky: str = SKY, more: str = "") -> Iterator[RunningStation]:
-    """`sky`: options of the simulated camera, `more`: further keys of it."""
+def running_station(folder: Path, *, max_viewers: int = 5, sky: str = SKY, more: str = "", after: str = "") -> Iterator[RunningStation]:
+    """`sky`: options of the simulated camera, `more`: further keys of it, `after`: further lines of the configuration."""
     port = free_port()
     (folder / "home").mkdir()
-    (folder / "cupola.yaml").write_text(config(port, max_viewers=max_viewers, sky=sky, more=more))
+    (folder / "cupola.yaml").write_text(config(port, max_viewers=max_viewers, sky=sky, more=more, after=after))
     with (
         served(folder, "--config", "cupola.yaml") as process,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as http,

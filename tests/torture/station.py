@@ -54,7 +54,8 @@ def sky(name: str = "north", *, faults: dict[str, Any] | None = None, **capture:
 class Station:
     """`python -m cupola run` below `folder`. As a context it is killed at the end, with all its children.
 
-    `place`: keys of the configuration's `station`, `storage`: further ones of its `storage`; `environment`: what is added to that of its processes.
+    `place`: keys of the configuration's `station`, `storage`: further ones of its `storage`, `more`: whole groups; `environment`: what is added to
+    that of its processes.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Station:
         storage: dict[str, Any] | None = None,
         place: dict[str, Any] | None = None,
         environment: dict[str, str] | None = None,
+        more: dict[str, Any] | None = None,
     ) -> None:
         self.folder, self.root = folder, folder / "images"
         self.names = [camera["name"] for camera in cameras]
@@ -78,6 +80,7 @@ class Station:
             "cameras": list(cameras),
             "web": {"port": self.port, "max_viewers": max_viewers},
             "logging": {"folder": str(folder / "logs")},
+            **(more or {}),
         }
         (folder / "cupola.yaml").write_text(json.dumps(config))  # JSON is YAML
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("CUPOLA_")}  # those would be keys of the configuration

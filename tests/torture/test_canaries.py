@@ -14,7 +14,7 @@ import pytest
 from tests.support.station import as_owner, cupola, eventually, free_port, station_at
 
 pytestmark = pytest.mark.torture
-BROKER, POLLED = "canary-broker-4d07", "canary-polled-e6b9"
+BROKER, POLLED, HOOK = "canary-broker-4d07", "canary-polled-e6b9", "canary-hook-3fa0"
 ENV, SOURCE, PASSPHRASE, WRONG = "canary-env-5ce1", "canary-source-81d2", "canary passphrase 77ab", "canary guess 90cc"
 CONFIG = """
 cameras:
@@ -27,6 +27,11 @@ clips:
     - {{name: agv, poll: {{url: "http://agv:{polled}@127.0.0.1:{closed}/{polled}?token={polled}", when: "fault != 0", loopback: true}}}}
 storage: {{root: images, min_free_percent: 0, reserve_mb: 1}}
 logging: {{folder: logs, debug: true}}
+notify:
+  channels:
+    - {{name: hook, webhook: "http://127.0.0.1:{closed}/{hook}/x?key={hook}", loopback: true}}
+    - {{name: chat, url: "json://user:{hook}@127.0.0.1:{closed}/{hook}", loopback: true}}
+  heartbeat: {{url: "http://127.0.0.1:{closed}/{hook}", loopback: true}}
 web: {{port: {port}, tls: {{mode: self_signed}}}}
 """
 
@@ -72,7 +77,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Planted]:
     port, closed = free_port(), free_port()
     (folder / "home").mkdir()
     (folder / ".env").write_text(f"YARD_SOURCE=rtsp://viewer:{ENV}@127.0.0.1:{closed}/live?password={ENV}\n")
-    (folder / "cupola.yaml").write_text(CONFIG.format(port=port, closed=closed, source=SOURCE, broker=BROKER, polled=POLLED))
+    (folder / "cupola.yaml").write_text(CONFIG.format(port=port, closed=closed, source=SOURCE, hook=HOOK, broker=BROKER, polled=POLLED))
     heard: list[str] = []
     with station_at(folder, "--config", "cupola.yaml"):
         url = f"https://127.0.0.1:{port}"
@@ -86,6 +91,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Planted]:
                 "the broker's password": BROKER,
                 "what stands in a polled address": POLLED,
                 "a value of .env": ENV,
+                "an address of a channel": HOOK,
                 "a passphrase": PASSPHRASE,
                 "a wrong passphrase": WRONG,
                 "a session": http.cookies["__Host-cupola"],
@@ -96,6 +102,8 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Planted]:
             # errors: cameras that are not there, one that is unplugged again and again, a token that is none
             eventually(lambda: all(http.get(f"/api/cameras/{name}").json()["problem"] for name in ("gate", "yard")), 40)
             eventually(lambda: any(http.get("/api/cameras/sky").json()["recovery"]["rungs"].values()), 40)
+            troubled = lambda: all(one["problem"] for one in http.get("/api/notify").json()["channels"])  # noqa: E731
+            eventually(troubled, 60)  # the cameras are told of, but nobody takes it
             processes = eventually(lambda: _processes(folder), 40)  # while the cameras are wanted: later requests close them
             heard += _answers(http)
             for headers in ({"Authorization": f"Bearer {token}"}, {}):

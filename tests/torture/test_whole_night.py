@@ -5,6 +5,7 @@ All of them, by hand, and what they made to look at: `CUPOLA_WHOLE_NIGHTS=all CU
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
@@ -23,6 +24,7 @@ import simplejpeg
 from playwright.sync_api import sync_playwright
 from tests.browser.conftest import CHROMIUM, FLAGS
 from tests.support.fast_clock import FastClock
+from tests.support.sink import Sink
 from tests.torture.station import CAMERA, DARKROOM, Station, sky, until
 
 from cupola.capture.summary import LATE, MOST_GAPS
@@ -115,7 +117,10 @@ def _camera(night: Night) -> dict[str, Any]:
 def test_a_night_is_captured_from_dusk_to_dawn_through_a_power_cut_and_a_hanging_camera(night: Night, tmp_path: Path) -> None:
     clock = FastClock(tmp_path, night.starts - timedelta(hours=1), rate=1.0)
     states: list[str] = []
-    with Station(tmp_path, _camera(night), place=night.place, environment=clock.environment) as station:
+    with (
+        Sink() as owner,
+        Station(tmp_path, _camera(night), place=night.place, environment=clock.environment, more={"notify": _telling(owner)}) as station,
+    ):
         station.running()
         polar = night.ends - night.starts > timedelta(hours=23)  # one night follows the other
         if not polar:
@@ -148,7 +153,23 @@ def test_a_night_is_captured_from_dusk_to_dawn_through_a_power_cut_and_a_hanging
         if not polar:
             until(lambda: _seen(station, states)["state"] == "idle", 10, "the station rests")
             assert states == ["waiting", "capturing", "creating_video", "idle"], states
+        if not polar:
+            _judge_told(owner, station, night)
         _judge(station, night, cut_at, hung_at)
+
+
+def _telling(owner: Sink) -> dict[str, Any]:
+    return {"channels": [{"name": "owner", "webhook": owner.url, "loopback": True}], "daily_summary": True}
+
+
+def _judge_told(owner: Sink, station: Station, night: Night) -> None:
+    """The owner got the summary, once, with the best picture; a camera that hung once is nothing to tell."""
+    summary = station.get(f"/api/nights/north/{night.day}")["summary"]
+    told = owner.wait_for(lambda one: one["kind"] == "night_finished")
+    assert (told["level"], told["device_id"]) == ("INFO", "cupola")
+    assert f"Photos: {summary['photos']}" in told["message"] and "Video: " in told["message"]
+    assert base64.b64decode(told["picture"]["base64"]) == (station.root / summary["best"]["path"]).read_bytes()
+    assert [one["kind"] for one in owner.documents()] == ["night_finished"]
 
 
 def _judge(station: Station, night: Night, cut_at: datetime, hung_at: datetime) -> None:

@@ -27,7 +27,7 @@ from cupola.web.access.who import Role
 from cupola.web.app import create_app
 
 ADMIN, VERA = "clear sky over the dome", "vera watches Jupiter"
-PUBLIC = {"GET /", "GET /viewer", "GET /api/health", "GET /api/me", "POST /api/login", "POST /api/claim"}
+PUBLIC = {"GET /", "GET /viewer", "GET /health", "GET /api/health", "GET /api/me", "POST /api/login", "POST /api/claim"}
 TRIES: list[tuple[dict[str, Any], dict[str, str]]] = [
     ({}, {}),
     ({"epoch": 0}, {"X-Control-Epoch": "1", "X-Forwarded-For": "127.0.0.1"}),

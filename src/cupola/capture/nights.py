@@ -65,6 +65,7 @@ class Scheduler:
         self.keepers = {camera: Keeper(camera, timetable, sessions, catalogue, deeds) for camera, timetable in timetables.items()}
         self._finishing: dict[int, tuple[PeriodRow, asyncio.Task[None]]] = {}
         self._trouble: dict[str, float] = {}  # camera → when it is tried again, by the loop's clock
+        self.problems: dict[str, str] = {}  # camera → why its schedule cannot be followed now
 
     async def resume(self) -> None:
         """Take up the periods that an earlier server left; where the disk does not allow it, `run` tries again."""
@@ -98,12 +99,14 @@ class Scheduler:
             self._failed(camera, f'The schedule of camera "{camera}" failed, and is tried again: {error!r}.', "performance", error)
         else:
             self._trouble.pop(camera, None)
+            self.problems.pop(camera, None)
 
     def _failed(self, camera: str, message: str, event: str, error: Exception | None = None) -> None:
         if camera not in self._trouble:
             self._bus.publish(ScheduleFailed(camera=camera, message=message))
             self._log("ERROR", message, event=event, camera=camera, exception=error)
         self._trouble[camera] = asyncio.get_running_loop().time() + RETRY_S
+        self.problems[camera] = message
 
     async def go_on(self, camera: str) -> None:
         """Go on with the schedule after a camera was stopped or started by hand. Raises NotAllowed where no window is open."""

@@ -31,6 +31,7 @@ COMMANDS = {  # in the order of help: name → module:function
     "darks": "cupola.cli.darks:darks",
     "token": "cupola.cli.token:token",
     "service": "cupola.cli.service:service",
+    "status-server": "cupola.cli.status_server:status_server",
     "config": "cupola.cli.config:config",
 }
 

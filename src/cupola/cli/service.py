@@ -25,17 +25,18 @@ def service() -> None:
 @click.option(
     "--config", "file", type=click.Path(path_type=Path), help="The configuration file; else CUPOLA_CONFIG, ./cupola.yaml, your config folder."
 )
-@click.option("--print", "only_print", is_flag=True, help="Print the unit, and change nothing.")
+@click.option("--print", "only_print", is_flag=True, help="Print units and rules of udev, and change nothing.")
 @OWN
 @JSON
 def install(file: Path | None, only_print: bool, own: bool, as_json: bool) -> None:
-    """Write the unit, enable and start it. For the whole machine this needs root; the service itself never runs as root."""
+    """Write the units of server and status server, enable and start them. For the whole machine this needs root; the service itself never runs as root."""
     from cupola.config.load import find, load
     from cupola.service import manage
 
     settings = load(find(file))
     if only_print:
-        click.echo(manage.render(settings, own=own).text(), nl=False)
+        for path, text in manage.printed(settings, own=own):
+            click.echo(f"# {path}\n{text}")
         return
     notes = manage.install(settings, own=own)
     unit = str(manage.unit_file(own))

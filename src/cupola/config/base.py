@@ -4,10 +4,12 @@ The keys themselves are in `model` and `drivers`; turning a refused value into w
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
+from urllib.parse import unquote, urlsplit
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Secret, ValidationInfo, model_validator
@@ -134,3 +136,22 @@ class Address(Secret[str]):
             scheme = found.group() if (found := _SCHEME.match(text)) else ""
             text = f"{scheme}***@{text.rpartition('@')[2]}"
         return mask(text)
+
+
+def secrets_of(value: object) -> Iterator[str]:
+    """Every text below a block that must not be shown: secrets, and the password of an address."""
+    if isinstance(value, Address):
+        with suppress(ValueError):  # no URL
+            if password := urlsplit(value.get_secret_value()).password:
+                yield from {password, unquote(password)}
+    elif isinstance(value, Secret):
+        yield str(cast(Secret[object], value).get_secret_value())
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from secrets_of(getattr(value, name))
+    elif isinstance(value, list | tuple):
+        for item in cast(Sequence[object], value):
+            yield from secrets_of(item)
+    elif isinstance(value, dict):
+        for item in cast(dict[object, object], value).values():
+            yield from secrets_of(item)

@@ -22,10 +22,13 @@ from pydantic_core import PydanticCustomError
 from cupola.config.base import Block, ConfigPath, Float, Int, group, key
 from cupola.config.camera import Camera, Taken
 from cupola.config.drivers import DRIVERS, DriverOptions
+from cupola.config.monitoring import Monitoring
 from cupola.config.mqtt import Broker
+from cupola.config.notify import Notify
 from cupola.config.preroll import Clips
 from cupola.config.problems import nearest, suggestion
 from cupola.config.retention import Retention
+from cupola.config.sensors import Alarms, Output, Sensor
 
 
 def _known_zone(name: str) -> str:
@@ -168,7 +171,12 @@ class Settings(Block):
     cameras: list[Camera] = Field(default_factory=list[Camera], title="Cameras", description="One entry a camera.", max_length=64)
     clips: Clips = group(dict, "Clips", "Clips of the cameras that keep a pre-roll, and what makes them by itself.")
     mqtt: Broker | None = key(None, "MQTT", "The broker that triggers, sensors and notifications share; null: none.")
+    sensors: list[Sensor] = Field(default_factory=list[Sensor], title="Sensors", description="One entry a sensor beside the cameras.", max_length=32)
+    outputs: list[Output] = Field(default_factory=list[Output], title="Outputs", description="One entry a dew heater or fan.", max_length=16)
+    alarms: Alarms = group(dict, "Alarms", "When this machine is not well.")
+    notify: Notify = group(dict, "Notify", "Who is told when something happens.")
     web: Web = group(dict, "Web", "The web page and the API.")
+    monitoring: Monitoring = group(dict, "Monitoring", "Watching the station from afar.")
     logging: Logging = group(dict, "Logging", "Log files.")
     _source: Path | None = PrivateAttr(default=None)
 
@@ -204,6 +212,18 @@ class Settings(Block):
                 if folder == images or images in folder.parents:
                     words = {"key": name, "camera": camera.name, "hint": "choose another folder, or rename the camera"}
                     raise PydanticCustomError("folders", 'lies in the folder of the images of camera "{camera}"', words)
+        return self
+
+    @model_validator(mode="after")
+    def _sensors_apart(self) -> "Settings":
+        for path, named in (("sensors", self.sensors), ("outputs", self.outputs)):
+            names = [one.name for one in named]
+            if twice := next((name for name in names if names.count(name) > 1), None):
+                raise PydanticCustomError("names", 'has "{name}" twice', {"key": path, "name": twice, "hint": "rename one of them"})
+        if self.mqtt is None and any(one.topic is not None for one in (*self.sensors, *self.outputs)):
+            raise PydanticCustomError(
+                "names", "is needed for the topics of sensors and outputs", {"key": "mqtt", "hint": "name the broker: mqtt: {host: …}"}
+            )
         return self
 
     @model_validator(mode="after")

@@ -47,6 +47,10 @@ class Broker(Block):
     tls: bool = key(False, "TLS", "Encrypted. The broker's certificate is checked.")
     ca: ConfigPath | None = key(None, "Authority", "PEM file of whoever signed the broker's certificate, if this machine does not know it; with tls.")
 
+    discovery: Topic | None = key(
+        "homeassistant", "Discovery", "Topic under which sensors are announced to Home Assistant; null: they are published, but not announced."
+    )
+
     @property
     def port_used(self) -> int:
         return self.port or (8883 if self.tls else 1883)

@@ -173,7 +173,14 @@ def _value(field: FieldInfo) -> str:
     return f"{plain}{f', {bounds}' if bounds else ''}{null}"
 
 
-_WORDS = (("bool", "`true`, `false`"), ("Path", "path"), (Address.__name__, "URL or device path"), ("int", "whole number"), ("float", "number"))
+_WORDS = (
+    ("bool", "`true`, `false`"),
+    ("Path", "path"),
+    (Address.__name__, "URL or device path"),
+    ("Hook", "URL"),
+    ("int", "whole number"),
+    ("float", "number"),
+)
 
 
 def _default(field: FieldInfo) -> str:

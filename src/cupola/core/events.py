@@ -261,6 +261,28 @@ class NightFinished(_Event):
     summary: dict[str, Any] = Field(description="What summary.json holds.")
 
 
+class SensorReading(_Event):
+    """A sensor was read; of a camera's own sensor with the camera's name."""
+
+    kind: Literal["sensor_reading"] = "sensor_reading"
+    series: str = Field(description="As in GET /api/history, such as roof.0.")
+    value: float
+    unit: str
+
+
+class HostAlarm(_Event):
+    """Something about this machine, or a sensor, is not as it should be, or is again."""
+
+    kind: Literal["host_alarm"] = "host_alarm"
+    what: str = Field(description="cpu, memory, threads, processing, disk, temperature, under_voltage, or the name of a sensor that is silent")
+    level: Literal["WARNING", "ERROR"] = Field(description="Of one that is over: what it was.")
+    active: bool = Field(description="False: it is over.")
+    value: float | None = None
+    limit: float | None = None
+    unit: str = ""
+    message: str
+
+
 Event = Annotated[
     CameraConnected
     | CameraLost
@@ -288,7 +310,9 @@ Event = Annotated[
     | ScheduleMade
     | ScheduleFailed
     | NightStarted
-    | NightFinished,
+    | NightFinished
+    | SensorReading
+    | HostAlarm,
     Field(discriminator="kind"),
 ]
 

@@ -153,11 +153,17 @@ class FrameHub:
         self._native: Codec = "jpeg"
         self._demand: frozenset[Codec] = frozenset()
         self._seq = 0
+        self._dropped = 0  # by viewers who have left
         self.newest: LivePacket | None = None
 
     @property
     def viewers(self) -> int:
         return len(self._viewers)
+
+    @property
+    def dropped(self) -> int:
+        """Packets that viewers had no time for."""
+        return self._dropped + sum(viewer.dropped for viewer in self._viewers)
 
     @property
     def demand(self) -> frozenset[Codec]:
@@ -217,7 +223,9 @@ class FrameHub:
 
     def leave(self, viewer: Viewer) -> None:
         viewer.close()
-        self._viewers.discard(viewer)
+        if viewer in self._viewers:
+            self._dropped += viewer.dropped
+            self._viewers.discard(viewer)
         self._changed()
 
     def _changed(self) -> None:

@@ -19,11 +19,12 @@ from pathlib import Path
 
 from cupola.config.model import Settings
 from cupola.core.errors import ConfigError, CupolaError, NotAllowed
-from cupola.service.unit import DEVICE_GROUPS, Unit, folders, unit_for
+from cupola.service.unit import DEVICE_GROUPS, RULES, SERVER, STATUS, Unit, folders, udev_rules, unit_for
 from cupola.storage.files import sync_folder, write_durable
 
-NAME = "cupola.service"
+NAME = SERVER
 SYSTEM_UNIT = Path("/etc/systemd/system") / NAME
+UDEV_RULES = Path("/etc/udev/rules.d") / RULES
 BOOTED = Path("/run/systemd/system")  # sd_booted(3): there while systemd is the first process
 OWN_USER = "cupola"  # whose service it is when the configuration is root's
 PATIENCE_S = 120.0
@@ -43,17 +44,23 @@ class State:
     since: str | None
 
 
-def unit_file(own: bool) -> Path:
-    """Where the unit lies: the system's, or that of the user's own manager."""
+def unit_file(own: bool, name: str = NAME) -> Path:
+    """Where a unit lies: the system's, or that of the user's own manager."""
     if not own:
-        return SYSTEM_UNIT
+        return SYSTEM_UNIT.with_name(name)
     config = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(config) if config else Path.home() / ".config") / "systemd/user" / NAME
+    return (Path(config) if config else Path.home() / ".config") / "systemd/user" / name
 
 
 def render(settings: Settings, *, own: bool) -> Unit:
     """The unit for this station on this machine. Raises ConfigError."""
     return unit_for(settings, user=None if own else service_user(settings), groups=device_groups())
+
+
+def printed(settings: Settings, *, own: bool) -> list[tuple[Path, str]]:
+    """All files that `install` writes, with their text. Raises ConfigError."""
+    unit = render(settings, own=own)
+    return [(unit_file(own, name), unit.text(name)) for name in (SERVER, STATUS)] + ([] if own else [(UDEV_RULES, udev_rules())])
 
 
 def service_user(settings: Settings) -> str:
@@ -90,8 +97,10 @@ def install(settings: Settings, *, own: bool) -> list[str]:
     notes += _notes_on_reset(settings)
     file = unit_file(own)
     write_durable(file, text.encode())
+    write_durable(unit_file(own, STATUS), unit.text(STATUS).encode())
+    notes += _grant_devices() if not own else [f"Rights on cameras and serial ports are for root to give: see {RULES} in docs/service.md."]
     _systemctl(own, "daemon-reload")
-    _systemctl(own, "enable", NAME)
+    _systemctl(own, "enable", NAME, STATUS)
     try:
         _systemctl(own, "restart", NAME)
     except CupolaError:
@@ -99,22 +108,26 @@ def install(settings: Settings, *, own: bool) -> list[str]:
             f"{file} is installed and enabled, but the service did not start; it is tried again every 5 s. "
             f"See why: journalctl {'--user ' if own else ''}-u cupola -n 50"
         ) from None
+    notes += _start_status(own)
     if own:
         notes += _linger()
     return notes
 
 
 def uninstall(*, own: bool) -> bool:
-    """End, disable and remove the service; whether there was one. Configuration, images, state and logs stay."""
+    """End, disable and remove the services; whether there was one. Configuration, images, state and logs stay."""
     _require_systemd()
-    file = unit_file(own)
-    if not file.exists():
+    found = [file for name in (STATUS, NAME) if (file := unit_file(own, name)).exists()]
+    if not found:
         return False
     if not own:
         _require_root("uninstall", f"ends the service and removes {SYSTEM_UNIT}")
-    _systemctl(own, "disable", "--now", NAME)
-    file.unlink()
-    sync_folder(file.parent)
+    for file in found:
+        _systemctl(own, "disable", "--now", file.name)
+        file.unlink()
+        sync_folder(file.parent)
+    if not own:
+        UDEV_RULES.unlink(missing_ok=True)
     _systemctl(own, "daemon-reload")
     return True
 
@@ -135,6 +148,28 @@ def look(*, own: bool) -> State:
         restarts=int(found.get("NRestarts") or 0),
         since=found.get("StateChangeTimestamp") or None,
     )
+
+
+def _grant_devices() -> list[str]:
+    """Install the rules of udev, and have them heeded for what is plugged in already."""
+    try:
+        write_durable(UDEV_RULES, udev_rules().encode())
+        _run(["udevadm", "control", "--reload"])
+        _run(["udevadm", "trigger", "--action=add", "--subsystem-match=usb", "--subsystem-match=tty", "--subsystem-match=dma_heap"])
+    except (CupolaError, OSError) as error:
+        return [
+            f"{UDEV_RULES} says who may use cameras and serial ports, but udev has not read it: {error} Restart the machine, or plug them in anew."
+        ]
+    return []
+
+
+def _start_status(own: bool) -> list[str]:
+    """The status server is a help: that it does not start is no reason for the station not to run."""
+    try:
+        _systemctl(own, "restart", STATUS)
+    except CupolaError as error:
+        return [f"The status server did not start; it is tried again every 30 s. {error}"]
+    return []
 
 
 def _require_systemd() -> None:

@@ -1,4 +1,4 @@
-"""The text of the systemd unit: one template for the system's unit and the user's own.
+"""The text of the systemd units, of the server and of the status server: one template each for the system's unit and the user's own.
 
 A user's manager may not take devices, capabilities or folders away from its services, so the user's unit is without
 the part between `@SYSTEM@` and `@END@`. Installing it is `manage`'s business.
@@ -16,7 +16,10 @@ from pathlib import Path
 from cupola.config.model import Settings
 from cupola.core.errors import ConfigError
 
-DEVICE_GROUPS = ("video", "plugdev")  # who may use webcams and libcamera, and cameras on USB, in Debian's udev rules
+# who may use webcams and libcamera, cameras on USB, serial ports, and lines of a Pi, in Debian's udev rules and ours
+DEVICE_GROUPS = ("video", "plugdev", "dialout", "gpio")
+SERVER, STATUS = "cupola.service", "cupola-status.service"
+RULES = "60-cupola.rules"
 HOMES = tuple(map(Path, ("/home", "/root", "/run/user")))
 RESET_FOLDER = Path("/sys/devices")  # `authorized` of a USB port lies below it
 
@@ -35,18 +38,22 @@ class Unit:
     writable: tuple[Path, ...]
     user: str | None = None
     groups: tuple[str, ...] = ()
+    status_at: tuple[str, int] = ("127.0.0.1", 8080)
 
-    def text(self) -> str:
+    def text(self, name: str = SERVER) -> str:
         """The unit as systemd reads it. Raises ConfigError for a path that cannot be written in one."""
-        template = files("cupola.service").joinpath("cupola.service.in").read_text("utf-8")
+        template = files("cupola.service").joinpath(f"{name}.in").read_text("utf-8")
         system = self.user is not None
         if system:
             template = template.replace("@SYSTEM@\n", "\n").replace("@END@\n", "")
         else:
             template = re.sub(r"@SYSTEM@\n.*@END@\n", "", template, flags=re.DOTALL)
         arguments = " ".join(argument(text) for text in ("-X", "faulthandler", "-m", "cupola", "run", "--config", str(self.config)))
+        host, port = self.status_at
+        status = " ".join(argument(text) for text in ("-m", "cupola", "status-server", "--host", host, "--port", str(port)))
         values = {
             "STATION": self.station,
+            "STATUSCOMMAND": f"{program(self.python)} {status}",
             "COMMAND": f"{program(self.python)} {arguments}",
             "FOLDER": specifiers(_plain(self.config.parent)),
             "TARGET": "multi-user.target" if system else "default.target",
@@ -74,7 +81,13 @@ def unit_for(settings: Settings, *, user: str | None, groups: Sequence[str] = ()
         writable=(*outer, *((RESET_FOLDER,) if resets and user is not None else ())),
         user=user,
         groups=tuple(groups),
+        status_at=(settings.monitoring.status_host, settings.monitoring.status_port),
     )
+
+
+def udev_rules() -> str:
+    """Who may use which device."""
+    return files("cupola.service").joinpath(RULES).read_text("utf-8")
 
 
 def folders(settings: Settings) -> tuple[Path, ...]:

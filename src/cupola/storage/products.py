@@ -4,6 +4,7 @@ Blocks; the server's loop calls it through `Catalogue.run`. Periods begin and en
 day that had none and is rendered afterwards.
 """
 
+import json
 import sqlite3
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
@@ -92,6 +93,18 @@ class Products:
         """The products of a period, in the order of PRODUCTS."""
         rows = [_product(row) for row in self._catalogue.read("SELECT * FROM product WHERE period = ?", period)]
         return sorted(rows, key=lambda row: PRODUCTS.index(row.kind))
+
+    def newest(self, kind: ProductKind, *states: ProductState) -> tuple[Span, ProductRow] | None:
+        """Of the night or day that ended last among those whose product is in one of these states."""
+        rows = self._catalogue.read(
+            "SELECT product.* FROM product JOIN period ON period.id = product.period WHERE product.kind = ? AND product.state IN "
+            "(SELECT value FROM json_each(?)) ORDER BY period.ends_at DESC, period.id DESC LIMIT 1",
+            kind,
+            json.dumps(states),
+        )
+        row = next(map(_product, rows), None)
+        span = None if row is None else self.span(row.period)
+        return None if row is None or span is None else (span, row)
 
     def count(self, period: int) -> int:
         """Images of a period, developed or not."""

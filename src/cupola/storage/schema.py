@@ -14,8 +14,8 @@ from cupola.storage.files import ensure_folder, sync_folder, telling
 
 BUSY_TIMEOUT_MS = 10_000
 _CHECKED_BYTES = 64 << 20  # a quick_check of so much takes some tenths of a second; of a larger file it would hold up the start
-_BROKEN = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
-_FULL = ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_SHMOPEN")
+BROKEN = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+FULL = ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_SHMOPEN")
 
 # One entry a version, never changed once released: user_version says how many have run.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -149,9 +149,9 @@ def telling_sqlite(path: Path) -> Generator[None]:
         yield
     except sqlite3.Error as error:
         name = getattr(error, "sqlite_errorname", "") or ""
-        if name.startswith(_FULL):
+        if name.startswith(FULL):
             raise StorageFull(f"Cannot write the catalogue {path}: {error}. The disk is full: delete or move old images.") from error
-        if name.startswith(_BROKEN):
+        if name.startswith(BROKEN):
             raise StorageFailed(
                 f"The catalogue {path} is damaged: {error}. Restart Cupola: it sets the file aside and makes a new one from the images on disk."
             ) from error
@@ -198,10 +198,10 @@ def open_writer(path: Path) -> tuple[sqlite3.Connection, bool, str | None]:
         try:
             return *_prepared(path), None
         except sqlite3.DatabaseError as error:
-            if not (getattr(error, "sqlite_errorname", "") or "").startswith(_BROKEN):
+            if not (getattr(error, "sqlite_errorname", "") or "").startswith(BROKEN):
                 raise
             damage = str(error)
-        aside = _set_aside(path)
+        aside = set_aside(path)
         message = f"The catalogue {path} was damaged ({damage}). It is kept as {aside.name}; a new one is made from the images, sessions are lost."
         return *_prepared(path), message
 
@@ -228,7 +228,8 @@ def _prepared(path: Path) -> tuple[sqlite3.Connection, bool]:
     return connection, version == 0
 
 
-def _set_aside(path: Path) -> Path:
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file, with what SQLite keeps beside it; its new name. Raises StorageFull and StorageFailed."""
     aside = path.with_name(f"{path.name}.broken-{utc_now():%Y%m%dT%H%M%SZ}")
     with telling(path, "set aside"):
         for suffix in ("-wal", "-shm", ""):  # the file itself last: killed in between, the next start finds it broken still

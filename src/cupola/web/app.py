@@ -15,7 +15,23 @@ from cupola.web import events, live, models, problems
 from cupola.web.access.gate import Gate
 from cupola.web.guard import Guard
 from cupola.web.problems import problem
-from cupola.web.routes import cameras, captures, clips, control, develop, focus, logs, nights, people, products, retention, station
+from cupola.web.routes import (
+    cameras,
+    captures,
+    clips,
+    control,
+    develop,
+    focus,
+    logs,
+    nights,
+    notify,
+    people,
+    products,
+    retention,
+    sensors,
+    station,
+    watch,
+)
 from cupola.web.runtime import NoSuchThing, Runtime
 
 STATIC = Path(__file__).parent / "static"
@@ -68,7 +84,25 @@ def create_app(runtime: Runtime, *, tls: bool = False) -> FastAPI:
     async def missing(request: Request, error: NoSuchThing) -> Response:
         return problem(404, "Not found", str(error))
 
-    for module in (station, retention, people, control, cameras, captures, develop, clips, focus, logs, nights, products, live, events):
+    for module in (
+        station,
+        watch,
+        retention,
+        sensors,
+        notify,
+        people,
+        control,
+        cameras,
+        captures,
+        develop,
+        clips,
+        focus,
+        logs,
+        nights,
+        products,
+        live,
+        events,
+    ):
         app.include_router(module.router)
     _page(app)
     return app

@@ -1,6 +1,6 @@
 """Where the running server can be reached, and the token that gives its owner's shell all rights: a small file that only its owner may read.
 
-This module is imported by commands that must start fast: standard library and core only.
+This module is imported by commands that must start fast: standard library, core and `status.files` only.
 """
 
 from __future__ import annotations
@@ -10,26 +10,11 @@ import json
 import os
 import socket
 import sys
-import tempfile
 from dataclasses import dataclass
 from ipaddress import ip_address
-from pathlib import Path
 
 from cupola.core.errors import ConfigError
-
-SYSTEM_FOLDER = Path("/run/cupola")  # made by the service's unit for its user
-
-
-def runtime_folder() -> Path:
-    """`CUPOLA_RUNTIME_DIR`, /run/cupola if it is ours, $XDG_RUNTIME_DIR/cupola, else a folder of the user's in the temp directory."""
-    if given := os.environ.get("CUPOLA_RUNTIME_DIR"):
-        return Path(given)
-    if os.access(SYSTEM_FOLDER, os.W_OK):
-        return SYSTEM_FOLDER
-    if given := os.environ.get("XDG_RUNTIME_DIR"):
-        return Path(given) / "cupola"
-    owner = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
-    return Path(tempfile.gettempdir()) / f"cupola-{owner}"
+from cupola.status.files import believed, is_ours, runtime_folder
 
 
 class Endpoint:
@@ -55,7 +40,7 @@ class Endpoint:
         folder = self._file.parent
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if _is_ours(folder):
+            if is_ours(folder):
                 self._write()
                 return
         except OSError as error:
@@ -91,8 +76,7 @@ def announced() -> Announced | None:
     """The running server, if one has announced itself, and its file is ours to read."""
     try:
         folder = runtime_folder()
-        # Only root can have made a folder in /run, so root may believe what it gave to the service's user.
-        if not _is_ours(folder) and not (folder == SYSTEM_FOLDER and os.geteuid() == 0):
+        if not believed(folder):
             return None
         found = json.loads((folder / "server.json").read_text())
         if not _lives(int(found["pid"])):
@@ -116,11 +100,3 @@ def _lives(pid: int) -> bool:
     except (PermissionError, OverflowError):
         pass  # another user's, as the service's is for root in a container
     return True
-
-
-def _is_ours(folder: Path) -> bool:
-    """Nobody but us, or the system, can have put anything there."""
-    if not hasattr(os, "getuid"):
-        return True
-    state = folder.stat()
-    return state.st_uid in (os.getuid(), 0) and not state.st_mode & 0o022

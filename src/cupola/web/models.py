@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cupola.core.events import HostAlarm
 from cupola.storage.space import Rung
 from cupola.web.access.models import Held
 
@@ -343,6 +344,7 @@ class StationStatus(_Answer):
     retention: RetentionStatus
     darkroom: DarkroomStatus
     triggers: list[TriggerStatus] = Field(description="What makes clips by itself, in the configuration's order.")
+    alarms: list[HostAlarm] = Field(description="What is wrong with this machine or its sensors.")
     cameras: list[CameraStatus]
 
 

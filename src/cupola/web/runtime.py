@@ -21,7 +21,9 @@ from cupola.core.errors import CupolaError
 from cupola.core.logtail import LogTail
 from cupola.darkroom.growing import Growing
 from cupola.darkroom.queue import Darkroom
+from cupola.status.writer import StatusWriter
 from cupola.storage.catalogue import Catalogue
+from cupola.watch.station import StationWatch
 from cupola.web.access.address import Addresses
 from cupola.web.access.desk import Desk
 from cupola.web.access.lease import Leases
@@ -59,6 +61,8 @@ class Runtime:
     keeping: Keeping
     growing: Growing
     logtail: LogTail
+    watch: StationWatch
+    status: StatusWriter
     lan: LanWindow = field(default_factory=LanWindow)
     started: float = field(default_factory=time.monotonic)
     viewers: int = 0

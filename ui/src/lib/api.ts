@@ -23,6 +23,8 @@ export type Product = Schemas["Product"];
 export type Clip = Schemas["Clip"];
 export type SettingsAccepted = Schemas["SettingsAccepted"];
 export type SettingsRequest = Schemas["SettingsRequest"];
+export type SeriesNow = Schemas["SeriesNow"];
+export type Channel = Schemas["ChannelStatus"];
 export type StartRequest = Schemas["StartRequest"];
 
 /** An answer that says no, in the station's own words (RFC 9457), or that there was none. */
@@ -138,6 +140,14 @@ export const api = {
     ask<Schemas["ClipPage"]>("GET", `/api/clips?${new URLSearchParams({ camera: name, limit: String(limit) })}`),
   copyClip: (id: number) => ask<Clip>("POST", `/api/clips/${id}/h264`),
   trigger: (name: string) => ask<Clip>("POST", `${camera(name)}/trigger`, { label: "page" }),
+
+  sensors: () => ask<Schemas["SensorList"]>("GET", "/api/sensors"),
+  /** The last day of one series. */
+  history: (series: string, points: number) =>
+    ask<Schemas["HistoryList"]>("GET", `/api/history?${new URLSearchParams({ series, points: String(points) })}`),
+  channels: () => ask<Schemas["NotifyStatus"]>("GET", "/api/notify"),
+  /** Answers when every channel has taken its message, or not. */
+  testChannels: () => ask<Schemas["TestOutcomes"]>("POST", "/api/notify/test", undefined, { timeoutMs: 150_000 }),
 
   me: () => ask<Me>("GET", "/api/me", undefined, { timeoutMs: 8_000 }),
   claim: (code: string, user: string, passphrase: string | null) => ask<Schemas["Claimed"]>("POST", "/api/claim", { code, user, passphrase }),

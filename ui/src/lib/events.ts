@@ -21,6 +21,7 @@ export type StationEvent = Base &
     | { kind: "capture_stopped"; done: number; failed: number; reason: string }
     | { kind: "camera_recovered"; down_s: number; attempts: number }
     | { kind: "storage_low"; free_bytes: number; free_percent: number; message: string }
+    | { kind: "host_alarm"; what: string; active: boolean; message: string; value: number | null; limit: number | null; unit: string }
     | { kind: "storage_full"; free_bytes: number; message: string }
     | { kind: "session_event"; action: string; session_id: string; user: string; detail: string }
   );

@@ -58,6 +58,106 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/status": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Status
+         * @description What stands in the status file, as of this moment.
+         */
+        get: operations["status_status_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Metrics
+         * @description For Prometheus. 404 where they are switched off.
+         */
+        get: operations["metrics_metrics_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/latest/photo": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Photo
+         * @description The newest developed still of all cameras.
+         */
+        get: operations["photo_latest_photo_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/latest/video": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Video
+         * @description The newest finished video of a night or day.
+         */
+        get: operations["video_latest_video_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/config": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Config
+         * @description The configuration in force, with defaults; secrets as ***.
+         */
+        get: operations["config_config_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/retention": {
         parameters: {
             query?: never;
@@ -76,6 +176,80 @@ export interface paths {
          * @description Delete what is due now rather than at the next look.
          */
         post: operations["run_api_retention_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sensors": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Sensors
+         * @description The newest value of every series, how each sensor does, and what is switched.
+         */
+        get: operations["sensors_api_sensors_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** History */
+        get: operations["history_api_history_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/notify": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Channels */
+        get: operations["channels_api_notify_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/notify/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Test
+         * @description Send a test message to every channel, and wait for what becomes of it (a minute at most).
+         */
+        post: operations["test_api_notify_test_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -606,7 +780,7 @@ export interface paths {
         put?: never;
         /**
          * Snap
-         * @description Take one still; answers when it is on disk and in the catalogue, and developed if its original is not kept.
+         * @description Take one still; answers when it is on disk and in the catalogue.
          */
         post: operations["snap_api_cameras__cam__snap_post"];
         delete?: never;
@@ -724,7 +898,7 @@ export interface paths {
         };
         /**
          * Raw
-         * @description The original: FITS of a sensor, or the camera's own raw file. A camera that delivers JPEG has its original at /image.
+         * @description The original: FITS of a sensor. A camera that delivers JPEG has its original at /image.
          */
         get: operations["raw_api_captures__number__raw_get"];
         put?: never;
@@ -900,26 +1074,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/clips/{number}/h264": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Make Copy
-         * @description Have an H.264 copy of an H.265 clip made, if there is none; `h264_copy` of the clip says when it is there.
-         */
-        post: operations["make_copy_api_clips__number__h264_post"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/api/clips/{number}/video": {
         parameters: {
             query?: never;
@@ -929,7 +1083,7 @@ export interface paths {
         };
         /**
          * Video
-         * @description The MP4; a part of it where the browser asks for one. `codec`: the H.264 copy of an H.265 clip.
+         * @description The MP4; a part of it where the browser asks for one.
          */
         get: operations["video_api_clips__number__video_get"];
         put?: never;
@@ -954,26 +1108,6 @@ export interface paths {
          *     test shots meanwhile, which are not stored.
          */
         get: operations["focus_api_cameras__cam__focus_get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/logs": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Logs
-         * @description Each record: id, at, level, event, camera, message. JSON lines and the end; with `Accept: text/event-stream` each record as it is written, with its id.
-         */
-        get: operations["logs_logs_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1464,6 +1598,36 @@ export interface components {
             /** Next */
             next: string | null;
         };
+        /** ChannelStatus */
+        ChannelStatus: {
+            /** Name */
+            name: string;
+            /**
+             * Address
+             * @description Without its secrets.
+             */
+            address: string;
+            /**
+             * Min Level
+             * @enum {string}
+             */
+            min_level: "INFO" | "WARNING" | "ERROR" | "CRITICAL";
+            /**
+             * Waiting
+             * @description Messages that it did not take yet, or that wait for the end of the quiet hours.
+             */
+            waiting: number;
+            /**
+             * Delivered At
+             * @description Of the last message that it took since the start.
+             */
+            delivered_at: string | null;
+            /**
+             * Problem
+             * @description Why it did not take the last one.
+             */
+            problem: string | null;
+        };
         /** ClaimCode */
         ClaimCode: {
             /** Code */
@@ -1572,8 +1736,13 @@ export interface components {
             frames: number | null;
             /** Duration S */
             duration_s: number | null;
-            /** Missing */
-            missing: components["schemas"]["Gap"][];
+            /**
+             * Missing
+             * @description Gaps: at, seconds, frames (null: nobody knows), why.
+             */
+            missing: {
+                [key: string]: unknown;
+            }[];
             /** Codec */
             codec: string | null;
             /** Width */
@@ -1586,11 +1755,6 @@ export interface components {
             sha256: string | null;
             /** Message */
             message: string | null;
-            /**
-             * H264 Copy
-             * @description For browsers that do not play H.265; null: the clip needs none.
-             */
-            h264_copy?: ("none" | "making" | "ready" | "failed") | null;
         };
         /** ClipPage */
         ClipPage: {
@@ -1771,26 +1935,6 @@ export interface components {
             epoch: number;
         };
         /**
-         * Gap
-         * @description A time of which pictures are missing, or came late.
-         */
-        Gap: {
-            /**
-             * At
-             * Format: date-time
-             */
-            at: string;
-            /** Seconds */
-            seconds: number;
-            /**
-             * Frames
-             * @description So many are missing; null: nobody knows.
-             */
-            frames: number | null;
-            /** Why */
-            why: string;
-        };
-        /**
          * Health
          * @description Answered without touching anything that can be slow. Who is not logged in is told the first two only.
          */
@@ -1843,6 +1987,30 @@ export interface components {
             /** Bytes */
             bytes: number;
         };
+        /** HistoryList */
+        HistoryList: {
+            /** Items */
+            items: components["schemas"]["SeriesHistory"][];
+            /** Next */
+            next?: null;
+        };
+        /** HistoryPoint */
+        HistoryPoint: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /**
+             * Value
+             * @description The mean until the next point.
+             */
+            value: number;
+            /** Low */
+            low: number;
+            /** High */
+            high: number;
+        };
         /** Holder */
         Holder: {
             /** User */
@@ -1854,6 +2022,56 @@ export interface components {
              * Format: date-time
              */
             since: string;
+        };
+        /**
+         * HostAlarm
+         * @description Something about this machine, or a sensor, is not as it should be, or is again.
+         */
+        HostAlarm: {
+            /**
+             * At
+             * Format: date-time
+             * @description When it happened, UTC.
+             */
+            at?: string;
+            /**
+             * Camera
+             * @description The camera it concerns.
+             */
+            camera?: string | null;
+            /**
+             * Kind
+             * @default host_alarm
+             * @constant
+             */
+            kind: "host_alarm";
+            /**
+             * What
+             * @description cpu, memory, threads, processing, disk, temperature, under_voltage, or the name of a sensor that is silent
+             */
+            what: string;
+            /**
+             * Level
+             * @description Of one that is over: what it was.
+             * @enum {string}
+             */
+            level: "WARNING" | "ERROR";
+            /**
+             * Active
+             * @description False: it is over.
+             */
+            active: boolean;
+            /** Value */
+            value?: number | null;
+            /** Limit */
+            limit?: number | null;
+            /**
+             * Unit
+             * @default
+             */
+            unit: string;
+            /** Message */
+            message: string;
         };
         /**
          * Info
@@ -2070,12 +2288,6 @@ export interface components {
              * @default []
              */
             automatic: string[];
-            /**
-             * Can Automatic
-             * @description Settings of stills that auto exposure could choose with this camera.
-             * @default []
-             */
-            can_automatic: string[];
         };
         /** NewToken */
         NewToken: {
@@ -2144,6 +2356,30 @@ export interface components {
             expected: number | null;
             /** Photos */
             photos: number;
+        };
+        /** NotifyStatus */
+        NotifyStatus: {
+            /** Channels */
+            channels: components["schemas"]["ChannelStatus"][];
+            /**
+             * Heartbeat Problem
+             * @description Why the last sign of life did not get through.
+             */
+            heartbeat_problem: string | null;
+        };
+        /** OutputStatus */
+        OutputStatus: {
+            /** Name */
+            name: string;
+            /** On */
+            on: boolean;
+            /**
+             * Known
+             * @description False: it is switched to what is safe, as the value that decides is not known.
+             */
+            known: boolean;
+            /** Problem */
+            problem: string | null;
         };
         /** Part */
         Part: {
@@ -2274,22 +2510,8 @@ export interface components {
             seconds: number;
             /** Packets */
             packets: number;
-            /**
-             * Bytes
-             * @description Of memory: those of the packets, as they came or were encoded for the live view.
-             */
+            /** Bytes */
             bytes: number;
-            /** Fps */
-            fps: number;
-            /**
-             * Codec
-             * @description null: it is empty.
-             */
-            codec: string | null;
-            /** Width */
-            width: number | null;
-            /** Height */
-            height: number | null;
             /**
              * Cut Short
              * @description preroll.max_mb did not suffice for preroll.seconds.
@@ -2554,6 +2776,79 @@ export interface components {
              */
             expected: number | null;
         };
+        /** SensorList */
+        SensorList: {
+            /** Items */
+            items: components["schemas"]["SeriesNow"][];
+            /** Sensors */
+            sensors: components["schemas"]["SensorStatus"][];
+            /** Outputs */
+            outputs: components["schemas"]["OutputStatus"][];
+            /** Alarms */
+            alarms: components["schemas"]["HostAlarm"][];
+            /** Next */
+            next?: null;
+        };
+        /** SensorStatus */
+        SensorStatus: {
+            /** Name */
+            name: string;
+            /**
+             * Source
+             * @enum {string}
+             */
+            source: "digitemp" | "arduino" | "w1" | "hwmon" | "iio" | "mqtt";
+            /**
+             * Silent
+             * @description Nothing was heard for longer than silent_s.
+             */
+            silent: boolean;
+            /** Problem */
+            problem: string | null;
+            /**
+             * Good
+             * @description What it said since the start.
+             */
+            good: number;
+            /**
+             * Bad
+             * @description What it said that made no sense.
+             */
+            bad: number;
+        };
+        /** SeriesHistory */
+        SeriesHistory: {
+            /** Series */
+            series: string;
+            /**
+             * Unit
+             * @description null: nobody knows this series.
+             */
+            unit: string | null;
+            /**
+             * Every S
+             * @description So far apart the points are at least.
+             */
+            every_s: number;
+            /** Points */
+            points: components["schemas"]["HistoryPoint"][];
+        };
+        /** SeriesNow */
+        SeriesNow: {
+            /** Series */
+            series: string;
+            /** Value */
+            value: number;
+            /** Unit */
+            unit: string;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Age S */
+            age_s: number;
+        };
         /**
          * Session
          * @description A series of stills.
@@ -2661,12 +2956,6 @@ export interface components {
              * @description As of settings.
              */
             auto?: boolean | null;
-            /**
-             * Darks
-             * @description The lens is covered: the images are of no night, and in no keogram, startrails or video.
-             * @default false
-             */
-            darks: boolean;
         };
         /** StationStatus */
         StationStatus: {
@@ -2689,10 +2978,10 @@ export interface components {
             retention: components["schemas"]["RetentionStatus"];
             darkroom: components["schemas"]["DarkroomStatus"];
             /**
-             * Triggers
-             * @description What makes clips by itself, in the configuration's order.
+             * Alarms
+             * @description What is wrong with this machine or its sensors.
              */
-            triggers: components["schemas"]["TriggerStatus"][];
+            alarms: components["schemas"]["HostAlarm"][];
             /** Cameras */
             cameras: components["schemas"]["CameraStatus"][];
         };
@@ -2736,6 +3025,22 @@ export interface components {
              * @description A picture of it, relative to storage.root; at /streaks/1 of the capture, /streaks/2 …
              */
             crop?: string | null;
+        };
+        /** TestOutcome */
+        TestOutcome: {
+            /** Name */
+            name: string;
+            /** Ok */
+            ok: boolean;
+            /** Error */
+            error: string | null;
+            /** Took S */
+            took_s: number;
+        };
+        /** TestOutcomes */
+        TestOutcomes: {
+            /** Items */
+            items: components["schemas"]["TestOutcome"][];
         };
         /** Token */
         Token: {
@@ -2807,47 +3112,6 @@ export interface components {
              * @description Kept with the clip: anything JSON, at most 4096 characters.
              */
             payload?: unknown;
-        };
-        /**
-         * TriggerStatus
-         * @description One of clips.triggers.
-         */
-        TriggerStatus: {
-            /** Name */
-            name: string;
-            /**
-             * Source
-             * @enum {string}
-             */
-            source: "mqtt" | "poll" | "motion" | "event";
-            /**
-             * State
-             * @description active: what it waits for goes on; it triggers again after that has ended.
-             * @enum {string}
-             */
-            state: "armed" | "active" | "unreachable";
-            /**
-             * Since
-             * Format: date-time
-             */
-            since: string;
-            /**
-             * Problem
-             * @description Why it does not work now, or made no clip last time.
-             */
-            problem: string | null;
-            /**
-             * Count
-             * @description How often it triggered since the server's start.
-             */
-            count: number;
-            /** Last At */
-            last_at: string | null;
-            /**
-             * Left Out
-             * @description Of these, more than could be taken.
-             */
-            left_out: number;
         };
         /**
          * Triggered
@@ -3037,6 +3301,149 @@ export interface operations {
             };
         };
     };
+    status_status_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    metrics_metrics_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    photo_latest_photo_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    video_latest_video_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    config_config_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
     dry_run_api_retention_get: {
         parameters: {
             query?: never;
@@ -3082,6 +3489,131 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["RetentionReport"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    sensors_api_sensors_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SensorList"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    history_api_history_get: {
+        parameters: {
+            query: {
+                /** @description Names as in /api/sensors, separated by commas. */
+                series: string;
+                /** @description A day ago by default. */
+                from?: string | null;
+                /** @description Now by default. */
+                to?: string | null;
+                /** @description At most so many of each series; more are put together. */
+                points?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HistoryList"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    channels_api_notify_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NotifyStatus"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    test_api_notify_test_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TestOutcomes"];
                 };
             };
             /** @description What was wrong, and what to do (RFC 9457). */
@@ -3939,9 +4471,9 @@ export interface operations {
             };
             cookie?: never;
         };
-        requestBody?: {
+        requestBody: {
             content: {
-                "application/json": components["schemas"]["StartRequest"] | null;
+                "application/json": components["schemas"]["StartRequest"];
             };
         };
         responses: {
@@ -4575,42 +5107,9 @@ export interface operations {
             };
         };
     };
-    make_copy_api_clips__number__h264_post: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                number: number;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            202: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Clip"];
-                };
-            };
-            /** @description What was wrong, and what to do (RFC 9457). */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetail"];
-                };
-            };
-        };
-    };
     video_api_clips__number__video_get: {
         parameters: {
-            query?: {
-                codec?: "h264" | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 number: number;
@@ -4661,44 +5160,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
-            };
-            /** @description What was wrong, and what to do (RFC 9457). */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetail"];
-                };
-            };
-        };
-    };
-    logs_logs_get: {
-        parameters: {
-            query?: {
-                /** @description So many of the newest records, before those to come. */
-                lines?: number;
-                /** @description Of this level and worse. */
-                level?: "debug" | "info" | "warning" | "error" | "critical";
-            };
-            header?: {
-                /** @description Go on after this record instead of with the newest `lines`. */
-                "last-event-id"?: number | null;
-            };
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/x-ndjson": unknown;
-                    "text/event-stream": unknown;
-                };
             };
             /** @description What was wrong, and what to do (RFC 9457). */
             default: {

@@ -215,6 +215,10 @@ export class Station {
       case "storage_low":
         notices.problem("The disk is almost full", `${bytes(event.free_bytes)} (${event.free_percent.toFixed(1)} %) are left: ${event.message}.`);
         break;
+      case "host_alarm":
+        if (event.active) notices.problem(event.message, "", `host ${event.what}`);
+        else notices.over(`host ${event.what}`);
+        break;
       case "storage_full":
         notices.problem("The disk is full", event.message);
     }

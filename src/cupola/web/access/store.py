@@ -238,6 +238,10 @@ class Store:
     def tokens(self) -> list[Token]:
         return [_token(row) for row in self._read("SELECT id, name, scope, created_at, used_at FROM token ORDER BY id")]
 
+    def token_hashes(self) -> dict[str, Scope]:
+        """Scope by SHA-256 (hex) of the secret."""
+        return {row["hash"].hex(): row["scope"] for row in self._read("SELECT hash, scope FROM token ORDER BY id")}
+
     def token(self, hashed: bytes) -> Token | None:
         rows = self._read("SELECT id, name, scope, created_at, used_at FROM token WHERE hash = ?", hashed)
         return _token(rows[0]) if rows else None

@@ -19,6 +19,7 @@ from cupola.web.views import camera_status
 router = APIRouter(tags=["station"])
 
 
+@router.get("/health", include_in_schema=False)
 @router.get("/api/health")
 async def health(request: Request) -> models.Health:
     runtime = runtime_of(request)
@@ -63,5 +64,6 @@ async def status(request: Request) -> models.StationStatus:
         retention=retention_status(runtime),
         darkroom=models.DarkroomStatus(state=runtime.darkroom.state, waiting=runtime.darkroom.pending),
         triggers=[models.TriggerStatus.model_validate(told) for told in runtime.triggers.told],
+        alarms=runtime.watch.alarms,
         cameras=[await camera_status(runtime, camera) for camera in runtime.cameras.values()],
     )

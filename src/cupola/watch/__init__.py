@@ -1,0 +1,1 @@
+"""What watches the station, and what tells its owner."""
