@@ -199,7 +199,8 @@ async def test_a_recording_that_is_over_closes_its_camera_until_it_is_connected_
     async with rig("cupola.drivers.replay:Replay", path=str(tmp_path / "night"), rate_fps=3.0, loop=False) as r:
         for times in (1, 2):
             await r.until(lambda: r.camera.state == "stopped" and r.camera.problem)
-            assert r.camera.problem.kind == "recording_ended" and "loop: true" in r.camera.problem.message
+            problem = r.camera.problem
+            assert problem is not None and problem.kind == "recording_ended" and "loop: true" in problem.message
             assert len(r.told("camera_connected")) == times
             r.camera.connect()
             await r.until(lambda: r.camera.info)
