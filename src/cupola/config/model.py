@@ -138,6 +138,7 @@ class Web(Block):
         title="Names",
         description="Further names under which this machine is reached, such as sky.example.org. Its own name, NAME.local and its addresses are known.",
         max_length=32,
+        json_schema_extra={"rule": "names without http:// and port, such as sky.example.org"},
     )
     trusted_proxies: list[Annotated[str, AfterValidator(_network)]] = Field(
         default_factory=list[str],
