@@ -145,6 +145,7 @@ class Web(Block):
         title="Trusted proxies",
         description="Addresses or networks of reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.",
         max_length=32,
+        json_schema_extra={"rule": "addresses or networks, such as 127.0.0.1 and 10.0.0.0/8"},
     )
     tls: Tls = group(dict, "TLS", "Encryption of page and API.")
 
