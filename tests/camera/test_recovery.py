@@ -10,7 +10,7 @@ from tests.drivers.sources import jpeg
 
 from cupola.camera.claims import Claims
 from cupola.camera.messages import Plan
-from cupola.camera.recovery import Ladder, Policy, Step, cause_of, why
+from cupola.camera.recovery import Ladder, Policy, Step, cause_of, nothing_helped, why
 from cupola.core.frame import Controls
 from cupola.core.hub import LivePacket
 
@@ -53,6 +53,11 @@ def test_a_good_picture_sends_the_next_failure_back_to_the_lowest_rung():
 def test_a_camera_that_is_away_is_looked_for_every_six_seconds_at_least():
     ladder = Ladder(Policy())
     assert max(ladder.failed("unreachable", None).delay_s for _ in range(20)) == 6
+
+
+def test_a_reset_that_was_wanted_but_had_no_port_is_told():
+    for policy, port, told in ((Policy(usb_reset="auto"), None, True), (Policy(usb_reset="auto"), "1-1", False), (Policy(), None, False)):
+        assert ("recovery.usb_port" in nothing_helped(policy, port)) is told
 
 
 def test_a_death_is_told_by_its_cause_and_in_words():

@@ -7,7 +7,8 @@ import signal
 import pytest
 
 from cupola.camera.messages import Plan
-from cupola.core.errors import CameraLost, CupolaError, InvalidSetting, NotAllowed, StorageFull
+from cupola.camera.snaps import WAITING_MAX
+from cupola.core.errors import CameraBusy, CameraLost, CupolaError, InvalidSetting, NotAllowed, StorageFull
 from cupola.core.frame import Controls
 from cupola.core.hub import LivePacket
 
@@ -140,6 +141,17 @@ async def test_a_snap_on_a_full_disk_is_told_so(rig):
         await r.until(lambda: r.camera.info)
         with pytest.raises(StorageFull, match=r"storage\.min_free_percent"):
             await r.camera.snap(0.01)
+
+
+async def test_stills_are_asked_for_in_vain_while_many_wait(rig):
+    async with rig() as r:
+        await r.until(lambda: r.camera.info)
+        waiting = [asyncio.create_task(r.camera.snap(50.0)) for _ in range(WAITING_MAX)]
+        await r.until(lambda: r.camera.beat.get("phase") == "exposing")
+        with pytest.raises(CameraBusy, match="waiting for their turn"):
+            await r.camera.snap(50.0)
+        r.camera.disconnect()
+        assert {type(end) for end in await asyncio.gather(*waiting, return_exceptions=True)} == {CameraLost}
 
 
 async def test_a_camera_whose_thermometer_has_no_reading_takes_images(rig):

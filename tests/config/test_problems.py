@@ -108,6 +108,10 @@ def test_two_cameras_with_one_webcam_are_both_named() -> None:
         ("station: {latitude: north}\n", "cupola.yaml:1: station.latitude: must be a number, not text; from -90 to 90°"),
         ("station: {name: 42}\n", "cupola.yaml:1: station.name: must be text, not a number; letters, digits, - and _, at most 32"),
         (
+            "web: {hosts: ['http://sky.example.org']}\n",
+            "cupola.yaml:1: web.hosts[0]: has characters or a length that it must not have; Allowed: names without http:// and port, such as sky.example.org",
+        ),
+        (
             "station: {name: two words}\n",
             "cupola.yaml:1: station.name: has characters or a length that it must not have; Allowed: letters, digits, - and _, at most 32",
         ),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sqlite3
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,20 @@ def test_secrets_are_readable_by_their_owner_only_and_stored_as_hashes(claimed: 
         content = b"".join(path.read_bytes() for path in state.glob("access.sqlite*"))
         for secret in (http.cookies["cupola"], PHRASES["admin"], claimed.owner["Authorization"].split()[1]):
             assert secret.encode() not in content
+
+
+async def test_while_the_file_of_logins_cannot_be_read_nobody_gets_in_and_it_is_said_why(claimed: RunningStation) -> None:
+    with _browser(claimed, "admin") as http, closing(sqlite3.connect(claimed.images / ".cupola" / "access.sqlite", isolation_level=None)) as logins:
+        logins.execute("ALTER TABLE session RENAME TO gone")
+        try:
+            answer = http.get("/api/cameras")
+            assert answer.status_code == 503 and "access.sqlite cannot be read" in answer.json()["detail"], answer.text
+            assert http.get("/api/health").json() == httpx.get(f"{claimed.url}/api/health", trust_env=False).json()
+            await _sockets_closed(claimed, 4403, _cookie(http))
+        finally:
+            logins.execute("ALTER TABLE gone RENAME TO session")
+        assert http.get("/api/cameras").status_code == 200
+    assert "Traceback" not in (claimed.folder / "output").read_text()
 
 
 async def test_strangers_forged_and_ended_sessions_get_nothing(claimed: RunningStation) -> None:

@@ -19,6 +19,9 @@ import psutil
 import pytest
 from tests.support.station import as_owner, cupola, eventually, free_port, station_at
 
+from cupola.config.model import Tls
+from cupola.web import tls
+
 PASSPHRASE = "clear sky over the dome"
 SILENT = 300
 
@@ -153,6 +156,12 @@ def test_a_certificate_of_the_owners_is_used(tmp_path: Path) -> None:
         assert not made.exists(), "none was made beside it"
         with _browser(port, tmp_path / "certificate.pem") as http:
             assert http.get("/api/health").json()["status"] == "ok"
+
+
+def test_a_machine_whose_name_is_no_ascii_has_a_certificate_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tls, "names_of_this_machine", lambda: frozenset({"m\u00fcnchen", "m\u00fcnchen.local", "localhost"}))
+    made = tls.certificate_for(Tls(mode="self_signed"), tmp_path, [])
+    assert made is not None and made.certificate.is_file()
 
 
 def test_a_key_of_another_certificate_is_said_before_anything_starts(tmp_path: Path) -> None:

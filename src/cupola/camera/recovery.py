@@ -107,6 +107,13 @@ def why(camera: str, ending: str, lost: Mapping[str, Any] | None, beat: Mapping[
     return f'The process of camera "{camera}" ended by itself (exit code {code}). It is started again.'
 
 
+def nothing_helped(policy: Policy, usb_port: str | None) -> str:
+    """What to do when the ladder's end is reached, for people."""
+    missing = policy.usb_reset != "off" and usb_port is None
+    unknown = " Its USB port could not be reset, as nobody knows which it is: say so in recovery.usb_port." if missing else ""
+    return f"Nothing helped so far; it is tried again and again. Check its power and cable.{unknown}"
+
+
 def in_words(camera: str, rung: Rung, attempt: int, ok: bool | None, message: str) -> str:
     """A rung that was taken, for the log."""
     result = {None: "", True: ": done", False: ": failed"}[ok]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from cupola.core.errors import CameraLost, CupolaError, StorageFull
+from cupola.core.errors import CameraBusy, CameraLost, CupolaError, StorageFull
+
+WAITING_MAX = 16  # each exposes for up to an hour, and whoever asked may long be gone
 
 
 class Snaps:
@@ -15,7 +17,9 @@ class Snaps:
         self._token = 0
 
     def new(self) -> tuple[int, asyncio.Future[int]]:
-        """The future gets the id of the image's row, or CupolaError."""
+        """The future gets the id of the image's row, or CupolaError. Raises CameraBusy."""
+        if len(self._waiting) >= WAITING_MAX:
+            raise CameraBusy(f"{WAITING_MAX} stills that were asked for are waiting for their turn. Ask again when one of them is there.")
         self._token += 1
         future = self._waiting[self._token] = asyncio.get_running_loop().create_future()
         return self._token, future

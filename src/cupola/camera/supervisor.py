@@ -18,7 +18,7 @@ from typing import Literal
 from cupola.camera.claims import Claims
 from cupola.camera.focusing import Focusing
 from cupola.camera.messages import BEAT_S, IDLE_BUDGET_S, Mode, info_from, packet_from
-from cupola.camera.recovery import CAUSES, Ladder, Rung, Tally, cause_of, in_words, why
+from cupola.camera.recovery import CAUSES, Ladder, Rung, Tally, cause_of, in_words, nothing_helped, why
 from cupola.camera.seen import Seen
 from cupola.camera.settings import CameraSettings, check_against
 from cupola.camera.snaps import Snaps
@@ -283,7 +283,7 @@ class CameraSupervisor:
             self._took("usb_reset", step.attempt, cause, ok, said)
             self.retry_at = time.monotonic() + step.delay_s
         elif step.rung == "back_off" and step.attempt == 1:
-            self._took("back_off", 1, cause, message="Nothing helped so far; it is tried again and again. Check its power and cable.")
+            self._took("back_off", 1, cause, message=nothing_helped(self.spec.recovery, self.usb_port))
         elif step.rung == "restart":
             self._took("restart", step.attempt, cause)
         self.tally.restarts[cause] += 1

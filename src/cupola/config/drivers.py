@@ -316,7 +316,12 @@ class PiCameraOptions(DriverOptions):
     fps: Float = key(10.0, "Frame rate", "Frames a second, where the exposure leaves time for them.", unit="fps", gt=0, le=120)
     quality: Int = key(93, "JPEG quality", "Quality of the JPEGs the Pi makes.", ge=1, le=100)
     white_balance: list[ColourGain] | None = key(
-        None, "White balance", "Gains of red and blue, such as [2.2, 1.6], the same in every picture; null: automatic.", min_length=2, max_length=2
+        None,
+        "White balance",
+        "Gains of red and blue, such as [2.2, 1.6], the same in every picture; null: automatic.",
+        min_length=2,
+        max_length=2,
+        rule="two numbers above 0, at most 32",
     )
     focus_dioptres: Float | None = key(
         None, "Focus", "Where a lens with a motor stays: one over the distance in metres, 0 is infinity; null: as libcamera chooses.", ge=0, le=32

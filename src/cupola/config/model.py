@@ -142,12 +142,14 @@ class Web(Block):
         title="Names",
         description="Further names under which this machine is reached, such as sky.example.org. Its own name, NAME.local and its addresses are known.",
         max_length=32,
+        json_schema_extra={"rule": "names without http:// and port, such as sky.example.org"},
     )
     trusted_proxies: list[Annotated[str, AfterValidator(_network)]] = Field(
         default_factory=list[str],
         title="Trusted proxies",
         description="Addresses or networks of reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.",
         max_length=32,
+        json_schema_extra={"rule": "addresses or networks, such as 127.0.0.1 and 10.0.0.0/8"},
     )
     tls: Tls = group(dict, "TLS", "Encryption of page and API.")
 

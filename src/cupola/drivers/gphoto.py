@@ -32,6 +32,7 @@ from cupola.drivers.gphoto_find import find, serial_of
 from cupola.drivers.gphoto_settings import Dials, deleting, prepare
 from cupola.drivers.gphoto_shot import Deleting, Shot, Wish
 from cupola.drivers.jpeg import BadJpeg, inspect
+from cupola.drivers.usb import opened_port
 
 _POLL_S = 0.02
 _OPEN_S = 40.0
@@ -166,6 +167,7 @@ class Gphoto:
             driver="gphoto",
             model=body.model,
             serial=serial_of(body),
+            usb_port=opened_port(),
             width=width,
             height=height,
             format=PixelFormat(PixelKind.YUV422),

@@ -20,6 +20,7 @@ from cupola.drivers.abort import Abort, without_password
 from cupola.drivers.feed import Feed, Picture, Source
 from cupola.drivers.found import Found
 from cupola.drivers.mjpeg import HttpAnswer, MultipartSource
+from cupola.drivers.usb import port_of_video
 
 if TYPE_CHECKING:
     from cupola.drivers.v4l2 import Device
@@ -232,6 +233,7 @@ class Video:
             readout_s=1 / feed.source.fps if feed.source.fps else 0.0,
             frame_timeout_s=self._timeout_s,
             noisy=not feed.source.recorded,
+            usb_port=port_of_video(self._address()) if self._device is not None else None,
         )
 
     def _connected(self) -> Feed:

@@ -19,6 +19,7 @@ from cupola.core.errors import CameraLost, CameraUnresponsive, CaptureCancelled,
 from cupola.core.frame import CameraInfo, Capability, Controls, Frame, Station, Stop
 from cupola.drivers.buffers import Buffers
 from cupola.drivers.found import Found
+from cupola.drivers.usb import opened_port
 from cupola.drivers.zwo_capture import Halt, NoPicture, Shot, Snapshots, Video
 from cupola.drivers.zwo_device import BAYER, Device, claim, look_at_all
 from cupola.drivers.zwo_library import AsiError, Attached, load
@@ -72,6 +73,7 @@ class Zwo:
             format=device.format,
             capabilities=frozenset(capabilities),
             serial=device.serial,
+            usb_port=opened_port(),
             controls=device.ranges,
             readout_s=self._snapshots.readout_s,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import ssl
@@ -65,7 +66,8 @@ def _make(certificate: Path, key: Path, names: list[str]) -> None:
         try:
             alternatives.append(x509.IPAddress(ip_address(name)))
         except ValueError:
-            alternatives.append(x509.DNSName(name))
+            with contextlib.suppress(ValueError):  # a machine may have a name that is no ASCII, which no browser asks for
+                alternatives.append(x509.DNSName(name))
     made = (
         x509.CertificateBuilder()
         .subject_name(subject)

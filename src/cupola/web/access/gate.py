@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Mount, compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cupola.core.errors import StorageFailed
 from cupola.web.access.desk import Client
 from cupola.web.access.lease import NotInControl
 from cupola.web.access.models import problem_of
@@ -101,11 +102,16 @@ class Gate:
         rule = RULES.get(key) if key else None
 
         def judged() -> tuple[Who | None, Refusal | None]:
-            who = identify(runtime, headers, client, secure)
+            unknown: Refusal | None = None
+            try:
+                who = identify(runtime, headers, client, secure)
+            except StorageFailed as error:  # then everybody is a stranger
+                who, unknown = None, Refusal(503, "This does not work at the moment", str(error))
             if not runtime.desk.claimed and not client.local:
                 who = None  # before the claim, to others than this machine, everybody is a stranger
             scope[WHO] = who
-            return who, _judge(runtime, rule, known, who, values, headers)
+            refusal = _judge(runtime, rule, known, who, values, headers)
+            return who, unknown if refusal is not None and unknown is not None else refusal
 
         who, refusal = judged()
         if refusal is None and scope["type"] == "http" and scope["method"] not in SAFE:
