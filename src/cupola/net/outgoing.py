@@ -97,6 +97,8 @@ async def request(
         raise Unreachable(f"{place(url)} does not answer as HTTP asks: {error}.") from None
     except ssl.SSLCertVerificationError as error:
         raise Unreachable(f"{place(url)} has a certificate that this machine does not trust ({error.verify_message}).") from None
+    except ssl.SSLError:
+        raise Unreachable(f"{place(url)} does not speak TLS there.") from None
     except (OSError, EOFError) as error:
         number = getattr(error, "errno", None)  # asyncio's own words name the address once more
         raise Unreachable(f"{place(url)} cannot be reached: {os.strerror(number) if number else error}.") from None
