@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import socket
 import ssl
 from collections.abc import Mapping
@@ -96,8 +97,11 @@ async def request(
         raise Unreachable(f"{place(url)} does not answer as HTTP asks: {error}.") from None
     except ssl.SSLCertVerificationError as error:
         raise Unreachable(f"{place(url)} has a certificate that this machine does not trust ({error.verify_message}).") from None
+    except ssl.SSLError:
+        raise Unreachable(f"{place(url)} does not speak TLS there.") from None
     except (OSError, EOFError) as error:
-        raise Unreachable(f"{place(url)} cannot be reached: {getattr(error, 'strerror', None) or error}.") from None
+        number = getattr(error, "errno", None)  # asyncio's own words name the address once more
+        raise Unreachable(f"{place(url)} cannot be reached: {os.strerror(number) if number else error}.") from None
 
 
 async def _request(url: str, method: str, body: bytes, headers: Mapping[str, str], loopback: bool, most_bytes: int) -> Reply:
