@@ -7,7 +7,7 @@ begins with the standard library alone; PyAV is loaded while packets still come.
 From the server:
 
     start    journal, target (absolute paths), clip (facts of the first trigger), seconds (expected)  →  ready: `upto`, the last packet an earlier life wrote
-    packet   n, facts of the packet; the payload is its data                      →  written: n
+    packet   n, facts of the packet; the payload is its data                      →  written: n, now and then, for all up to it
     finish   after_s                                                              →  progress (frames) now and then, then saved or failed
     close                                                                         →  the process ends
     copy     source, target (absolute paths); instead of start                    →  progress, then saved or failed
@@ -34,6 +34,7 @@ from cupola.process.wire import Head, Link, WireError
 
 NICENESS = 10
 SYNC_S = 1.0
+TELL_EACH, TELL_BYTES = 8, 1 << 20  # packets, or bytes, that are written before the server is told: it has other things to do
 
 
 def serve(link: Link) -> int:
@@ -83,7 +84,7 @@ def _write(link: Link, book: Path, target: Path, clip: Head, seconds: float) -> 
         if upto < 0:
             pages.append({"type": "clip", "n": -1, **clip}, b"")
         link.send({"type": "ready", "upto": upto})
-        synced = time.monotonic()
+        synced, untold = time.monotonic(), 0
         while (message := link.receive()) is not None:
             head, data = message
             if head["type"] == "finish":
@@ -100,7 +101,10 @@ def _write(link: Link, book: Path, target: Path, clip: Head, seconds: float) -> 
             pages.append(head, data)
             if growing is not None:
                 growing.add(head, data)
-            link.send({"type": "written", "n": head["n"]})
+            untold += len(data)
+            if head["n"] % TELL_EACH == 0 or untold > TELL_BYTES:
+                link.send({"type": "written", "n": head["n"]})
+                untold = 0
             if time.monotonic() - synced > SYNC_S:
                 pages.sync()
                 synced = time.monotonic()

@@ -137,7 +137,7 @@ class Recorder:
             while self._answer is None:
                 self._moved.clear()
                 self._send_on(child)
-                if self._whole.is_set() and self._ready and not self._waiting and not finishing:
+                if self._whole.is_set() and self._ready and not self._unsent and not finishing:
                     finishing = True
                     child.send({"type": "finish", "after_s": (self.end_ns - self.trigger_ns) / 1e9})
                 with suppress(TimeoutError):
@@ -145,7 +145,7 @@ class Recorder:
                         await self._moved.wait()
                 if self._answer is None and lost.done():
                     raise ChildProcessError(f"it died (exit code {await child.wait()})")
-                if loop.time() - self._alive > STALL_S and (self._waiting or finishing):
+                if loop.time() - self._alive > STALL_S and (self._unsent or finishing):
                     await child.kill()
                     raise ChildProcessError(f"it did nothing for {STALL_S:.0f} s, and was killed")
         finally:
@@ -168,10 +168,8 @@ class Recorder:
             self._unsent, self._under_way, self._ready = self._waiting.copy(), 0, True
         elif head["type"] == "written":
             self._under_way -= self._written(head["n"])
-            if self._unsent or self._waiting:  # else there is nothing to do before the end
-                if self._unsent and self._under_way < WINDOW:
-                    self._moved.set()
-                return
+            if not self._unsent:
+                return  # nothing to do
         elif head["type"] in ("saved", "failed"):
             self._answer = head
         self._moved.set()
