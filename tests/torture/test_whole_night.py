@@ -149,7 +149,7 @@ def test_a_night_is_captured_from_dusk_to_dawn_through_a_power_cut_and_a_hanging
         after = ours()
         assert after is not None and (after["id"], after["state"]) == (before["id"], "capturing")
         clock.set(datetime.fromisoformat(after["ends_at"]) - timedelta(seconds=2), rate=1.0)
-        until(lambda: _seen(station, states) and (ours() or {})["state"] == "finished", 120, "the night is finished")
+        until(lambda: _seen(station, states) and (ours() or {})["state"] == "finished", 300, "the night is finished")
         if not polar:
             until(lambda: _seen(station, states)["state"] == "idle", 10, "the station rests")
             assert states == ["waiting", "capturing", "creating_video", "idle"], states
