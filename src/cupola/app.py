@@ -15,27 +15,21 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 
-from cupola import logs
+from cupola import logs, parts
 from cupola.camera.claims import Claims
-from cupola.camera.recovery import Policy
-from cupola.camera.spec import AutoSpec, CameraSpec
 from cupola.camera.supervisor import CameraSupervisor
 from cupola.capture.archive import Archive
-from cupola.capture.keeping import Keeping
 from cupola.capture.nights import Scheduler
 from cupola.capture.schedule import Timetable
 from cupola.capture.session import Request, Sessions
-from cupola.clips.clips import Clips, PreRoll
 from cupola.clips.triggers import Triggers
 from cupola.config.base import secrets_of
-from cupola.config.camera import Camera
-from cupola.config.drivers import DRIVERS
 from cupola.config.model import Settings
 from cupola.config.products import Products as ProductsBlock
 from cupola.core.bus import Bus
 from cupola.core.errors import ConfigError, StorageFailed, StorageFull
 from cupola.core.events import SessionEvent
-from cupola.core.frame import Controls, Station
+from cupola.core.frame import Station
 from cupola.darkroom.growing import Growing
 from cupola.darkroom.masters import darks_folder
 from cupola.darkroom.queue import Darkroom
@@ -44,12 +38,8 @@ from cupola.status.document import Document
 from cupola.status.files import runtime_folder
 from cupola.status.writer import StatusWriter
 from cupola.storage.catalogue import Catalogue
-from cupola.storage.forecast import Nights
-from cupola.storage.kinds import Clips as ClipFiles
-from cupola.storage.kinds import Frames, Logs, Originals, Products
 from cupola.storage.periods import PeriodRow
-from cupola.storage.retention import Retention
-from cupola.storage.space import Reserve, Thrift
+from cupola.storage.space import Reserve
 from cupola.watch.station import StationWatch
 from cupola.watchdog import ServiceManager
 from cupola.web import events, live
@@ -120,18 +110,24 @@ class App:
             log=logs.write,
             growing=self.growing,
         )
-        self.keeping = self._keeping()
+        self.keeping = parts.keeping(settings, self.catalogue, self.reserve, self.bus)
         self.archive.stored = self._stored
         if self.catalogue.created:
             self.archive.check_all({camera.name for camera in settings.cameras})
         epoch, claims = int(time.time()), Claims()
         self.cameras = {
             camera.name: CameraSupervisor(
-                self._spec(camera), archive=self.archive, bus=self.bus, log=logs.write, epoch=epoch, connect=camera.connect, claims=claims
+                parts.spec(settings, camera, self.station),
+                archive=self.archive,
+                bus=self.bus,
+                log=logs.write,
+                epoch=epoch,
+                connect=camera.connect,
+                claims=claims,
             )
             for camera in settings.cameras
         }
-        self.clips = self._clips()
+        self.clips = parts.clips(settings, self.catalogue, self.bus, self.cameras)
         hubs = {name: camera.hub for name, camera in self.cameras.items()}
         self.triggers = Triggers(settings.clips.triggers, self.clips, self.bus, self.mqtt, hubs, logs.write)
         self.watch = StationWatch(settings, self.cameras, self.bus, logs.write, self.mqtt)
@@ -189,72 +185,9 @@ class App:
         self.manager = ServiceManager()
         self._stopping = asyncio.Event()
 
-    def _keeping(self) -> Keeping:
-        storage, names = self.settings.storage, [camera.name for camera in self.settings.cameras]
-        root, catalogue = storage.root.absolute(), self.catalogue
-        retention = Retention(
-            catalogue,
-            root,
-            [
-                Originals(catalogue, root),
-                Frames(catalogue, root, names),
-                ClipFiles(catalogue, root),
-                Products(catalogue, root),
-                Logs(self.settings.logging.folder, root),
-            ],
-            days=storage.retention.days.model_dump(),
-            keep_free_percent=storage.keep_free_percent,
-            min_free_percent=storage.min_free_percent,
-        )
-        thrift = Thrift(storage.min_free_percent, storage.keep_free_percent)
-        return Keeping(catalogue, retention, Nights(catalogue, names), thrift, self.reserve, self.bus, logs.write)
-
     def _stored(self) -> None:
         self.darkroom.wake()
         self.keeping.wake()
-
-    def _spec(self, camera: Camera) -> CameraSpec:
-        state, auto = self.settings.storage.state_folder.absolute(), camera.exposure.auto
-        return CameraSpec(
-            name=camera.name,
-            driver=camera.driver,
-            driver_path=self.settings.driver_class_path(camera),
-            options=self.settings.driver_options(camera),
-            station=self.station,
-            storage={
-                "root": str(self.settings.storage.root.absolute()),
-                "queue": str(state / "queue"),
-                "keep_originals": self.settings.storage.originals == "keep",
-                "lock": str(state / "locks" / f"{camera.name}.lock"),
-                "min_free_percent": self.settings.storage.min_free_percent,
-                "keep_free_percent": self.settings.storage.keep_free_percent,
-            },
-            live_view={"quality": camera.live.quality, "fps_max": camera.live.fps_max, "width_max": camera.live.width_max},
-            live=Controls(camera.live.exposure_s, camera.live.gain, camera.live.f_number),
-            still=Controls(camera.exposure.exposure_s, camera.exposure.gain, camera.exposure.f_number),
-            auto=AutoSpec(auto.on, auto.limits(), None if auto.region is None else auto.region.model_dump()),
-            exclusive=DRIVERS[camera.driver][0].exclusive,
-            recovery=Policy(**{**camera.recovery.model_dump(), "usb_helper": tuple(camera.recovery.usb_helper)}),
-            python=self.settings.driver_interpreter(camera),
-        )
-
-    def _clips(self) -> Clips:
-        storage = self.settings.storage
-        clips = Clips(
-            self.catalogue,
-            self.bus,
-            storage.root,
-            storage.state_folder,
-            timezone=self.settings.station.timezone,
-            log=logs.write,
-            at_once=self.settings.clips.at_once,
-            min_free_percent=storage.min_free_percent,
-        )
-        for camera in self.settings.cameras:
-            if (kept := camera.preroll) is not None:
-                preroll = PreRoll(kept.seconds, kept.max_mb * 1_000_000, kept.before_s, kept.after_s, kept.longest_s)
-                clips.watch(camera.name, self.cameras[camera.name].hub, preroll)
-        return clips
 
     async def _products_done(self, period: PeriodRow) -> None:
         await self.growing.finish(period.id)

@@ -91,8 +91,6 @@ class CameraSupervisor:
         self._snaps = Snaps()
         self._printed: list[str] = []
 
-    # ── what others ask of it ──────────────────────────────────────────────
-
     def connect(self) -> None:
         """Want the camera open. A back-off that is under way is cut short."""
         self._wanted, self.retry_at = True, None  # to be tried now

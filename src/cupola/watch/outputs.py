@@ -68,8 +68,8 @@ class _Gpio:
 
     def __init__(self, output: Output, on: bool) -> None:
         try:
-            import gpiod
-            from gpiod.line import Direction, Value
+            import gpiod  # pyright: ignore[reportMissingImports]
+            from gpiod.line import Direction, Value  # pyright: ignore[reportMissingImports]
         except ImportError:
             raise OSError("gpiod is not installed; install it with: pip install cupola[gpio]") from None
         self._values: tuple[Any, Any] = (Value.INACTIVE, Value.ACTIVE)

@@ -780,7 +780,7 @@ export interface paths {
         put?: never;
         /**
          * Snap
-         * @description Take one still; answers when it is on disk and in the catalogue.
+         * @description Take one still; answers when it is on disk and in the catalogue, and developed if its original is not kept.
          */
         post: operations["snap_api_cameras__cam__snap_post"];
         delete?: never;
@@ -898,7 +898,7 @@ export interface paths {
         };
         /**
          * Raw
-         * @description The original: FITS of a sensor. A camera that delivers JPEG has its original at /image.
+         * @description The original: FITS of a sensor, or the camera's own raw file. A camera that delivers JPEG has its original at /image.
          */
         get: operations["raw_api_captures__number__raw_get"];
         put?: never;
@@ -1074,6 +1074,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/clips/{number}/h264": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Make Copy
+         * @description Have an H.264 copy of an H.265 clip made, if there is none; `h264_copy` of the clip says when it is there.
+         */
+        post: operations["make_copy_api_clips__number__h264_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/clips/{number}/video": {
         parameters: {
             query?: never;
@@ -1083,7 +1103,7 @@ export interface paths {
         };
         /**
          * Video
-         * @description The MP4; a part of it where the browser asks for one.
+         * @description The MP4; a part of it where the browser asks for one. `codec`: the H.264 copy of an H.265 clip.
          */
         get: operations["video_api_clips__number__video_get"];
         put?: never;
@@ -1108,6 +1128,26 @@ export interface paths {
          *     test shots meanwhile, which are not stored.
          */
         get: operations["focus_api_cameras__cam__focus_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/logs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Logs
+         * @description Each record: id, at, level, event, camera, message. JSON lines and the end; with `Accept: text/event-stream` each record as it is written, with its id.
+         */
+        get: operations["logs_logs_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1736,13 +1776,8 @@ export interface components {
             frames: number | null;
             /** Duration S */
             duration_s: number | null;
-            /**
-             * Missing
-             * @description Gaps: at, seconds, frames (null: nobody knows), why.
-             */
-            missing: {
-                [key: string]: unknown;
-            }[];
+            /** Missing */
+            missing: components["schemas"]["Gap"][];
             /** Codec */
             codec: string | null;
             /** Width */
@@ -1755,6 +1790,11 @@ export interface components {
             sha256: string | null;
             /** Message */
             message: string | null;
+            /**
+             * H264 Copy
+             * @description For browsers that do not play H.265; null: the clip needs none.
+             */
+            h264_copy?: ("none" | "making" | "ready" | "failed") | null;
         };
         /** ClipPage */
         ClipPage: {
@@ -1933,6 +1973,26 @@ export interface components {
         EpochRequest: {
             /** Epoch */
             epoch: number;
+        };
+        /**
+         * Gap
+         * @description A time of which pictures are missing, or came late.
+         */
+        Gap: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Seconds */
+            seconds: number;
+            /**
+             * Frames
+             * @description So many are missing; null: nobody knows.
+             */
+            frames: number | null;
+            /** Why */
+            why: string;
         };
         /**
          * Health
@@ -2288,6 +2348,12 @@ export interface components {
              * @default []
              */
             automatic: string[];
+            /**
+             * Can Automatic
+             * @description Settings of stills that auto exposure could choose with this camera.
+             * @default []
+             */
+            can_automatic: string[];
         };
         /** NewToken */
         NewToken: {
@@ -2510,8 +2576,22 @@ export interface components {
             seconds: number;
             /** Packets */
             packets: number;
-            /** Bytes */
+            /**
+             * Bytes
+             * @description Of memory: those of the packets, as they came or were encoded for the live view.
+             */
             bytes: number;
+            /** Fps */
+            fps: number;
+            /**
+             * Codec
+             * @description null: it is empty.
+             */
+            codec: string | null;
+            /** Width */
+            width: number | null;
+            /** Height */
+            height: number | null;
             /**
              * Cut Short
              * @description preroll.max_mb did not suffice for preroll.seconds.
@@ -2956,6 +3036,12 @@ export interface components {
              * @description As of settings.
              */
             auto?: boolean | null;
+            /**
+             * Darks
+             * @description The lens is covered: the images are of no night, and in no keogram, startrails or video.
+             * @default false
+             */
+            darks: boolean;
         };
         /** StationStatus */
         StationStatus: {
@@ -2977,6 +3063,11 @@ export interface components {
             disk_free_percent: number;
             retention: components["schemas"]["RetentionStatus"];
             darkroom: components["schemas"]["DarkroomStatus"];
+            /**
+             * Triggers
+             * @description What makes clips by itself, in the configuration's order.
+             */
+            triggers: components["schemas"]["TriggerStatus"][];
             /**
              * Alarms
              * @description What is wrong with this machine or its sensors.
@@ -3112,6 +3203,47 @@ export interface components {
              * @description Kept with the clip: anything JSON, at most 4096 characters.
              */
             payload?: unknown;
+        };
+        /**
+         * TriggerStatus
+         * @description One of clips.triggers.
+         */
+        TriggerStatus: {
+            /** Name */
+            name: string;
+            /**
+             * Source
+             * @enum {string}
+             */
+            source: "mqtt" | "poll" | "motion" | "event";
+            /**
+             * State
+             * @description active: what it waits for goes on; it triggers again after that has ended.
+             * @enum {string}
+             */
+            state: "armed" | "active" | "unreachable";
+            /**
+             * Since
+             * Format: date-time
+             */
+            since: string;
+            /**
+             * Problem
+             * @description Why it does not work now, or made no clip last time.
+             */
+            problem: string | null;
+            /**
+             * Count
+             * @description How often it triggered since the server's start.
+             */
+            count: number;
+            /** Last At */
+            last_at: string | null;
+            /**
+             * Left Out
+             * @description Of these, more than could be taken.
+             */
+            left_out: number;
         };
         /**
          * Triggered
@@ -4471,9 +4603,9 @@ export interface operations {
             };
             cookie?: never;
         };
-        requestBody: {
+        requestBody?: {
             content: {
-                "application/json": components["schemas"]["StartRequest"];
+                "application/json": components["schemas"]["StartRequest"] | null;
             };
         };
         responses: {
@@ -5107,9 +5239,42 @@ export interface operations {
             };
         };
     };
-    video_api_clips__number__video_get: {
+    make_copy_api_clips__number__h264_post: {
         parameters: {
             query?: never;
+            header?: never;
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Clip"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    video_api_clips__number__video_get: {
+        parameters: {
+            query?: {
+                codec?: "h264" | null;
+            };
             header?: never;
             path: {
                 number: number;
@@ -5160,6 +5325,44 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    logs_logs_get: {
+        parameters: {
+            query?: {
+                /** @description So many of the newest records, before those to come. */
+                lines?: number;
+                /** @description Of this level and worse. */
+                level?: "debug" | "info" | "warning" | "error" | "critical";
+            };
+            header?: {
+                /** @description Go on after this record instead of with the newest `lines`. */
+                "last-event-id"?: number | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-ndjson": unknown;
+                    "text/event-stream": unknown;
+                };
             };
             /** @description What was wrong, and what to do (RFC 9457). */
             default: {
