@@ -60,6 +60,6 @@ def test_without_any_pre_roll_there_is_nothing_to_make_clips_of() -> None:
 
 
 def test_secrets_in_a_polled_url_are_not_shown() -> None:
-    settings = read("clips: {triggers: [{name: a, poll: {url: 'http://user:pa55@robot/x?token=s3cret', when: 'fault != 0'}}]}\n")
+    settings = read("clips: {triggers: [{name: a, poll: {url: 'http://user:pa55@robot/h1dden?token=s3cret', when: 'fault != 0'}}]}\n")
     shown = settings.model_dump_json() + repr(settings)
-    assert "robot" in shown and "pa55" not in shown and "s3cret" not in shown
+    assert "robot" in shown and "pa55" not in shown and "s3cret" not in shown and "h1dden" not in shown

@@ -14,7 +14,15 @@ from cupola.core.reach import why_refused
 _HINT = {"hint": "such as http://192.168.1.20/status"}
 
 
-def _url(value: Address) -> Address:
+class Url(Address):
+    """An address of which only the host is shown: in all the rest a secret may stand, also in the path."""
+
+    def _display(self) -> str:
+        parts = urlsplit(self.get_secret_value())
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/***"
+
+
+def _url(value: Url) -> Url:
     text = value.get_secret_value()
     try:
         parts = urlsplit(text)
@@ -32,4 +40,4 @@ def _url(value: Address) -> Address:
     return value
 
 
-OutgoingUrl = Annotated[Address, AfterValidator(_url)]
+OutgoingUrl = Annotated[Url, AfterValidator(_url)]
