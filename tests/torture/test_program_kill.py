@@ -143,6 +143,7 @@ def test_a_process_killed_before_any_call_that_writes_loses_nothing_and_the_seri
             hits += campaign.kill_at(point)
         except AssertionError as error:
             campaign.failures.append(f"killed at {point}: {error}")
+            print(f"\n{victim}, originals {originals}: {campaign.failures[-1]}", flush=True)
     print(
         f"\n{victim}, originals {originals}: {len(calls)} calls, {len(points)} tried, {hits} kills, {campaign.whole} times a visible file was whole, "
         f"{campaign.promised} promised files there; {len(campaign.failures)} failures"

@@ -28,7 +28,8 @@ FRAME_BLOCKS, SECOND_BLOCKS = 36_864, 2_073_600
 SIDE_BLOCKS = int(sqrt(8 * FRAME_BLOCKS))
 # One frame in, one packet out, no frame kept back: what keeps x264 small (about 100 MB at 6.4 megapixels).
 CODEC = "libx264"
-# The wide dead zone leaves out the noise of a night sky, which is three fifths of the bytes and a quarter of the time, and no star.
+# The wide dead zone leaves out the noise of a night sky, which is three fifths of the bytes and a quarter of the time. Faint stars lose a little light (0.73 for
+# 0.78 of it at 20 to 40 levels).
 X264 = {"preset": "ultrafast", "tune": "zerolatency", "bf": "0", "g": str(EVERY), "x264-params": "deadzone-inter=32:deadzone-intra=32"}
 INDEX_BYTES = 32  # of a frame in the file's index, at most; what is not used stays empty
 
