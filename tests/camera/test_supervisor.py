@@ -186,7 +186,7 @@ async def test_a_mistake_about_one_image_keeps_no_later_one_from_its_row(rig, mo
             with pytest.raises(CupolaError, match="on disk, but has no row"):
                 await asyncio.wait_for(r.camera.snap(0.05), 10)
         assert await asyncio.wait_for(r.camera.snap(0.05), 10) == 1
-        assert "has no row: KeyError('a mistake')" in r.log[-1]
+        assert any("has no row: KeyError('a mistake')" in line for line in r.log)
 
 
 async def test_closing_during_a_long_exposure_is_quick(rig):

@@ -331,17 +331,17 @@ def test_closing_one_source_leaves_the_other_connections_to_its_camera_alone(fir
 
 
 def test_a_consumer_that_sleeps_loses_pictures_counted_and_sees_new_ones() -> None:
-    with mjpeg_camera() as said:
+    with mjpeg_camera("--fps", "250", "--frames", "2000") as said:
         camera = video(said["url"])
         camera.open()
         try:
             with contextlib.closing(camera.stream(Stop())) as stream:
                 first = read_barcode(simplejpeg.decode_jpeg(next(stream).data))
-                time.sleep(1.5)  # the camera goes on meanwhile: 37 pictures
+                time.sleep(2)  # the camera goes on meanwhile: 500 pictures, of which 250 are kept
                 second = next(stream)
                 number = read_barcode(simplejpeg.decode_jpeg(second.data))
         finally:
             camera.close()
     assert first is not None and number is not None
     assert second.dropped_before > 10
-    assert (number - first) % 100 == second.dropped_before + 1
+    assert (number - first) % 2000 == second.dropped_before + 1

@@ -113,7 +113,7 @@ async def test_to_the_lan_only_the_claim_page_answers_until_the_station_is_claim
                 if answer.status_code != 403:
                     answered.add(key)
                 assert answer.status_code == 403 or rule.least == Role.NONE, key
-            assert answered == {"GET /", "GET /api/health", "GET /api/me"}
+            assert answered == {"GET /", "GET /health", "GET /api/health", "GET /api/me"}
             assert lan.get("/api/health").json()["cameras"] is None
             assert lan.post("/api/claim", json={"passphrase": PASSPHRASE}).status_code in (400, 403), "not without the code"
         async with aiohttp.ClientSession(base, headers=headers) as session:

@@ -36,7 +36,7 @@ _NIGHT = "/api/nights/{camera}/{date}"
 RULES: dict[str, Rule] = {
     PAGE: Rule(NONE, unclaimed=True),
     "GET /": Rule(NONE, unclaimed=True),
-    "GET /viewer": Rule(NONE, unclaimed=True),  # a page without anything in it: it reads /logs
+    "GET /viewer": Rule(NONE),  # a page without anything in it: it reads /logs
     "GET /api/health": Rule(NONE, unclaimed=True),
     "GET /api/me": Rule(NONE, unclaimed=True),
     "GET /api/openapi.json": Rule(OBSERVER),
