@@ -81,7 +81,7 @@ def test_a_video_is_there_once_it_is_finished(station: RunningStation, beside: R
     assert station.http.post(f"/api/nights/sky/{day}/render", json={"products": ["timelapse"]}).status_code < 300
     video = eventually(lambda: (answer := station.http.get("/latest/video")).status_code == 200 and answer.content, 60)
     eventually(lambda: beside.get("/latest/video")[2] == video, 4)
-    last = file_of(station)["last_video"]
+    last = eventually(lambda: file_of(station)["last_video"], 4)
     assert (last["date"], last["photos_used"], last["duration_seconds"], last["youtube_url"]) == (day, 3, 3 / 25, None)
 
 
