@@ -28,6 +28,7 @@ from tests.support.sink import Sink
 from tests.torture.station import CAMERA, DARKROOM, Station, sky, until
 
 from cupola.capture.summary import LATE, MOST_GAPS
+from cupola.config.products import Startrails
 from cupola.darkroom.startrails import sky_of
 
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(900)]
@@ -36,6 +37,7 @@ PLACE = {"latitude": 55.0, "longitude": 8.0, "timezone": "Europe/Berlin"}
 SUNSET, SUNRISE = datetime(2026, 6, 21, 20, 8, tzinfo=UTC), datetime(2026, 6, 22, 2, 50, tzinfo=UTC)  # within minutes
 INTERVAL_S = 0.4  # true seconds: what a camera does is not faster
 DARK_EXPOSURE_S, DELAY_S = 0.2, 0.3
+MARGIN = Startrails().brightness_margin or 0.0
 HANG_ON = 30  # exposures after the power cut
 
 
@@ -246,12 +248,12 @@ def _judge_keogram(keogram: Any, pictures: list[Any], taken: list[datetime], pac
 
 
 def _judge_startrails(trails: Any, pictures: list[Any]) -> None:
-    """Nowhere darker than the darkest image, nowhere brighter than all together, and dark as a whole."""
+    """Nowhere darker than the darkest image, and nowhere brighter than the dark ones together."""
     skies = [sky_of(picture) for picture in pictures]
-    darkest = pictures[int(np.argmin(skies))]
-    assert float(np.mean(trails.astype(int) - darkest < -12)) < 0.02, "the darkest image is not in it"
-    assert float(np.mean(trails.astype(int) - np.max(pictures, axis=0) > 24)) < 0.05
-    assert sky_of(trails) < min(skies) + 0.35, "twilight is in it"
+    dark = [picture for picture, sky in zip(pictures, skies, strict=True) if sky <= min(skies) + MARGIN + 0.01]
+    assert float(np.mean(trails.astype(int) - pictures[int(np.argmin(skies))] < -12)) < 0.02, "the darkest image is not in it"
+    brighter = float(np.mean(trails.astype(int) - np.max(dark, axis=0) > 24))
+    assert brighter < 0.05, f"twilight is in it: {100 * brighter:.1f} % is brighter than the {len(dark)} dark ones of {len(pictures)}"
 
 
 def _judge_video(content: bytes, pictures: list[Any]) -> None:
@@ -260,8 +262,9 @@ def _judge_video(content: bytes, pictures: list[Any]) -> None:
     with av.open(io.BytesIO(content)) as movie:
         frames = [frame.to_ndarray(format="rgb24")[::4, ::4].mean(axis=2) for frame in movie.decode(video=0)]  # pyright: ignore[reportAttributeAccessIssue]
     assert len(frames) == len(pictures)
-    right = sum(int(np.argmin([np.abs(frame - one).mean() for one in small])) == i for i, frame in enumerate(frames))
-    assert right >= 0.97 * len(frames), f"{right} of {len(frames)} frames show the image of their place"
+    for place, frame in enumerate(frames):
+        apart = [float(np.abs(frame - one).mean()) for one in small]
+        assert apart[place] <= min(apart) + 1, f"frame {place} shows image {int(np.argmin(apart))}"  # a level: two of a cloudless hour are alike
 
 
 def _plays(station: Station, address: str, images: int) -> None:
