@@ -176,10 +176,10 @@ export const api = {
 
 export const captureUrl = (id: number, what: "thumb" | "image" | "raw"): string => `/api/captures/${id}/${what}`;
 export const clipUrl = (id: number): string => `/api/clips/${id}/video`;
-const PLAYS_H265 = document.createElement("video").canPlayType('video/mp4; codecs="hvc1.1.6.L123.B0"') !== "";
+const playsH265 = (): boolean => document.createElement("video").canPlayType('video/mp4; codecs="hvc1.1.6.L123.B0"') !== "";
 /** The address of a saved clip as this browser plays it; null as long as that has to be made first. */
 export function playable(clip: Clip): string | null {
-  if (clip.codec !== "h265" || PLAYS_H265) return clipUrl(clip.id);
+  if (clip.codec !== "h265" || playsH265()) return clipUrl(clip.id);
   return clip.h264_copy === "ready" ? `${clipUrl(clip.id)}?codec=h264` : null;
 }
 /** `version` makes a browser fetch it anew. */
