@@ -162,7 +162,7 @@ def finishing(options: Options) -> Iterator[Result]:
         _until_full(running, PREROLL_S)
         with _viewers(running, 1, 3 * CLIP_S) as fps:
             encoded_s, clip = _finished_s(running, "encoded")
-        yield median("clips.finish.jpeg", [encoded_s], "s", clip["duration_s"], note=f"{clip['frames']} JPEGs encoded after the last")
+        yield median("clips.finish.jpeg", [encoded_s], "s", clip["duration_s"], note=f"{clip['frames']} JPEGs encoded, after the last")
         yield median("clips.finish.jpeg.live", [fps[0]], "fps", FPS - 1, note="of a viewer meanwhile", at_least=True)
 
 

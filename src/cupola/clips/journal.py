@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -61,6 +61,21 @@ def read(path: Path) -> Iterator[tuple[Head, bytes]]:
     with telling(path, "read"), path.open("rb") as file:
         while (record := _record(file)) is not None:
             yield record
+
+
+def follow(path: Path, wait: Callable[[], bool]) -> Iterator[tuple[Head, bytes]]:
+    """The records of a journal that is still written. At its end `wait` is called, until it says that nothing further comes. Raises StorageFailed."""
+    with telling(path, "read"), path.open("rb") as file:
+        more, at = True, 0
+        while True:
+            if (record := _record(file)) is not None:
+                at = file.tell()
+                yield record
+            elif more:
+                more = wait()
+                file.seek(at)
+            else:
+                return
 
 
 def whole_length(path: Path) -> int:

@@ -1,8 +1,8 @@
 """The process of one clip: writes its packets down as they come, and makes the MP4 of them at the end.
 
 A process of its own, because FFmpeg reads here what cameras sent, and because a disk that stalls must not stall the server. It
-begins with the standard library alone; PyAV is loaded while packets still come. H.264 and H.265 go into the MP4 as they come, too
-(`growing`), so that it is ready when the clip is.
+begins with the standard library alone; PyAV is loaded while packets still come. The MP4 is made behind the journal (`growing`), so
+that H.264 and H.265 are ready when the clip is, and most JPEGs are encoded by then.
 
 From the server:
 
@@ -22,7 +22,6 @@ import contextlib
 import faulthandler
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -48,7 +47,6 @@ def serve(link: Link) -> int:
             _until_closed(link)
             return 0
         book, target = Path(head["journal"]), Path(head["target"])
-        threading.Thread(target=_warm, daemon=True).start()
         made = _write(link, book, target, head["clip"], head["seconds"])
         if isinstance(made, dict):
             link.send({"type": "saved", **made})
@@ -95,12 +93,12 @@ def _write(link: Link, book: Path, target: Path, clip: Head, seconds: float) -> 
                 return after_s
             if head["type"] == "close":
                 break
-            if upto < 0 and head["n"] == 0 and head["codec"] != "jpeg":
-                growing = Growing(target, clip, seconds)
-                growing.start()
             pages.append(head, data)
+            if upto < 0 and growing is None:
+                growing = Growing(book, target, seconds, _progress(link))
+                growing.start()
             if growing is not None:
-                growing.add(head, data)
+                growing.grown()
             untold += len(data)
             if head["n"] % TELL_EACH == 0 or untold > TELL_BYTES:
                 link.send({"type": "written", "n": head["n"]})
@@ -144,12 +142,6 @@ def _answer(link: Link, make: Callable[[], Head]) -> None:
         link.send({"type": "failed", "kind": "error", "message": f"The clip could not be made: {type(error).__name__}: {error}"})
     else:
         link.send({"type": "saved", **made})
-
-
-def _warm() -> None:
-    """Load what `finish` will need, so that it need not wait for it."""
-    with contextlib.suppress(ImportError):
-        import cupola.clips.mp4  # noqa: F401
 
 
 def main(argv: list[str]) -> int:
