@@ -10,6 +10,7 @@ a payload straight into the buffer that it hands on, so a frame is not copied on
 
 import asyncio
 import json
+import select
 import socket
 import struct
 import sys
@@ -94,6 +95,10 @@ class Link:
         except OSError:
             return None
         return None if text is None or payload is None else (_parse(text), payload)
+
+    def waits(self, within_s: float) -> bool:
+        """Whether something can be received within so many seconds: a message, or the end."""
+        return bool(select.select([self._socket], [], [], within_s)[0])
 
     def _exactly(self, count: int) -> bytearray | None:
         buffer = bytearray(count)
