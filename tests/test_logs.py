@@ -18,7 +18,7 @@ import pytest
 from cupola import logs
 from cupola.config.base import secrets_of
 from cupola.config.load import load
-from cupola.status.answers import records
+from cupola.status.logfiles import records
 
 DAY_S = 86_400
 
@@ -43,7 +43,7 @@ def test_each_level_goes_to_its_files(tmp_path: Path) -> None:
         logs.write(level, f"a word at {level}", event="capture", camera="sky")
     logs.finish()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cupola-debug.log", "cupola-error.log", "cupola.log"]
-    levels = {path.name: [record["level"] for record in records(path.read_text(), whole=True)] for path in tmp_path.iterdir()}
+    levels = {path.name: [record["level"] for record in records(path.read_text().splitlines())] for path in tmp_path.iterdir()}
     assert levels["cupola.log"] == ["INFO", "WARNING", "ERROR"] and levels["cupola-error.log"] == ["ERROR"] and len(levels["cupola-debug.log"]) == 4
 
 
@@ -57,7 +57,7 @@ def test_a_record_has_its_event_its_camera_and_further_facts(tmp_path: Path) -> 
     logs.set_up(tmp_path, debug=False, console=False)
     logs.write("INFO", "It is back {not a field}", event="camera_recovered", camera="sky", after_s=3)
     logging.getLogger("uvicorn.error").warning("a %s", "word")
-    found = records(written(tmp_path), whole=True)
+    found = list(records(written(tmp_path).splitlines()))
     assert [(one["event"], one["camera"], one["message"]) for one in found] == [
         ("camera_recovered", "sky", "It is back {not a field} after_s=3"),
         ("websocket", "-", "uvicorn.error: a word"),
@@ -91,7 +91,7 @@ def test_at_noon_a_new_file_begins_and_what_is_too_old_goes(tmp_path: Path, name
     logs.set_up(tmp_path, debug=False, console=False)
     logs.write("ERROR", "of today")
     logs.write("ERROR", "and again")
-    assert [record["message"] for record in records(written(tmp_path, f"{name}.log"), whole=True)] == ["of today", "and again"]
+    assert [record["message"] for record in records(written(tmp_path, f"{name}.log").splitlines())] == ["of today", "and again"]
     assert young.exists() and not old.exists()
     assert len(list(tmp_path.glob(f"{name}.*.log.gz"))) == 2
 
@@ -101,7 +101,7 @@ def test_a_restart_on_the_same_day_goes_on_in_the_same_file(tmp_path: Path) -> N
         logs.set_up(tmp_path, debug=False, console=False)
         logs.write("INFO", f"start {number}")
         logs.finish()
-    assert [record["message"] for record in records((tmp_path / "cupola.log").read_text(), whole=True)] == ["start 0", "start 1", "start 2"]
+    assert [record["message"] for record in records((tmp_path / "cupola.log").read_text().splitlines())] == ["start 0", "start 1", "start 2"]
 
 
 # Secrets
@@ -175,7 +175,7 @@ def test_a_journal_that_takes_nothing_holds_up_nobody(tmp_path: Path) -> None:
             while journal.recv(65536):
                 taken += 1
     assert 0 < taken < 1000
-    assert len(records(text, whole=True)) == 1001 and "characters more" in text and len(text) < 2_000_000
+    assert len(list(records(text.splitlines()))) == 1001 and "characters more" in text and len(text) < 2_000_000
 
 
 @pytest.mark.parametrize("ours", [True, False])

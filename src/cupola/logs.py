@@ -23,7 +23,7 @@ from loguru import logger
 from cupola.config.base import mask
 from cupola.core.errors import ConfigError
 from cupola.core.logtail import LogTail
-from cupola.status.answers import records
+from cupola.status.logfiles import records
 
 if TYPE_CHECKING:
     from loguru import Message
@@ -144,7 +144,7 @@ def _read_back(file: Path) -> None:
     with file.open("rb") as written:
         written.seek(max(0, size - _READ_BACK))
         text = written.read().decode(errors="replace")
-    for record in records(text, whole=size <= _READ_BACK):
+    for record in records(text.split("\n")[0 if size <= _READ_BACK else 1 :]):
         event = record["event"]
         tail.add(datetime.fromisoformat(record["at"]), record["level"], event, record["camera"], record["message"], private=event == _PRIVATE)
 

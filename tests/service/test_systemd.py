@@ -80,6 +80,22 @@ def test_status_says_what_systemd_knows(service: Systemd) -> None:
     state = json.loads(told.stdout)
     assert (state["installed"], state["enabled"], state["state"]) == (True, True, "active")
     assert state["pid"] == int(service.show("MainPID"))
+    others = {one["name"]: (one["state"], one["enabled"]) for one in state["others"]}
+    timer, test = others["cupola-selftest.timer"], others["cupola-selftest.service"]
+    assert (others["cupola-status.service"], timer, test) == (("active", True), ("active", True), ("inactive", False))
+    told = service.cupola("service", "status")
+    assert [line.partition(":")[0] for line in told.stdout.splitlines()] == ["cupola.service", *others]
+    assert service.run("systemctl", "stop", "cupola-status").returncode == 0
+    assert service.cupola("service", "status").returncode == 1
+    assert service.run("systemctl", "start", "cupola-status").returncode == 0
+
+
+def test_the_self_test_passes_in_its_sandbox(service: Systemd) -> None:
+    service.write("/etc/systemd/system/cupola-selftest.service.d/test.conf", "[Service]\nStandardOutput=file:/run/tested\nCPUQuota=\n")
+    service.run("systemctl", "daemon-reload")
+    done = service.run("systemctl", "start", "cupola-selftest")
+    assert done.returncode == 0, done.stderr + service.run("cat", "/run/tested").stdout
+    assert "nothing is left behind" in service.run("cat", "/run/tested").stdout
 
 
 def test_an_exposure_outlives_a_server_that_was_killed(service: Systemd) -> None:

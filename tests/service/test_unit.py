@@ -15,7 +15,7 @@ from cupola.cli import main
 from cupola.config.load import load
 from cupola.core.errors import ConfigError
 from cupola.service import manage
-from cupola.service.unit import HOMES, RULES, SERVER, STATUS, Unit, udev_rules, unit_for
+from cupola.service.unit import HOMES, RULES, SERVER, STATUS, TEST, TIMER, Unit, udev_rules, unit_for
 
 analyze = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd on this machine")
 HOME_CONFIG = Path("/home/pi/cupola.yaml")
@@ -41,6 +41,8 @@ def values(text: str, key: str) -> list[str]:
 def analyzed(folder: Path, text: str, *arguments: str, name: str = SERVER) -> subprocess.CompletedProcess[str]:
     file = folder / name
     file.write_text(text)
+    if name == TIMER:  # what it starts has to be there
+        (folder / TEST).write_text(unit().text(TEST))
     return subprocess.run(["systemd-analyze", *arguments, str(file)], capture_output=True, text=True, timeout=60)
 
 
@@ -53,7 +55,7 @@ def test_the_exposure_that_systemd_counts_is_two_at_most(tmp_path: Path, config:
 
 
 @analyze
-@pytest.mark.parametrize("name", [SERVER, STATUS])
+@pytest.mark.parametrize("name", [SERVER, STATUS, TEST, TIMER])
 @pytest.mark.parametrize("user", ["daemon", None])
 def test_systemd_finds_nothing_to_complain_about(tmp_path: Path, user: str | None, name: str) -> None:
     done = analyzed(tmp_path, unit(user=user).text(name), "verify", "--man=no", name=name)
@@ -67,6 +69,15 @@ def test_the_status_server_is_closed_in_more_tightly_still(tmp_path: Path) -> No
     assert done.returncode == 0, done.stdout[-200:]
     assert [values(text, key) for key in ("Nice", "CPUQuota", "MemoryMax")] == [["19"], ["5%"], ["32M"]]
     assert values(text, "PrivateDevices") == ["yes"] and not values(text, "ReadWritePaths") and not values(text, "SupplementaryGroups")
+
+
+@analyze
+def test_the_self_test_is_closed_in_more_tightly_still(tmp_path: Path) -> None:
+    text = unit().text(TEST)
+    done = analyzed(tmp_path, text, "security", "--offline=true", "--threshold=17", "--no-pager", name=TEST)
+    assert done.returncode == 0, done.stdout[-200:]
+    assert [values(text, key) for key in ("Type", "PrivateDevices", "PrivateNetwork", "ReadWritePaths")] == [["oneshot"], ["yes"], ["yes"], []]
+    assert values(text, "ExecStart")[0].endswith("-m cupola selftest")
 
 
 def test_the_status_server_listens_where_the_configuration_says(tmp_path: Path) -> None:
@@ -162,7 +173,7 @@ def test_the_command_prints_the_unit_without_changing_anything(tmp_path: Path) -
     (tmp_path / "cupola.yaml").write_text("cameras: [{name: sky, driver: simulator}]\n")
     done = cupola(tmp_path, "service", "install", "--print")
     assert done.returncode == 0 and f"--config {tmp_path}/cupola.yaml" in done.stdout
-    assert "status-server" in done.stdout and "03c3" in done.stdout
+    assert "status-server" in done.stdout and "OnCalendar" in done.stdout and "03c3" in done.stdout
     own = cupola(tmp_path, "service", "install", "--print", "--user", "--config", "cupola.yaml")
     assert own.returncode == 0 and "WantedBy=default.target" in own.stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cupola.yaml", "home"]

@@ -26,9 +26,9 @@ class Refused(CupolaError):
     """The server answered with a problem."""
 
 
-def request(method: str, path: str, body: dict[str, Any] | None = None, *, timeout_s: float = TIMEOUT_S) -> Any:
-    """The JSON answer, None for an empty one, or the bytes of anything else. Raises CupolaError with what to do."""
-    with _asked(method, path, body, timeout_s) as answer:
+def request(method: str, path: str, body: dict[str, Any] | None = None, *, timeout_s: float = TIMEOUT_S, server: Announced | None = None) -> Any:
+    """The JSON answer, None for an empty one, or the bytes of anything else; of the running server, if no other is named. Raises CupolaError with what to do."""
+    with _asked(method, path, body, timeout_s, server) as answer:
         content, kind = answer.read(), answer.headers.get_content_type()
     if not content:
         return None
@@ -43,13 +43,13 @@ def lines(path: str, *, timeout_s: float = TIMEOUT_S) -> Iterator[Any]:
 
 
 @contextmanager
-def _asked(method: str, path: str, body: dict[str, Any] | None, timeout_s: float) -> Iterator[HTTPResponse]:
+def _asked(method: str, path: str, body: dict[str, Any] | None, timeout_s: float, server: Announced | None = None) -> Iterator[HTTPResponse]:
     """The answer, before it is read; what goes wrong also while it is read is raised in words."""
     from http.client import HTTPException
 
     from cupola.web.endpoint import announced
 
-    server = announced()
+    server = server or announced()
     if server is None:
         raise CupolaError("Cupola is not running on this machine. Start it with: cupola run")
     url = server.url

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cupola.core.errors import CupolaError
+
+if TYPE_CHECKING:
+    from cupola.service.manage import State
 
 OWN = click.option("--user", "own", is_flag=True, help="A service of your own instead of the machine's; needs no root.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
@@ -68,21 +72,29 @@ def uninstall(own: bool, as_json: bool) -> None:
 @OWN
 @JSON
 def status(own: bool, as_json: bool) -> None:
-    """Whether the service is installed and runs; exit 1 when it does not run."""
+    """Whether server, status server and self-test are installed and run; exit 1 when the server, or another that is installed, does not."""
     from dataclasses import asdict
 
     from cupola.service import manage
 
-    state = manage.look(own=own)
+    server, *others = manage.look_at_all(own=own)
     if as_json:
-        click.echo(json.dumps(asdict(state), indent=2))
-    elif not state.installed:
-        click.echo(f"Not installed: there is no {state.unit}.{'' if own else ' One of your own: add --user.'}")
+        click.echo(json.dumps({**asdict(server), "others": [asdict(state) for state in others]}, indent=2))
+    elif not server.installed:
+        click.echo(f"Not installed: there is no {server.unit}.{'' if own else ' One of your own: add --user.'}")
     else:
-        restarts = f", restarted {state.restarts} times" if state.restarts else ""
-        since = f" since {state.since}" if state.since else ""
-        click.echo(
-            f"{state.state} ({state.detail}){since}{restarts}; {'starts' if state.enabled else 'does not start'} with the machine; {state.unit}"
-        )
-    if state.state != "active":
+        for state in (server, *others):
+            click.echo(_line(state))
+    if not server.well or any(state.installed and not state.well for state in others):
         raise click.exceptions.Exit(1)
+
+
+def _line(state: State) -> str:
+    from cupola.service.unit import TEST
+
+    if not state.installed:
+        return f"{state.name}: not installed. Install it with: cupola service install"
+    restarts = f", restarted {state.restarts} times" if state.restarts else ""
+    since = f" since {state.since}" if state.since else ""
+    starts = "starts with the machine" if state.enabled else "started by its timer" if state.name == TEST else "does not start with the machine"
+    return f"{state.name}: {state.state} ({state.detail}){since}{restarts}; {starts}; {state.unit}"

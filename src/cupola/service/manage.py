@@ -19,10 +19,11 @@ from pathlib import Path
 
 from cupola.config.model import Settings
 from cupola.core.errors import ConfigError, CupolaError, NotAllowed
-from cupola.service.unit import DEVICE_GROUPS, RULES, SERVER, STATUS, Unit, folders, udev_rules, unit_for
+from cupola.service.unit import DEVICE_GROUPS, RULES, SERVER, STATUS, TEST, TIMER, Unit, folders, udev_rules, unit_for
 from cupola.storage.files import sync_folder, write_durable
 
 NAME = SERVER
+UNITS = (SERVER, STATUS, TEST, TIMER)
 SYSTEM_UNIT = Path("/etc/systemd/system") / NAME
 UDEV_RULES = Path("/etc/udev/rules.d") / RULES
 BOOTED = Path("/run/systemd/system")  # sd_booted(3): there while systemd is the first process
@@ -32,8 +33,9 @@ PATIENCE_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The service as systemd sees it; `state` as `systemctl is-active` says it, `since` in systemd's words."""
+    """One service as systemd sees it; `state` as `systemctl is-active` says it, `since` in systemd's words."""
 
+    name: str
     unit: str
     installed: bool
     enabled: bool
@@ -42,6 +44,11 @@ class State:
     pid: int | None
     restarts: int
     since: str | None
+
+    @property
+    def well(self) -> bool:
+        """It runs, or waits for its timer."""
+        return self.state == "active" or (self.name == TEST and self.state in ("inactive", "activating"))
 
 
 def unit_file(own: bool, name: str = NAME) -> Path:
@@ -60,7 +67,7 @@ def render(settings: Settings, *, own: bool) -> Unit:
 def printed(settings: Settings, *, own: bool) -> list[tuple[Path, str]]:
     """All files that `install` writes, with their text. Raises ConfigError."""
     unit = render(settings, own=own)
-    return [(unit_file(own, name), unit.text(name)) for name in (SERVER, STATUS)] + ([] if own else [(UDEV_RULES, udev_rules())])
+    return [(unit_file(own, name), unit.text(name)) for name in UNITS] + ([] if own else [(UDEV_RULES, udev_rules())])
 
 
 def service_user(settings: Settings) -> str:
@@ -96,11 +103,11 @@ def install(settings: Settings, *, own: bool) -> list[str]:
             notes.append("Program, configuration or images lie in a home folder, so the service may read homes. It may not when all are elsewhere.")
     notes += _notes_on_reset(settings)
     file = unit_file(own)
-    write_durable(file, text.encode())
-    write_durable(unit_file(own, STATUS), unit.text(STATUS).encode())
+    for name in UNITS:
+        write_durable(unit_file(own, name), unit.text(name).encode())
     notes += _grant_devices() if not own else [f"Rights on cameras and serial ports are for root to give: see {RULES} in docs/service.md."]
     _systemctl(own, "daemon-reload")
-    _systemctl(own, "enable", NAME, STATUS)
+    _systemctl(own, "enable", NAME, STATUS, TIMER)
     try:
         _systemctl(own, "restart", NAME)
     except CupolaError:
@@ -109,6 +116,7 @@ def install(settings: Settings, *, own: bool) -> list[str]:
             f"See why: journalctl {'--user ' if own else ''}-u cupola -n 50"
         ) from None
     notes += _start_status(own)
+    _systemctl(own, "start", TIMER)
     if own:
         notes += _linger()
     return notes
@@ -117,7 +125,7 @@ def install(settings: Settings, *, own: bool) -> list[str]:
 def uninstall(*, own: bool) -> bool:
     """End, disable and remove the services; whether there was one. Configuration, images, state and logs stay."""
     _require_systemd()
-    found = [file for name in (STATUS, NAME) if (file := unit_file(own, name)).exists()]
+    found = [file for name in reversed(UNITS) if (file := unit_file(own, name)).exists()]
     if not found:
         return False
     if not own:
@@ -132,14 +140,19 @@ def uninstall(*, own: bool) -> bool:
     return True
 
 
-def look(*, own: bool) -> State:
-    """Raises CupolaError where systemd does not run or does not answer."""
+def look_at_all(*, own: bool) -> list[State]:
+    """Of the server, the status server, the self-test and its timer. Raises CupolaError where systemd does not run or does not answer."""
     _require_systemd()
+    return [_look(name, own) for name in UNITS]
+
+
+def _look(name: str, own: bool) -> State:
     wanted = ("LoadState", "ActiveState", "SubState", "UnitFileState", "MainPID", "NRestarts", "StateChangeTimestamp")
-    said = _systemctl(own, "show", NAME, f"--property={','.join(wanted)}")
+    said = _systemctl(own, "show", name, f"--property={','.join(wanted)}")
     found = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
     return State(
-        unit=str(unit_file(own)),
+        name=name,
+        unit=str(unit_file(own, name)),
         installed=found.get("LoadState") not in (None, "not-found"),
         enabled=found.get("UnitFileState") == "enabled",
         state=found.get("ActiveState", "unknown"),

@@ -1,4 +1,4 @@
-"""The text of the systemd units, of the server and of the status server: one template each for the system's unit and the user's own.
+"""The text of the systemd units, of the server, the status server, and the self-test with its timer: one template each for the system's unit and the user's own.
 
 A user's manager may not take devices, capabilities or folders away from its services, so the user's unit is without
 the part between `@SYSTEM@` and `@END@`. Installing it is `manage`'s business.
@@ -18,7 +18,7 @@ from cupola.core.errors import ConfigError
 
 # who may use webcams and libcamera, cameras on USB, serial ports, and lines of a Pi, in Debian's udev rules and ours
 DEVICE_GROUPS = ("video", "plugdev", "dialout", "gpio")
-SERVER, STATUS = "cupola.service", "cupola-status.service"
+SERVER, STATUS, TEST, TIMER = "cupola.service", "cupola-status.service", "cupola-selftest.service", "cupola-selftest.timer"
 RULES = "60-cupola.rules"
 HOMES = tuple(map(Path, ("/home", "/root", "/run/user")))
 RESET_FOLDER = Path("/sys/devices")  # `authorized` of a USB port lies below it
@@ -54,6 +54,7 @@ class Unit:
         values = {
             "STATION": self.station,
             "STATUSCOMMAND": f"{program(self.python)} {status}",
+            "TESTCOMMAND": f"{program(self.python)} -m cupola selftest",
             "COMMAND": f"{program(self.python)} {arguments}",
             "FOLDER": specifiers(_plain(self.config.parent)),
             "TARGET": "multi-user.target" if system else "default.target",

@@ -11,9 +11,11 @@ import os
 import stat
 import sys
 import time
+from collections import deque
 from pathlib import Path
 
-from cupola.status import files, metrics
+from cupola.status import files, logfiles, metrics
+from cupola.status.logfiles import LEVELS
 from cupola.status.request import Refused, Request
 
 try:  # hashlib would bring all of OpenSSL: four megabytes
@@ -29,9 +31,9 @@ if TYPE_CHECKING:
     from io import BufferedReader
     from typing import Any
 
-LEVELS = ("debug", "info", "warning", "error", "critical")
 LINES_MOST = 1000
 TAIL_BYTES = 1_000_000
+PACKED_MOST = 1_000_000  # bytes of a packed log that are unpacked for its end: about 10 MB of text
 FILES = {"debug": "cupola-debug.log", "error": "cupola-error.log", "critical": "cupola-error.log"}  # else cupola.log
 NO_LOGIN = "This needs a token: Authorization: Bearer … (made with: cupola token create NAME --scope view)"
 SILENT = "Cupola has told nothing since this machine started: it does not run, or not as this user. See: cupola service status"
@@ -164,24 +166,40 @@ class Answers:
             raise Refused(400, f"level is one of {', '.join(LEVELS)}.")
         if not lines.isascii() or not lines.isdecimal() or not 1 <= int(lines[:5]) <= LINES_MOST or len(lines) > 4:
             raise Refused(400, f"lines is a number from 1 to {LINES_MOST}.")
-        file, size, _ = self._opened(os.path.join(self._private()["logs"], FILES.get(level, "cupola.log")))
+        folder, wanted, most = self._private()["logs"], FILES.get(level, "cupola.log"), int(lines)
+        file, size, _ = self._opened(os.path.join(folder, wanted))
         with file:
             file.seek(max(0, size - TAIL_BYTES))
-            tail = file.read(TAIL_BYTES).decode("utf-8", "replace")
-        found = [record for record in records(tail, whole=size <= TAIL_BYTES) if LEVELS.index(record["level"].lower()) >= LEVELS.index(level)]
-        told = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in found[-int(lines) :])
-        return Answer(200, "application/x-ndjson", told.encode())
+            tail = file.read(TAIL_BYTES)
+        found = self._told_at(level, most, tail, whole=size <= TAIL_BYTES)
+        if len(found) < most and size <= TAIL_BYTES:  # it may be new: there is one before it
+            found = (self._before(folder, wanted, level, most) + found)[-most:]
+        return Answer(200, "application/x-ndjson", "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in found).encode())
 
+    def _before(self, folder: str, name: str, level: str, most: int) -> list[logfiles.Record]:
+        """Of the end of the newest file that was rotated away; none of one that is larger than can be unpacked in time."""
+        try:
+            path = next(iter([path for path in logfiles.rotations(folder, name) if os.path.basename(path) != name][-1:]), None)
+            if path is None:
+                return []
+            file, size, _ = self._opened(path)
+        except (OSError, Refused):  # the logger has just packed or deleted it
+            return []
+        with file:
+            packed, tail, whole = path.endswith(".gz"), b"", True
+            if size > (PACKED_MOST if packed else TAIL_BYTES):
+                if packed:
+                    return []
+                file.seek(size - TAIL_BYTES)
+                whole = False
+            for piece in logfiles.pieces(file, packed):
+                tail += piece
+                if len(tail) > 2 * TAIL_BYTES:
+                    tail, whole = tail[-TAIL_BYTES:], False
+        return self._told_at(level, most, tail, whole=whole)
 
-def records(text: str, *, whole: bool) -> list[dict[str, str]]:
-    """Records of a log file, as `cupola.logs` writes it; what goes on over several lines stays together. Not `whole`: the first line is a part of one."""
-    found: list[dict[str, str]] = []
-    for line in text.split("\n")[0 if whole else 1 :]:
-        parts = line.split(" | ", 3)
-        if len(parts) == 4 and parts[1].strip().lower() in LEVELS and parts[2].startswith("event="):
-            event, _, camera = parts[2].partition(" camera=")
-            at = parts[0].removesuffix(" UTC").replace(" ", "T") + "Z"
-            found.append({"at": at, "level": parts[1].strip(), "event": event.removeprefix("event="), "camera": camera, "message": parts[3]})
-        elif found and line:
-            found[-1]["message"] += "\n" + line
-    return found
+    @staticmethod
+    def _told_at(level: str, most: int, tail: bytes, *, whole: bool) -> list[logfiles.Record]:
+        """The last `most` records of a level or worse. Not `whole`: the first line is a part of one."""
+        found = logfiles.records(tail.decode("utf-8", "replace").split("\n")[0 if whole else 1 :])
+        return list(deque((record for record in found if LEVELS.index(record["level"].lower()) >= LEVELS.index(level)), most))

@@ -12,6 +12,7 @@ import socket
 import sys
 from dataclasses import dataclass
 from ipaddress import ip_address
+from pathlib import Path
 
 from cupola.core.errors import ConfigError
 from cupola.status.files import believed, is_ours, runtime_folder
@@ -70,18 +71,20 @@ class Announced:
     url: str
     token: str
     fingerprint: str | None
+    pid: int
 
 
-def announced() -> Announced | None:
-    """The running server, if one has announced itself, and its file is ours to read."""
+def announced(folder: Path | None = None) -> Announced | None:
+    """The running server, if one has announced itself in the runtime folder, or another one, and its file is ours to read."""
     try:
-        folder = runtime_folder()
+        folder = folder or runtime_folder()
         if not believed(folder):
             return None
         found = json.loads((folder / "server.json").read_text())
-        if not _lives(int(found["pid"])):
+        pid = int(found["pid"])
+        if not _lives(pid):
             return None  # it was killed, and could not withdraw
-        return Announced(str(found["url"]), str(found["token"]), found["fingerprint"])
+        return Announced(str(found["url"]), str(found["token"]), found["fingerprint"], pid)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -1,0 +1,96 @@
+"""`cupola selftest`: all that is installed works, what does not is said, and nothing stays."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+from tests.support.station import config, environment, eventually, free_port, running_station
+
+
+def selftest(folder: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
+    """Exit code and answer; temporary files go below `folder/tmp`."""
+    command = [sys.executable, "-m", "cupola", "selftest", "--json", *arguments]
+    done = subprocess.run(command, cwd=folder, env=own(folder), capture_output=True, text=True, timeout=500)
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def own(folder: Path) -> dict[str, str]:
+    for name in ("home", "tmp"):
+        (folder / name).mkdir(exist_ok=True)
+    return environment(folder) | {"TMPDIR": str(folder / "tmp")}
+
+
+def nothing_left(folder: Path) -> bool:
+    """No file, and no process that had one of its folders."""
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("CUPOLA_RUNTIME_DIR", "").startswith(str(folder / "tmp")):
+                return False
+        except psutil.Error:
+            continue
+    return list((folder / "tmp").iterdir()) == []
+
+
+def test_a_healthy_installation_passes_every_step_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    code, told = selftest(tmp_path)
+    assert (code, told["ok"]) == (0, True), told
+    said = {step["name"]: step["words"] for step in told["steps"]}
+    assert list(said) == ["start", "capture", "clip", "night", "end", "clean"]
+    assert "raw 640 x 480" in said["capture"] and "jpg 640 x 480" in said["capture"]
+    assert "timelapse of 4 frames" in said["night"] and "keogram" in said["night"] and "startrails" in said["night"]
+    assert nothing_left(tmp_path)
+
+
+def test_a_camera_that_does_not_open_fails_its_step_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "cupola.yaml").write_text("cameras: [{name: roll, driver: replay, replay: {path: nowhere}}]\n")
+    env = own(tmp_path)
+    command = [sys.executable, "-c", "import cupola.doctor.selftest as s; s.START_S = 15.0; from cupola.cli import main; main()"]
+    done = subprocess.run([*command, "selftest", "--json", "--camera", "roll"], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
+    told = {step["name"]: step for step in json.loads(done.stdout)["steps"]}
+    assert done.returncode == 1 and told["start"]["ok"] is False and "nowhere" in told["start"]["words"]
+    assert told["capture"]["ok"] is None and told["clean"]["ok"] is True
+    assert nothing_left(tmp_path)
+
+
+def test_a_program_that_does_not_start_says_what_it_printed(tmp_path: Path) -> None:
+    env = own(tmp_path) | {"PYTHONPATH": f"{tmp_path / 'broken'}{os.pathsep}{os.environ['PYTHONPATH']}"}
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "uvicorn.py").write_text("raise ImportError('uvicorn is broken')\n")
+    done = subprocess.run([sys.executable, "-m", "cupola", "selftest"], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1 and "uvicorn is broken" in done.stdout
+    assert nothing_left(tmp_path)
+
+
+def test_a_camera_of_a_running_server_is_tried_through_it(tmp_path: Path) -> None:
+    with running_station(tmp_path, more="preroll: {seconds: 3, before_s: 1, after_s: 1}") as station:
+        code, told = selftest(tmp_path, "--camera", "sky")
+        assert code == 0, told
+        assert [step["name"] for step in told["steps"]] == ["camera", "capture", "clip"]
+        assert len(station.http.get("/api/captures").json()["items"]) == 1 and station.http.get("/api/clips").json()["items"] == []
+    assert nothing_left(tmp_path)
+
+
+def test_ended_in_the_middle_it_takes_everything_with_it(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-m", "cupola", "selftest"], cwd=tmp_path, env=own(tmp_path), stdout=subprocess.DEVNULL)
+    try:
+        eventually(lambda: list((tmp_path / "tmp").glob("*/cupola_runtime_dir/server.json")), 120)
+        process.terminate()
+        assert process.wait(60) == 1
+    finally:
+        process.kill()
+    assert nothing_left(tmp_path)
+
+
+def test_an_unknown_camera_is_wrong_usage(tmp_path: Path) -> None:
+    (tmp_path / "cupola.yaml").write_text(config(free_port()))
+    done = subprocess.run(
+        [sys.executable, "-m", "cupola", "selftest", "--camera", "moon"], cwd=tmp_path, env=own(tmp_path), capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2 and "sky" in done.stderr
