@@ -147,7 +147,7 @@ async def test_the_spool_is_freed_and_the_stream_cut_only_when_every_group_has_c
         assert images.spool.freed == 0  # `second` has nothing yet
         client.xack(IMAGES, "second", *read("second", 5))
         await until(lambda: images.spool.freed == 1)  # the clip of three records is not whole at its second
-        assert [id_ for id_, _ in client.xrange(IMAGES)][0] == b"1-2"
+        assert client.xrange(IMAGES)[0][0] == b"1-2"
         rest = read("archive", 2)
         client.xack(IMAGES, "archive", rest[1])
         await asyncio.sleep(1.5)
@@ -341,11 +341,9 @@ async def test_events_wait_in_memory_while_the_disk_is_full(tmp_path: Path) -> N
         pytest.skip(why)
     with Disk(tmp_path, 8).mounted() as mounted:
         async with LightStation(mounted, "redis://127.0.0.1:1/0", "roof") as station:
-            with (mounted / "filler").open("wb") as filler:
-                with contextlib.suppress(OSError):
-                    while True:
-                        filler.write(bytes(4096))
-                        filler.flush()
+            with contextlib.suppress(OSError), (mounted / "filler").open("wb", buffering=0) as filler:
+                while True:
+                    filler.write(bytes(4096))
             for number in range(400):
                 station.event(number)
             await until(lambda: "full" in str(station.publisher.journal.problem))
@@ -422,10 +420,8 @@ class Collector:
 
         client = self.server.client()
         for stream in (LOG, IMAGES):
-            try:
+            with contextlib.suppress(ResponseError):  # it is there
                 client.xgroup_create(stream, "archive", "0", mkstream=True)
-            except ResponseError as error:
-                assert "BUSYGROUP" in str(error)
         count = 0
         for start in ("0", ">"):
             for stream, entries in client.xreadgroup("archive", "one", {LOG: start, IMAGES: start}, count=300) or []:
@@ -551,6 +547,7 @@ def test_nothing_is_lost_when_the_power_of_redis_is_cut_under_load(tmp_path: Pat
             with disk.mounted() as mounted:
                 if number == 0:
                     shutil.copytree(tmp_path / "redis", mounted / "redis")
+                    os.sync()
                 server.start()
                 process = process or run_station(tmp_path / "station", server.url, "--events-per-s", "200", "--stills-per-s", "10")
                 read_for(collector, 2.0)

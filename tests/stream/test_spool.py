@@ -1,6 +1,6 @@
 """The journal of what waits for receivers: what it keeps, and what becomes of a damaged one."""
 
-import errno
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,7 +67,7 @@ def test_a_reader_gets_what_is_appended_while_it_reads(folder: Path) -> None:
 
 def test_what_is_freed_stays_freed_and_its_segments_go(folder: Path) -> None:
     with Spool(folder, segment_bytes=100) as spool:
-        for number in range(10):
+        for _ in range(10):
             spool.append([(b"x" * 90, 1)])
         spool.free(7)
         assert (spool.depth, len(list(folder.glob("*.seg")))) == (3, 3)
@@ -168,16 +168,16 @@ def test_a_full_disk_takes_nothing_back_and_goes_on_when_there_is_room(small_dis
     with Spool(small_disk / "spool") as spool:
         spool.append([(b"kept", 1)])
         filler = small_disk / "filler"
-        with filler.open("wb") as file:
-            try:
-                while True:
-                    file.write(bytes(4096))
-                    file.flush()
-            except OSError as error:
-                assert error.errno == errno.ENOSPC
-        with pytest.raises(StorageFull):
+        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+
+        def append_much() -> None:
             for _ in range(100):
                 spool.append([(os.urandom(10_000), 1)])
+
+        with pytest.raises(StorageFull):
+            append_much()
         before = payloads(spool)
         assert (before[0], spool.next) == (b"kept", len(before) + 1)
         filler.unlink()
