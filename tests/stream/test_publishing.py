@@ -62,7 +62,7 @@ def stills(redis: RedisServer, stream: str = IMAGES) -> list[str]:
     return whole
 
 
-async def until(look: Callable[[], Any], seconds: float = 60.0) -> Any:
+async def until(look: Callable[[], Any], seconds: float = 120.0) -> Any:
     end = time.monotonic() + seconds
     while not (answer := await asyncio.to_thread(look)):
         assert time.monotonic() < end, f"not within {seconds} s; the last answer was {answer!r}"
