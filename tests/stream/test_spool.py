@@ -71,6 +71,7 @@ def test_what_is_freed_stays_freed_and_its_segments_go(folder: Path) -> None:
             spool.append([(b"x" * 90, 1)])
         spool.free(7)
         assert (spool.depth, len(list(folder.glob("*.seg")))) == (3, 3)
+        assert spool.bytes == 3 * (90 + 28)
         spool.free(3)
         assert spool.freed == 7
     with Spool(folder) as spool:
@@ -79,7 +80,9 @@ def test_what_is_freed_stays_freed_and_its_segments_go(folder: Path) -> None:
         assert spool.oldest_s is None
     with Spool(folder) as spool:
         assert (spool.depth, spool.next) == (0, 11)
+        assert spool.bytes == 0
         assert spool.append([(b"on", 1)]) == 11
+        assert 2 < spool.bytes < 100
 
 
 def test_a_torn_tail_is_cut_off_and_told_and_what_counted_is_kept(folder: Path) -> None:
