@@ -73,7 +73,7 @@ class ClipMeta(_Meta):
 
 date_text = str
 list_of_objects = list[dict[str, Any]]
-_TEXT_MOST, _ITEMS_MOST = 200, 1000
+_TEXT_MOST, ITEMS_MOST = 200, 1000
 
 
 def _int(value: Any) -> int:
@@ -115,7 +115,7 @@ def _day(value: Any) -> str:
 
 
 def _objects(value: Any) -> list[dict[str, Any]]:
-    if not isinstance(value, list) or len(value) > _ITEMS_MOST or not all(isinstance(item, dict) for item in value):
+    if not isinstance(value, list) or len(value) > ITEMS_MOST or not all(isinstance(item, dict) for item in value):
         raise ValueError("must be a list of objects")
     return value
 
