@@ -265,7 +265,7 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     ({"meta": "[" * 10_000}, "meta"),
     ({"meta": json.dumps({"sequence": "1"})}, "meta"),
     ({"media_type": "text/html"}, "media_type"),
-    ({"data": b"x" * 1_000_001}, "parts"),
+    ({"data": b"x" * 1_000_001}, "data"),
 ]
 
 

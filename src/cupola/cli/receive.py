@@ -163,13 +163,13 @@ class _Screen:
         rates = self._rates.of(total)
         problem = receiver.line.problem or next(iter(receiver.problems().values()), None)
         words = [
-            f"{len(receiver.stations)} station{'' if len(receiver.stations) == 1 else 's'}",
-            f"{total['stills']} stills ({rates['stills']:.1f}/s)",
-            f"{total['clips']} clips",
-            f"{total['events']} events ({rates['events']:.1f}/s)",
+            f"stations {len(receiver.stations)}",
+            f"stills {total['stills']} ({rates['stills']:.1f}/s)",
+            f"clips {total['clips']}",
+            f"events {total['events']} ({rates['events']:.1f}/s)",
             f"{rates['bytes'] / 1e6:.1f} MB/s",
         ]
-        words += [f"{total[name]} {said}" for name, said in (("again", "again"), ("set_aside", "set aside"), ("gone", "gone")) if total[name]]
+        words += [f"{name.replace('_', ' ')} {total[name]}" for name in ("again", "set_aside", "gone", "taken_over") if total[name]]
         self._live.update(Text(" · ".join(words) + (f" · {problem}" if problem else ""), style="red" if problem else "green"))
 
     def end(self, receiver: Receiver) -> None:
