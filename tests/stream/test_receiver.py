@@ -453,7 +453,7 @@ def test_a_damaged_catalogue_is_set_aside_and_made_again_from_the_files(redis: R
 
 def test_a_stop_ends_it_in_the_middle_of_a_long_clip(redis: RedisServer, into: Path) -> None:
     roof = PublishedStation("roof")
-    roof.clip(bytes(60_000_000))
+    roof.clip(bytes(20_000_000))
     roof.send(redis.client())
     work: Receiving
     with receiving(redis.url, into) as work:
