@@ -19,7 +19,8 @@ async def reset_port(policy: Policy, port: str) -> tuple[bool, str]:
     except OSError as error:
         return False, f"The helper {argv[0]} cannot be started: {error.strerror}. How to install it: docs/usb-reset.md."
     try:
-        said, _ = await asyncio.wait_for(helper.communicate(), PATIENCE_S)
+        async with asyncio.timeout(PATIENCE_S):
+            said, _ = await helper.communicate()
     except TimeoutError:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             helper.kill()

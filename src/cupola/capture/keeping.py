@@ -79,7 +79,8 @@ class Keeping:
                 self._failed(error)
             await asyncio.sleep(GAP_S)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._awake.wait(), LOOK_S - GAP_S)
+                async with asyncio.timeout(LOOK_S - GAP_S):
+                    await self._awake.wait()
             self._awake.clear()
 
     async def plan(self) -> Report:
