@@ -144,7 +144,10 @@ async def test_troubles_are_errors_from_when_they_began_until_they_are_over(app:
 def test_the_processor_is_found_among_the_zones_and_chips_of_a_machine(tmp_path: Path) -> None:
     assert processor_sensor(tmp_path) is None and temperature_c(None) is None
     for number, kind in enumerate(("acpitz", "wifi", "x86_pkg_temp")):
-        put(tmp_path, **{f"class/thermal/thermal_zone{number}/type": f"{kind}\n", f"class/thermal/thermal_zone{number}/temp": f"{40_000 + number * 1000}\n"})
+        put(
+            tmp_path,
+            **{f"class/thermal/thermal_zone{number}/type": f"{kind}\n", f"class/thermal/thermal_zone{number}/temp": f"{40_000 + number * 1000}\n"},
+        )
     assert temperature_c(processor_sensor(tmp_path)) == 42.0
     put(tmp_path, **{"class/thermal/thermal_zone2/temp": "none\n"})
     assert temperature_c(processor_sensor(tmp_path)) is None
