@@ -147,6 +147,24 @@ def test_start_with_count_and_wait_returns_when_all_are_taken(station: RunningSt
     assert status["session"] is None and status["images_today"] == before + 3
 
 
+def test_start_and_wait_says_that_the_series_was_stopped_before_its_end(station: RunningStation) -> None:
+    command = [sys.executable, "-m", "cupola", "start", "--count", "500", "-e", "0.05", "--wait", "--json"]
+    with subprocess.Popen(
+        command, cwd=station.folder, env=environment(station.folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as waiting:
+        try:
+            station.until(lambda camera: (camera["session"] or {"done": 0})["done"] >= 1)
+            assert station.cupola("stop").returncode == 0
+            told, errors = waiting.communicate(timeout=30)
+        finally:
+            waiting.kill()
+    assert waiting.returncode == 1 and "was stopped after" in errors and "of 500 images" in errors, errors
+    ended = json.loads(told)["session"]
+    assert ended["state"] == "stopped" and 1 <= ended["done"] < 500
+    assert station.http.get(f"/api/cameras/sky/series/{ended['id']}").json()["state"] == "stopped"
+    assert station.http.get("/api/cameras/sky/series/1000000").status_code == 404
+
+
 def test_start_and_stop_of_an_endless_series(station: RunningStation) -> None:
     started = station.json("start", "sky", "-e", "0.05", "-d", "0.5", "-g", "150", "--json")["session"]
     assert (started["exposure_s"], started["delay_s"], started["gain"], started["count"]) == (0.05, 0.5, 150, None)
