@@ -265,9 +265,10 @@ def test_an_address_that_cannot_be_listened_on_is_said_so(host: str, said: str) 
 def test_a_station_is_claimed_in_the_terminal_before_it_listens_to_others(nowhere: Path) -> None:
     port = free_port()
     (nowhere / "cupola.yaml").write_text(config(port))
-    claimed = cupola(nowhere, "claim", "--generate", "--user", "anna")
+    claimed = cupola(nowhere, "claim", "--generate", "--user", "anna", "--json")
     assert claimed.returncode == 0, claimed.stderr
-    passphrase = claimed.stdout.split()[-1]
+    assert json.loads(claimed.stdout)["user"] == "anna"
+    passphrase = json.loads(claimed.stdout)["generated"]
     assert cupola(nowhere, "claim", "--generate").returncode == 1, "once is enough"
     with station_at(nowhere, "--host", "0.0.0.0") as output:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
@@ -280,6 +281,8 @@ def test_a_station_is_claimed_in_the_terminal_before_it_listens_to_others(nowher
         assert again.json()["user"] == "anna", "a session survives a restart"
     done = cupola(nowhere, "passwd", "anna", "--stdin", text="another long phrase\n")
     assert done.returncode == 0 and "logged out" in done.stdout
+    told = cupola(nowhere, "passwd", "anna", "--stdin", "--json", text="another long phrase\n")
+    assert json.loads(told.stdout) == {"user": "anna", "generated": None}
     with station_at(nowhere):
         assert httpx.get(f"http://127.0.0.1:{port}/api/me", cookies={"cupola": session}, trust_env=False).json()["user"] is None
 
@@ -359,6 +362,8 @@ def test_init_writes_a_file_that_check_accepts_and_never_overwrites(nowhere: Pat
 
 
 def test_init_refuses_a_name_no_station_can_have(nowhere: Path) -> None:
+    made = cupola(nowhere, "init", "--json", "-o", "other.yaml")
+    assert json.loads(made.stdout)["path"] == str(nowhere / "other.yaml")
     done = cupola(nowhere, "init", "--station", "a/b")
     assert done.returncode == 1 and "station.name" in done.stderr
     assert not (nowhere / "cupola.yaml").exists()
