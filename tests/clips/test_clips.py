@@ -10,7 +10,8 @@ import random
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,12 @@ from tests.drivers.sources import rtsp_camera
 from tests.support import ext4
 from tests.support.station import as_owner, cupola, eventually
 
+from cupola.clips import clips as clips_module
+from cupola.clips.clips import Clips
 from cupola.clips.recorder import Recorder
+from cupola.core.bus import Bus
+from cupola.core.events import ClipFailed
+from cupola.storage.catalogue import Catalogue
 
 TRIGGERS = int(os.environ.pop("CUPOLA_CLIP_TRIGGERS", "5"))  # 100 and more: seconds before and after of up to 15
 LONGEST_S = 15 if TRIGGERS >= 100 else 5
@@ -311,3 +317,31 @@ async def test_what_is_cancelled_in_the_moment_its_clip_is_whole_stays_cancelled
     if waiting.cancel():
         await asyncio.wait({waiting}, timeout=5)
         assert waiting.cancelled()
+
+
+async def test_how_a_clip_ended_is_noted_when_a_full_catalogue_has_room_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clips_module, "RETRY_S", 0.05)
+    said: list[str] = []
+    with closing(Catalogue(tmp_path / "catalogue.sqlite")) as catalogue:
+        bus = Bus()
+        clips = Clips(
+            catalogue, bus, tmp_path, tmp_path, timezone="UTC", log=lambda _, text, **__: said.append(text), at_once=1, min_free_percent=0.0
+        )
+        row = clips.rows.begin("gate", "door", datetime.now(UTC), {"at": "now"}, 1.0, 1.0)
+        with catalogue.writing() as writer:
+            (pages,) = writer.execute("PRAGMA page_count").fetchone()
+        with catalogue.writing() as writer:
+            writer.execute(f"PRAGMA max_page_count = {pages}")
+        with bus.subscribe() as heard:
+            failing = asyncio.create_task(clips._failed(row, "the camera was stolen. " * 1000))
+            async with asyncio.timeout(30):
+                while not any("cannot be noted yet" in text for text in said):
+                    await asyncio.sleep(0.01)
+            assert clips.rows.one(row.id).state == "recording"
+            with catalogue.writing() as writer:
+                writer.execute("PRAGMA max_page_count = 1000000")
+            async with asyncio.timeout(30):
+                await failing
+            assert clips.rows.one(row.id).state == "failed"
+            assert [event.id for event in heard._waiting if isinstance(event, ClipFailed)] == [row.id]
+        assert sum("cannot be noted yet" in text for text in said) == 1
