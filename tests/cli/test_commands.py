@@ -361,6 +361,18 @@ def test_init_writes_a_file_that_check_accepts_and_never_overwrites(nowhere: Pat
     assert (nowhere / "cupola.yaml").read_text() == text
 
 
+def test_config_import_prints_a_configuration_and_names_what_has_no_counterpart(nowhere: Path) -> None:
+    (nowhere / "skycam.yaml").write_text("camera: {type: dslr, exposure_time: 8, delay: 12}\ncli: {verbose: true}\n")
+    done = cupola(nowhere, "config", "import", "skycam.yaml")
+    assert done.returncode == 0 and "skycam.yaml:2: cli.verbose has no counterpart" in done.stderr
+    (nowhere / "cupola.yaml").write_text(done.stdout)
+    assert "no problems" in cupola(nowhere, "config", "check").stdout
+    told = json.loads(cupola(nowhere, "config", "import", "skycam.yaml", "--json").stdout)
+    assert told["config"] == done.stdout and told["left"][0]["key"] == "cli.verbose"
+    refused = cupola(nowhere, "config", "import", "nothing.yaml")
+    assert refused.returncode == 1 and "no such file" in refused.stderr
+
+
 def test_init_refuses_a_name_no_station_can_have(nowhere: Path) -> None:
     made = cupola(nowhere, "init", "--json", "-o", "other.yaml")
     assert json.loads(made.stdout)["path"] == str(nowhere / "other.yaml")

@@ -80,3 +80,21 @@ def schema() -> None:
     from cupola.config.schema import json_schema
 
     click.echo(json.dumps(json_schema(), indent=2))
+
+
+@config.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the configuration and what has no counterpart as JSON.")
+def import_(file: Path, as_json: bool) -> None:
+    """Print what a skycam.yaml becomes; each of its keys that has no counterpart is named, with the reason."""
+    from dataclasses import asdict
+
+    from cupola.config.skycam import convert
+
+    made = convert(file)
+    if as_json:
+        click.echo(json.dumps({"config": made.text, "left": [asdict(one) for one in made.left]}, indent=2))
+        return
+    click.echo(made.text, nl=False)
+    for one in made.left:
+        click.echo(f"{file}:{one.line}: {one.key} has no counterpart: {one.why}.", err=True)
