@@ -75,7 +75,8 @@ def test_an_astronomical_camera_and_its_port_are_found_by_ourselves(tmp_path: Pa
     [
         ("camera:\n  type: dslr\n  exposure_time: long\n", "skycam.yaml:3: camera.exposure_time"),
         ("camera:\n  type: dslr\nweb:\n  port: 99999\n", "skycam.yaml:4: web.port"),
-        ("camera:\n  type: webcam\n", "cameras[0].driver"),
+        ("camera:\n  type: webcam\n", "skycam.yaml:2: camera.type: has to be dslr or astro"),
+        ("camera: {delay: 3}\n", "camera.type"),
         ("sensor: {type: dht22}\n", "skycam.yaml:1: sensor.type"),
         ("cameras: []\n", "no configuration of skycam"),
         ("camera: [1\n", "skycam.yaml"),

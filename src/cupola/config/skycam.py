@@ -33,9 +33,7 @@ def _same(value: Any) -> Any:
 
 
 def _driver(value: Any) -> Any:
-    if value not in DRIVERS:
-        raise _No(f"only {' and '.join(DRIVERS)} are known: see `cupola cameras` for what is attached, and its lines")
-    return DRIVERS[value]
+    return DRIVERS.get(str(value))
 
 
 def _gphoto_port(value: Any) -> Any:
@@ -120,6 +118,9 @@ def convert(file: Path) -> Imported:
                 origins[key_text(place)] = path
         except _No as why:
             made.left.append(Left(printable(name, 80), document.origin(path).line, str(why)))
+    if "camera" in document.data and ours.get((*CAMERA, "driver")) is None:
+        document.report(("camera", "type"), f"has to be {' or '.join(DRIVERS)}", "see `cupola cameras` for what is attached, and its lines")
+        raise ConfigProblems(document.problems)
     made.text = _yaml(ours, file)
     _check(made.text, document, origins, file)
     return made
