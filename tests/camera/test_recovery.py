@@ -200,6 +200,7 @@ async def test_the_port_a_driver_tells_is_known_after_the_camera_is_gone(rig):
         r.camera.hub.leave(viewer)
 
 
+@pytest.mark.timeout(300)
 async def test_a_camera_that_is_plugged_in_is_tried_at_once_and_from_the_lowest_rung(rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     devices, there = tmp_path / "devices", tmp_path / "there"
     (devices / "usb1").mkdir(parents=True)
@@ -207,12 +208,12 @@ async def test_a_camera_that_is_plugged_in_is_tried_at_once_and_from_the_lowest_
     monkeypatch.setattr(recovery, "ABSENT_MOST_S", 60.0)
     monkeypatch.setattr(recovery, "BACKOFF_S", (0.5, 60.0))
     async with rig(absent_until=str(there), usb_port="1-1.4", policy=Policy(restart=1, usb_port="1-1.4")) as r:
-        await r.until(lambda: ("back_off", 1, None) in rungs(r) and (r.camera.retry_at or 0.0) > time.monotonic() + 30)
+        await r.until(lambda: ("back_off", 1, None) in rungs(r) and (r.camera.retry_at or 0.0) > time.monotonic() + 30, 60)
         (devices / "1-1.4").mkdir()
-        await r.until(lambda: any("was plugged in" in line for line in r.log))
-        await r.until(lambda: rungs(r)[-1] == ("restart", 1, None) and rungs(r).count(("restart", 1, None)) == 2)  # it did not answer yet
+        await r.until(lambda: any("was plugged in" in line for line in r.log), 60)
+        await r.until(lambda: rungs(r)[-1] == ("restart", 1, None) and rungs(r).count(("restart", 1, None)) == 2, 60)  # it did not answer yet
         there.touch()
-        await r.until(lambda: r.camera.info is not None)
+        await r.until(lambda: r.camera.info is not None, 60)
 
 
 async def test_a_device_that_comes_and_goes_by_itself_is_no_hot_plug_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
