@@ -22,7 +22,7 @@ from cupola.darkroom.encode import encode_jpeg
 from cupola.darkroom.facts import Shot, lines_of
 from cupola.darkroom.job import Developer, Measure, Order
 from cupola.darkroom.measure import Measurer
-from cupola.darkroom.overlay import draw
+from cupola.darkroom.overlay import draw, lay_out
 from cupola.darkroom.recipe import Overlay, Recipe
 from cupola.drivers.sky.scene import Scene
 from cupola.drivers.sky.sensor import Sensor
@@ -95,7 +95,7 @@ def speed(options: Options) -> Iterator[Result]:
     yield median("develop.step.measure", stars, "ms", note=f"{found.get('stars')} stars, sharpness, streaks against the frame before")
     tones, _, picture = _timed(lambda: tones_and_debayering(clean.pixels, clean.layout, recipe), runs)
     yield median("develop.step.tones", tones, "ms", note="curves and debayering")
-    text, _, _ = _timed(lambda: draw(picture, OVERLAY, lines_of(OVERLAY, Shot.of(facts), STATION), None), runs)
+    text, _, _ = _timed(lambda: draw(picture, lay_out(picture.shape, OVERLAY, lines_of(OVERLAY, Shot.of(facts), STATION), None)), runs)
     yield median("develop.step.overlay", text, "ms", note="two lines and four marks")
     encode, _, jpeg = _timed(lambda: encode_jpeg(picture, 90), runs)
     yield median("develop.step.encode", encode, "ms", note=f"JPEG of {len(jpeg) / 1e6:.1f} MB")

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import signal
 import socket
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 
@@ -114,14 +113,15 @@ class App:
         self.archive.stored = self._stored
         if self.catalogue.created:
             self.archive.check_all({camera.name for camera in settings.cameras})
-        epoch, claims = int(time.time()), Claims()
+        store = Store(state / "access.sqlite")
+        start, claims = store.count_start(), Claims()
         self.cameras = {
             camera.name: CameraSupervisor(
                 parts.spec(settings, camera, self.station),
                 archive=self.archive,
                 bus=self.bus,
                 log=logs.write,
-                epoch=epoch,
+                epoch=start,
                 connect=camera.connect,
                 claims=claims,
             )
@@ -145,8 +145,7 @@ class App:
         )
         self.sessions.changed = lambda name, finish: self.cameras[name].plan_changed(finish=finish)
         self.scheduler.finish = self._products_done
-        store = Store(state / "access.sqlite")
-        self.leases = Leases(self.cameras, self.bus.publish, store.count_start())
+        self.leases = Leases(self.cameras, self.bus.publish, start)
         self.desk = Desk(
             store, self.leases, self.bus.publish, session_minutes=settings.web.session_minutes, renewed=lambda code: self._invite_by(code)
         )

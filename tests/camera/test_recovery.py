@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from tests.drivers.sources import jpeg
 
+from cupola.camera import recovery, usb
 from cupola.camera.claims import Claims
 from cupola.camera.messages import Plan
 from cupola.camera.recovery import Ladder, Policy, Step, cause_of, nothing_helped, why
@@ -46,7 +49,7 @@ def test_no_port_is_reset_where_that_is_not_wanted_or_cannot_help(policy: Policy
 def test_a_good_picture_sends_the_next_failure_back_to_the_lowest_rung():
     ladder = Ladder(Policy(restart=1))
     assert [ladder.failed("crash", None).rung for _ in range(2)] == ["restart", "back_off"]
-    ladder.proved()
+    ladder.begin_anew()
     assert ladder.failed("crash", None) == Step("restart", 1, 1.0)
 
 
@@ -195,6 +198,43 @@ async def test_the_port_a_driver_tells_is_known_after_the_camera_is_gone(rig):
         await r.until(lambda: r.camera.state == "recovering" and r.camera.info is None)  # it is told before its process has ended
         assert r.camera.usb_port == "3-2"
         r.camera.hub.leave(viewer)
+
+
+@pytest.mark.timeout(300)
+async def test_a_camera_that_is_plugged_in_is_tried_at_once_and_from_the_lowest_rung(rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    devices, there = tmp_path / "devices", tmp_path / "there"
+    (devices / "usb1").mkdir(parents=True)
+    monkeypatch.setattr(usb, "DEVICES", devices)
+    monkeypatch.setattr(recovery, "ABSENT_MOST_S", 60.0)
+    monkeypatch.setattr(recovery, "BACKOFF_S", (0.5, 60.0))
+    async with rig(absent_until=str(there), usb_port="1-1.4", policy=Policy(restart=1, usb_port="1-1.4")) as r:
+        await r.until(lambda: ("back_off", 1, None) in rungs(r) and (r.camera.retry_at or 0.0) > time.monotonic() + 30, 60)
+        (devices / "1-1.4").mkdir()
+        await r.until(lambda: any("was plugged in" in line for line in r.log), 60)
+        await r.until(lambda: rungs(r)[-1] == ("restart", 1, None) and rungs(r).count(("restart", 1, None)) == 2, 60)  # it did not answer yet
+        there.touch()
+        await r.until(lambda: r.camera.info is not None, 60)
+
+
+async def test_a_device_that_comes_and_goes_by_itself_is_no_hot_plug_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(usb, "DEVICES", tmp_path)
+    monkeypatch.setattr(usb, "LOOK_S", 0.01)
+    plugs, noticed = usb.HotPlug(), list[bool]()
+    for number in range(4):
+        come = asyncio.get_running_loop().call_later(0.1, (tmp_path / f"1-{number}").mkdir)
+        noticed.append(await plugs.within(asyncio.sleep(0.4), True))
+        come.cancel()
+    assert noticed == [True, False, False, False]
+
+
+async def test_what_a_reset_brings_back_is_no_hot_plug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(usb, "DEVICES", tmp_path)
+    monkeypatch.setattr(usb, "LOOK_S", 0.01)
+    plugs = usb.HotPlug()
+    assert not await plugs.within(asyncio.sleep(0.05), True)
+    asyncio.get_running_loop().call_later(0.05, (tmp_path / "1-1.4").mkdir)
+    assert not await plugs.within(asyncio.sleep(0.2), False)
+    assert not await plugs.within(asyncio.sleep(0.05), True)
 
 
 async def test_a_recording_that_is_over_closes_its_camera_until_it_is_connected_again(rig, tmp_path: Path):

@@ -159,6 +159,27 @@ async def test_a_run_that_fails_is_told_once_and_tried_again_later(tmp_path: Pat
         assert len(filled.listed()) == len(rows)
 
 
+async def test_a_linked_file_is_told_once_and_until_it_is_back(tmp_path: Path) -> None:
+    filled = Filled(tmp_path, 100_000)
+    with closing(filled.catalogue):
+        rows = filled.night(0, 19)
+        name = rows[0].files[0].path
+        linked, elsewhere = filled.root / name, tmp_path / "elsewhere"
+        linked.rename(elsewhere)
+        linked.symlink_to(elsewhere)
+        async with kept(filled, filled.retention(keep=KEEP)) as it:
+            await it.until(lambda: it.said("INFO"))
+            await it.until(lambda: it.keeping.state.problem)
+            for _ in range(3):
+                it.keeping.wake()
+                await asyncio.sleep(0.1)
+            assert len(it.said("WARNING")) == 1 and name in it.said("WARNING")[0]
+            assert (it.keeping.state.problem, it.said("ERROR")) == (it.said("WARNING")[0], [])
+            linked.unlink()
+            elsewhere.rename(linked)
+            await it.until(lambda: it.keeping.state.problem is None)
+
+
 IMAGES = 30  # a night, of 3.7 MB each
 
 

@@ -147,6 +147,24 @@ def test_start_with_count_and_wait_returns_when_all_are_taken(station: RunningSt
     assert status["session"] is None and status["images_today"] == before + 3
 
 
+def test_start_and_wait_says_that_the_series_was_stopped_before_its_end(station: RunningStation) -> None:
+    command = [sys.executable, "-m", "cupola", "start", "--count", "500", "-e", "0.05", "--wait", "--json"]
+    with subprocess.Popen(
+        command, cwd=station.folder, env=environment(station.folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as waiting:
+        try:
+            station.until(lambda camera: (camera["session"] or {"done": 0})["done"] >= 1)
+            assert station.cupola("stop").returncode == 0
+            told, errors = waiting.communicate(timeout=30)
+        finally:
+            waiting.kill()
+    assert waiting.returncode == 1 and "was stopped after" in errors and "of 500 images" in errors, errors
+    ended = json.loads(told)["session"]
+    assert ended["state"] == "stopped" and 1 <= ended["done"] < 500
+    assert station.http.get(f"/api/cameras/sky/series/{ended['id']}").json()["state"] == "stopped"
+    assert station.http.get("/api/cameras/sky/series/1000000").status_code == 404
+
+
 def test_start_and_stop_of_an_endless_series(station: RunningStation) -> None:
     started = station.json("start", "sky", "-e", "0.05", "-d", "0.5", "-g", "150", "--json")["session"]
     assert (started["exposure_s"], started["delay_s"], started["gain"], started["count"]) == (0.05, 0.5, 150, None)
@@ -247,9 +265,10 @@ def test_an_address_that_cannot_be_listened_on_is_said_so(host: str, said: str) 
 def test_a_station_is_claimed_in_the_terminal_before_it_listens_to_others(nowhere: Path) -> None:
     port = free_port()
     (nowhere / "cupola.yaml").write_text(config(port))
-    claimed = cupola(nowhere, "claim", "--generate", "--user", "anna")
+    claimed = cupola(nowhere, "claim", "--generate", "--user", "anna", "--json")
     assert claimed.returncode == 0, claimed.stderr
-    passphrase = claimed.stdout.split()[-1]
+    assert json.loads(claimed.stdout)["user"] == "anna"
+    passphrase = json.loads(claimed.stdout)["generated"]
     assert cupola(nowhere, "claim", "--generate").returncode == 1, "once is enough"
     with station_at(nowhere, "--host", "0.0.0.0") as output:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
@@ -262,6 +281,8 @@ def test_a_station_is_claimed_in_the_terminal_before_it_listens_to_others(nowher
         assert again.json()["user"] == "anna", "a session survives a restart"
     done = cupola(nowhere, "passwd", "anna", "--stdin", text="another long phrase\n")
     assert done.returncode == 0 and "logged out" in done.stdout
+    told = cupola(nowhere, "passwd", "anna", "--stdin", "--json", text="another long phrase\n")
+    assert json.loads(told.stdout) == {"user": "anna", "generated": None}
     with station_at(nowhere):
         assert httpx.get(f"http://127.0.0.1:{port}/api/me", cookies={"cupola": session}, trust_env=False).json()["user"] is None
 
@@ -340,7 +361,21 @@ def test_init_writes_a_file_that_check_accepts_and_never_overwrites(nowhere: Pat
     assert (nowhere / "cupola.yaml").read_text() == text
 
 
+def test_config_import_prints_a_configuration_and_names_what_has_no_counterpart(nowhere: Path) -> None:
+    (nowhere / "skycam.yaml").write_text("camera: {type: dslr, exposure_time: 8, delay: 12}\ncli: {verbose: true}\n")
+    done = cupola(nowhere, "config", "import", "skycam.yaml")
+    assert done.returncode == 0 and "skycam.yaml:2: cli.verbose has no counterpart" in done.stderr
+    (nowhere / "cupola.yaml").write_text(done.stdout)
+    assert "no problems" in cupola(nowhere, "config", "check").stdout
+    told = json.loads(cupola(nowhere, "config", "import", "skycam.yaml", "--json").stdout)
+    assert told["config"] == done.stdout and told["left"][0]["key"] == "cli.verbose"
+    refused = cupola(nowhere, "config", "import", "nothing.yaml")
+    assert refused.returncode == 1 and "no such file" in refused.stderr
+
+
 def test_init_refuses_a_name_no_station_can_have(nowhere: Path) -> None:
+    made = cupola(nowhere, "init", "--json", "-o", "other.yaml")
+    assert json.loads(made.stdout)["path"] == str(nowhere / "other.yaml")
     done = cupola(nowhere, "init", "--station", "a/b")
     assert done.returncode == 1 and "station.name" in done.stderr
     assert not (nowhere / "cupola.yaml").exists()

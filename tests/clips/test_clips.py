@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -9,7 +10,8 @@ import random
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,13 @@ from tests.clips.cutting import FPS, FRAMES, Cutting, busy_machine, cutting, due
 from tests.drivers.sources import rtsp_camera
 from tests.support import ext4
 from tests.support.station import as_owner, cupola, eventually
+
+from cupola.clips import clips as clips_module
+from cupola.clips.clips import Clips
+from cupola.clips.recorder import Recorder
+from cupola.core.bus import Bus
+from cupola.core.events import ClipFailed
+from cupola.storage.catalogue import Catalogue
 
 TRIGGERS = int(os.environ.pop("CUPOLA_CLIP_TRIGGERS", "5"))  # 100 and more: seconds before and after of up to 15
 LONGEST_S = 15 if TRIGGERS >= 100 else 5
@@ -134,6 +143,17 @@ def test_a_clip_is_served_in_parts_and_deleted(gate: tuple[Cutting, float]) -> N
     assert station.http.delete(f"/api/clips/{clip['id']}").status_code == 204
     assert station.http.get(url).status_code == 404
     assert not list((station.folder / "images").rglob("*_gone.mp4"))
+
+
+def test_a_symlink_leads_nobody_out_of_the_images_folder(gate: tuple[Cutting, float], tmp_path: Path) -> None:
+    station, _ = gate
+    clip = station.finished(station.trigger(label="linked", before_s=1, after_s=0)["id"])
+    (path,) = (station.folder / "images").rglob("*_linked.mp4")
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    answer = station.http.get(f"/api/clips/{clip['id']}/video")
+    assert answer.status_code == 404 and "outside" in answer.json()["detail"], answer.text
+    assert station.http.get("/api/clips").status_code == 200
 
 
 def test_bad_triggers_are_refused_with_words(gate: tuple[Cutting, float]) -> None:
@@ -284,3 +304,44 @@ def test_a_camera_without_pre_roll_says_what_to_configure(tmp_path: Path) -> Non
         answer = station.http.post("/api/cameras/sky/trigger", headers=as_owner(tmp_path))
         assert answer.status_code == 409 and "preroll" in answer.json()["detail"]
         assert station.http.post("/trigger").status_code == 409
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_what_is_cancelled_in_the_moment_its_clip_is_whole_stays_cancelled(turns: int) -> None:
+    recorder = Recorder("gate", "door", time.monotonic_ns(), 0.0, 60.0, 60.0, [], lambda *_, **__: None)
+    waiting = asyncio.create_task(recorder._time_out())
+    await asyncio.sleep(0.01)
+    recorder._whole.set()
+    for _ in range(turns):  # of the loop, between the last packet and the end of the server
+        await asyncio.sleep(0)
+    if waiting.cancel():
+        await asyncio.wait({waiting}, timeout=5)
+        assert waiting.cancelled()
+
+
+async def test_how_a_clip_ended_is_noted_when_a_full_catalogue_has_room_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clips_module, "RETRY_S", 0.05)
+    said: list[str] = []
+    with closing(Catalogue(tmp_path / "catalogue.sqlite")) as catalogue:
+        bus = Bus()
+        clips = Clips(
+            catalogue, bus, tmp_path, tmp_path, timezone="UTC", log=lambda _, text, **__: said.append(text), at_once=1, min_free_percent=0.0
+        )
+        row = clips.rows.begin("gate", "door", datetime.now(UTC), {"at": "now"}, 1.0, 1.0)
+        with catalogue.writing() as writer:
+            (pages,) = writer.execute("PRAGMA page_count").fetchone()
+        with catalogue.writing() as writer:
+            writer.execute(f"PRAGMA max_page_count = {pages}")
+        with bus.subscribe() as heard:
+            failing = asyncio.create_task(clips._failed(row, "the camera was stolen. " * 1000))
+            async with asyncio.timeout(30):
+                while not any("cannot be noted yet" in text for text in said):
+                    await asyncio.sleep(0.01)
+            assert clips.rows.one(row.id).state == "recording"
+            with catalogue.writing() as writer:
+                writer.execute("PRAGMA max_page_count = 1000000")
+            async with asyncio.timeout(30):
+                await failing
+            assert clips.rows.one(row.id).state == "failed"
+            assert [event.id for event in heard._waiting if isinstance(event, ClipFailed)] == [row.id]
+        assert sum("cannot be noted yet" in text for text in said) == 1

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import pytest
 import simplejpeg
-from tests.darkroom.nights import jpeg, sky
+from tests.darkroom.nights import RECIPE, jpeg, sky
 
-from cupola.darkroom.growth import LeftOut, Picture, Shot
+from cupola.darkroom import facts as developed
+from cupola.darkroom.encode import beneath_of, with_beneath
+from cupola.darkroom.growth import LeftOut, Picture, Shot, Window
+from cupola.darkroom.job import Developer, Order
+from cupola.darkroom.products import Growth
+from cupola.darkroom.recipe import Overlay, Recipe
 from cupola.darkroom.startrails import Settings, Startrails
 
 AT = datetime(2026, 3, 14, 18, 0, tzinfo=UTC)
@@ -119,3 +126,43 @@ def test_an_image_of_another_size_is_left_out() -> None:
     trails = _of([sky(1)])
     with pytest.raises(LeftOut, match="120 x 100 pixels, not 240 x 160"):
         trails.add(sky(2, (100, 120)), Shot(2, Path("x.jpg"), AT, 1.0))
+
+
+def test_no_words_of_the_overlay_are_gathered_by_startrails_and_keogram_and_the_video_shows_them(tmp_path: Path) -> None:
+    """The images as the darkroom stores them, with and without an overlay; each has other words."""
+    recipe: dict[str, Any] = {**RECIPE, "keogram": {**RECIPE["keogram"], "angle_deg": 90.0}}  # the row through the middle, where E and W stand
+    window = Window(AT, AT + timedelta(hours=1), 60.0, "UTC")
+    words = Overlay(lines=("{time}",), size_percent=8.0, north_deg=0.0)
+    made: dict[bool, dict[str, Picture]] = {}
+    for written in (False, True):
+        growth = Growth(tmp_path / str(written), recipe, window)
+        for number in range(1, 6):
+            opened = AT + timedelta(minutes=11 * number)
+            source, path = tmp_path / "source.jpg", tmp_path / f"{number}.jpg"
+            source.write_bytes(jpeg(sky(number)))
+            shot = developed.Shot(opened, "north")
+            path.write_bytes(Developer().make(source, Order(Recipe(flip="horizontal", overlay=words if written else Overlay()), shot=shot)).data)
+            growth.add(Shot(number, path, opened, 1.0))
+            if written:
+                assert len(beneath_of(path.read_bytes())) == 5, "one line, four points of the compass"
+        made[written] = {}
+        for kind in ("startrails", "keogram"):
+            assert growth.preview(kind, tmp_path / "made.jpg")
+            made[written][kind] = simplejpeg.decode_jpeg((tmp_path / "made.jpg").read_bytes())
+        movie = growth.write("timelapse", tmp_path / f"{written}.mp4")
+        assert movie is not None
+        with av.open(str(movie.path)) as container:
+            made[written]["timelapse"] = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    apart = {kind: np.abs(made[True][kind].astype(int) - made[False][kind]).max() for kind in made[True]}
+    assert apart["startrails"] <= 12 and apart["keogram"] <= 12, apart  # chroma is smoothed over the edge of a block
+    assert apart["timelapse"] > 150, apart
+
+
+def test_an_image_whose_beneath_is_damaged_is_left_out_and_named(tmp_path: Path) -> None:
+    window = Window(AT, AT + timedelta(hours=1), 60.0, "UTC")
+    growth = Growth(tmp_path / "state", RECIPE, window)
+    for number, content in enumerate((jpeg(sky(1)), with_beneath(jpeg(sky(2)), [(0, 0, b"torn")])), start=1):
+        (tmp_path / f"{number}.jpg").write_bytes(content)
+        growth.add(Shot(number, tmp_path / f"{number}.jpg", AT + timedelta(minutes=number), 1.0))
+    assert {kind: ledger.images for kind, ledger in growth.ledgers.items()} == {"keogram": 1, "startrails": 1, "timelapse": 2}
+    assert "2.jpg" in (growth.ledgers["startrails"].message or "")

@@ -9,11 +9,12 @@ import simplejpeg
 
 from cupola.core.frame import PixelFormat, PixelKind
 from cupola.darkroom.develop import develop
-from cupola.darkroom.encode import encode_jpeg, encode_png16, note_of, with_note
+from cupola.darkroom.encode import BLOCK, beneath_of, encode_jpeg, encode_png16, note_of, uncover, with_beneath, with_note
 from cupola.darkroom.geometry import cropped, finished, narrowed, shape
 from cupola.darkroom.opencv import opencv
-from cupola.darkroom.overlay import draw
+from cupola.darkroom.overlay import beneath, draw, lay_out
 from cupola.darkroom.recipe import Circle, Crop, Overlay, Recipe, Stretch
+from cupola.storage.jpeg import jpeg_size
 
 MONO = PixelFormat(PixelKind.MONO, bits=12, black_level=64)
 BAYER = PixelFormat(PixelKind.BAYER, bits=12, bayer="RGGB", black_level=64)
@@ -111,7 +112,7 @@ def test_a_crop_takes_what_there_is_and_refuses_nothing_but_nothing() -> None:
 def test_text_is_legible_on_any_sky_and_stays_in_its_corner(sky: int, corner: str) -> None:
     picture = np.full((600, 800, 3), sky, np.uint8)
     overlay = Overlay(lines=("x", "y"), corner=corner, size_percent=4)  # pyright: ignore[reportArgumentType]
-    done = draw(picture, overlay, ["Zürich 21:14 −10 °C", "{gain}"], None)
+    done = draw(picture, lay_out(picture.shape, overlay, ["Zürich 21:14 −10 °C", "{gain}"], None))
     changed = np.nonzero(np.any(done != sky, axis=2))
     letters = done[changed]
     assert letters.max() > 240
@@ -126,21 +127,21 @@ def test_text_is_legible_on_any_sky_and_stays_in_its_corner(sky: int, corner: st
 def test_text_that_is_too_long_is_cut_and_a_tiny_picture_is_survived() -> None:
     overlay = Overlay(lines=("x",) * 8, corner="bottom_right", north_deg=33.0, size_percent=10)
     for shape_ in ((20, 30), (20, 30, 3), (600, 40, 3)):
-        assert draw(np.zeros(shape_, np.uint8), overlay, ["long " * 30] * 8, (15, 10, 200)).shape == shape_
+        assert draw(np.zeros(shape_, np.uint8), lay_out(shape_, overlay, ["long " * 30] * 8, (15, 10, 200))).shape == shape_
 
 
 def test_the_compass_stands_where_north_is_and_east_is_on_its_side() -> None:
     def at(east: str, letter_angle_deg: float) -> float:
         overlay = Overlay(north_deg=30.0, east=east, size_percent=5)  # pyright: ignore[reportArgumentType]
-        done = draw(np.zeros((400, 600), np.uint8), overlay, [], (250.0, 210.0, 150.0))
+        done = draw(np.zeros((400, 600), np.uint8), lay_out((400, 600), overlay, [], (250.0, 210.0, 150.0)))
         angle = np.radians(letter_angle_deg)
         x, y = 250 + 141 * np.sin(angle), 210 - 141 * np.cos(angle)
         return float(done[round(y) - 14 : round(y) + 15, round(x) - 14 : round(x) + 15].max())
 
     assert all(at("left", angle) > 200 for angle in (30, 120, 210, 300))
     assert at("left", 75) == 0
-    north = draw(np.zeros((400, 600), np.uint8), Overlay(north_deg=0.0, size_percent=5), [], (300.0, 200.0, 180.0))
-    other = draw(np.zeros((400, 600), np.uint8), Overlay(north_deg=0.0, east="right", size_percent=5), [], (300.0, 200.0, 180.0))
+    north = draw(np.zeros((400, 600), np.uint8), lay_out((400, 600), Overlay(north_deg=0.0, size_percent=5), [], (300.0, 200.0, 180.0)))
+    other = draw(np.zeros((400, 600), np.uint8), lay_out((400, 600), Overlay(north_deg=0.0, east="right", size_percent=5), [], (300.0, 200.0, 180.0)))
     assert np.array_equal(north[:100], other[:100]), "N is the same"
     left = slice(105, 160)  # where E or W stands
     assert north[170:230, left].any()
@@ -155,11 +156,30 @@ def test_16_bit_are_the_same_picture_with_finer_steps(colour: bool) -> None:
     assert fine.dtype == np.uint16
     assert np.abs(fine / 257 - plain).mean() < 1
     assert len(np.unique(fine)) > len(np.unique(plain))
-    marked = draw(fine, Overlay(lines=("x",)), ["x 16 bit"], None)
+    marked = draw(fine, lay_out(fine.shape, Overlay(lines=("x",)), ["x 16 bit"], None))
     cv2 = opencv()
     back = cv2.imdecode(np.frombuffer(encode_png16(marked), np.uint8), cv2.IMREAD_UNCHANGED)
     assert back.dtype == np.uint16
     assert np.array_equal(back if not colour else back[:, :, ::-1], marked)
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_what_was_beneath_the_words_is_in_the_jpeg_and_comes_back(colour: bool) -> None:
+    rng = np.random.default_rng(5)
+    clean = rng.integers(0, 255, (300, 500, 3) if colour else (300, 500), np.uint8)
+    laid = lay_out(clean.shape, Overlay(lines=("x",) * 6, north_deg=20.0, size_percent=9), ["a long line of words"] * 6, None)
+    pieces = [(column, row, encode_jpeg(piece, 100)) for column, row, piece in beneath(clean, laid, BLOCK)]
+    assert sum(len(piece) for _, _, piece in pieces) > 65536, "more than one segment"
+    stored = with_note(with_beneath(encode_jpeg(draw(clean.copy(), laid), 100), pieces), {"recipe": "x"})
+    assert note_of(stored) == {"recipe": "x"} and beneath_of(stored) == pieces and jpeg_size(stored) == (500, 300)
+    picture, plain = simplejpeg.decode_jpeg(stored, "RGB"), simplejpeg.decode_jpeg(encode_jpeg(clean, 100), "RGB")
+    assert np.abs(picture.astype(int) - plain).max() > 100
+    uncover(picture, stored)
+    if colour:  # the decoder smooths colours over the edges of blocks
+        assert np.abs(picture.astype(int) - plain).mean() < 1
+    else:
+        assert np.array_equal(picture, plain)
+    assert beneath_of(encode_jpeg(clean, 90)) == []
 
 
 def test_a_note_in_a_jpeg_is_found_again_and_changes_no_pixel() -> None:

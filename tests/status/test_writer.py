@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.watch.test_sensors import put
 
 from cupola.app import App
 from cupola.config.load import load
 from cupola.core.errors import StorageFailed
 from cupola.status import files
-from cupola.status.host import cpu_zone, temperature_c
+from cupola.status.host import processor_sensor, temperature_c
 from cupola.status.metrics import families, text
 from cupola.status.writer import StatusWriter
 
@@ -140,13 +141,16 @@ async def test_troubles_are_errors_from_when_they_began_until_they_are_over(app:
     assert 'cupola_sensor_temperature_celsius{device="roof",sensor="roof.temperature"} -3.5\n' in said
 
 
-def test_the_processor_is_found_among_the_zones_of_a_machine(tmp_path: Path) -> None:
+def test_the_processor_is_found_among_the_zones_and_chips_of_a_machine(tmp_path: Path) -> None:
+    assert processor_sensor(tmp_path) is None and temperature_c(None) is None
     for number, kind in enumerate(("acpitz", "wifi", "x86_pkg_temp")):
-        zone = tmp_path / f"thermal_zone{number}"
-        zone.mkdir()
-        (zone / "type").write_text(f"{kind}\n")
-        (zone / "temp").write_text(f"{40_000 + number * 1000}\n")
-    assert temperature_c(cpu_zone(tmp_path)) == 42.0
-    (tmp_path / "thermal_zone2" / "temp").write_text("none\n")
-    assert temperature_c(cpu_zone(tmp_path)) is None
-    assert cpu_zone(tmp_path / "nothing") is None and temperature_c(None) is None
+        put(
+            tmp_path,
+            **{f"class/thermal/thermal_zone{number}/type": f"{kind}\n", f"class/thermal/thermal_zone{number}/temp": f"{40_000 + number * 1000}\n"},
+        )
+    assert temperature_c(processor_sensor(tmp_path)) == 42.0
+    put(tmp_path, **{"class/thermal/thermal_zone2/temp": "none\n"})
+    assert temperature_c(processor_sensor(tmp_path)) is None
+    put(tmp_path, **{"class/hwmon/hwmon0/name": "nvme\n", "class/hwmon/hwmon0/temp1_input": "35000\n"})
+    put(tmp_path, **{"class/hwmon/hwmon1/name": "k10temp\n", "class/hwmon/hwmon1/temp1_input": "61850\n"})
+    assert temperature_c(processor_sensor(tmp_path)) == 61.9

@@ -375,3 +375,44 @@ def test_reconciling_meanwhile_takes_nothing_up_and_misses_nothing(make: Make) -
     assert gone == [("originals", "age", 120), ("jpg", "age", 120)]
     assert len(reports) > 3 and all(report == Report() for report in reports)
     filled.agrees()
+
+
+def test_a_file_that_a_link_leads_elsewhere_stays_and_everything_else_goes(make: Make) -> None:
+    filled = make(30_000)
+    images = filled.night(0, 3) + filled.night(1, 2)
+    row = filled.catalogue.image(images[1].id)
+    assert row is not None
+    linked, elsewhere = filled.root / row.files[0].path, filled.folder / "elsewhere"
+    linked.rename(elsewhere)
+    linked.symlink_to(elsewhere)
+    retention = filled.retention(keep=95)
+    assert retention.plan().astray == {row.files[0].path}
+    work = retention.begin()
+    while work.step():
+        pass
+    assert [(one.kind, one.files) for one in work.report.deleted] == [("originals", 4), ("jpg", 3)]
+    assert (work.report.astray, work.short) == ({row.files[0].path}, True)
+    assert filled.kinds_of(images) == ["", "raw jpg", "", "", "jpg"], "neither the linked original nor its image"
+    assert linked.is_symlink() and elsewhere.is_file()
+
+
+def test_a_camera_whose_folder_is_a_link_is_passed_over_in_bounded_steps(make: Make) -> None:
+    filled = make(100_000)
+    filled.raw_bytes = filled.jpg_bytes
+    filled.night(0, 30)
+    folder, elsewhere = filled.root / CAMERA, filled.folder / "elsewhere"
+    folder.rename(elsewhere)
+    folder.symlink_to(elsewhere)
+    write_durable(filled.logs / "cupola.2026-11-01.log.gz", bytes(20_000))
+    assert run(filled.retention(keep=95)) == [("logs", "space", 1)]
+    assert len(list(elsewhere.rglob("*.*"))) == 60
+
+
+def test_a_doomed_file_that_became_a_link_is_left_alone(make: Make) -> None:
+    filled = make(30_000)
+    victim = filled.folder / "victim"
+    victim.write_bytes(b"not ours")
+    (filled.root / "x.jpg").symlink_to(victim)
+    filled.catalogue.put(module.DOOMED, ["x.jpg"])
+    assert filled.retention(keep=5).finish() == 1
+    assert victim.is_file() and doomed(filled.catalogue) == frozenset()

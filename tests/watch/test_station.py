@@ -85,7 +85,7 @@ def test_values_of_every_source_are_there_now_and_in_the_history(observatory: Ob
         return observatory.value("roof.0") == 23.66
 
     eventually(heard)
-    eventually(lambda: observatory.value("bus.28-1") == 23.125 and observatory.value("host.temperature") == 61.85)
+    eventually(lambda: observatory.value("bus.28-1") == 23.125 and observatory.value("host.temperature") == 61.9)
     observatory.station.running()
     observatory.station.post("/api/cameras/north/snap", exposure_s=0.05)
     eventually(lambda: observatory.value("camera.north") is not None, 30)

@@ -110,7 +110,22 @@ def test_the_owners_shell_and_its_tokens_work_before_the_claim(unclaimed: Runnin
         assert http.get("/api/cameras", headers=header).status_code == 200
         assert http.post("/api/cameras/sky/stop", headers=header).status_code == 403
         assert http.get("/api/cameras", headers=header | {"X-Forwarded-For": "192.0.2.7"}).status_code == 403, "not from this machine"
-    assert unclaimed.cupola("token", "revoke", "early").returncode == 0
+    assert unclaimed.json("token", "revoke", "early", "--json")["id"] == made["id"]
+
+
+def test_a_token_is_revoked_by_its_name_or_its_number_and_never_by_what_looks_like_either(unclaimed: RunningStation) -> None:
+    first = unclaimed.json("token", "create", "first", "--json")
+    second = unclaimed.json("token", "create", str(first["id"]), "--json")
+
+    def left() -> list[str]:
+        return [row["name"] for row in unclaimed.json("token", "list", "--json")]
+
+    assert unclaimed.cupola("token", "revoke", str(first["id"])).returncode == 0 and left() == ["first"]
+    refused = unclaimed.cupola("token", "revoke", str(first["id"]))
+    assert refused.returncode == 1 and f"--number {first['id']}" in refused.stderr and left() == ["first"]
+    assert unclaimed.cupola("token", "revoke", "--number", str(second["id"])).returncode == 1
+    assert unclaimed.cupola("token", "revoke", "first", "--number", str(first["id"])).returncode == 2
+    assert unclaimed.cupola("token", "revoke", "--number", str(first["id"])).returncode == 0 and left() == []
 
 
 def test_five_wrong_codes_make_a_new_one(unclaimed: RunningStation) -> None:

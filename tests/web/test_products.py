@@ -7,6 +7,7 @@ import hashlib
 import io
 import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import av
@@ -49,6 +50,15 @@ def test_rendered_products_are_in_the_list_and_their_files_arrive_byte_for_byte(
         assert answer.content == (station.images / product["path"]).read_bytes()
     assert simplejpeg.decode_jpeg(station.http.get(f"{night}/startrails").content).shape == (240, 320, 3)
     assert simplejpeg.decode_jpeg(station.http.get(f"{night}/keogram").content).shape[1] == 1440
+
+
+def test_a_symlink_leads_nobody_out_of_the_images_folder(station: RunningStation, night: str, tmp_path: Path) -> None:
+    path = station.images / _products(station, night)[0]["path"]
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    answer = station.http.get(f"{night}/keogram")
+    (tmp_path / "elsewhere").replace(path)
+    assert answer.status_code == 404 and "outside" in answer.json()["detail"], answer.text
 
 
 def test_a_part_of_the_video_can_be_asked_for(station: RunningStation, night: str) -> None:

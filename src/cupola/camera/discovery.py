@@ -81,7 +81,8 @@ async def _look(driver: str, module: str, limit_s: float) -> Look:
     except OSError as error:
         return Look(driver, kind="error", message=f"Looking for its cameras cannot be started: {error.strerror}.")
     try:
-        said, _ = await asyncio.wait_for(process.communicate(), limit_s)
+        async with asyncio.timeout(limit_s):
+            said, _ = await process.communicate()
     except TimeoutError:
         return Look(
             driver,
@@ -109,7 +110,8 @@ async def _kill(process: asyncio.subprocess.Process) -> None:
         else:
             process.kill()
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(process.communicate(), 2.0)
+        async with asyncio.timeout(2.0):
+            await process.communicate()
 
 
 def _read(driver: str, said: bytes) -> Look:

@@ -53,7 +53,7 @@ class Step:
 
 
 class Ladder:
-    """Which rung is next; the failures of a camera process since the last good picture climb it."""
+    """Which rung is next; the failures of a camera process since the last good picture, or since it was plugged in, climb it."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
@@ -74,8 +74,8 @@ class Ladder:
         self._backed_off += 1
         return Step("back_off", self._backed_off, delay_s)
 
-    def proved(self) -> None:
-        """The camera delivers again: the next failure begins at the lowest rung."""
+    def begin_anew(self) -> None:
+        """The camera delivers again, or was plugged in: the next failure begins at the lowest rung."""
         self.failures = self._backed_off = 0
 
 

@@ -47,7 +47,7 @@ class ModeSettings:
 
 @dataclass(slots=True)
 class CameraSettings:
-    """Both modes, with one count of requests. `epoch` is the server's start, so no generation ever repeats.
+    """Both modes, with one count of requests. `epoch` counts the server's starts, so no generation ever repeats.
 
     `can_automatic`: the controls of stills that auto exposure can choose.
     """

@@ -23,7 +23,7 @@ from cupola.camera.seen import Seen
 from cupola.camera.settings import CameraSettings, check_against
 from cupola.camera.snaps import Snaps
 from cupola.camera.spec import Archive, CameraSpec, Problem, configure_head, wanted_head
-from cupola.camera.usb import reset_port
+from cupola.camera.usb import HotPlug, reset_port
 from cupola.core.bus import Bus
 from cupola.core.clock import utc_now
 from cupola.core.errors import NotAllowed, RecordingEnded
@@ -85,7 +85,7 @@ class CameraSupervisor:
         self._expires = 0.0
         self._looked: float | None = None
         self._lost: Head | None = None
-        self._ladder = Ladder(spec.recovery)
+        self._ladder, self._plugs = Ladder(spec.recovery), HotPlug()
         self._down_since: float | None = None
         self._captures: asyncio.Queue[Head] = asyncio.Queue()
         self._snaps = Snaps()
@@ -188,13 +188,8 @@ class CameraSupervisor:
             if (held := await self._predecessor.gone(lambda: self._wanted and not self._ending)) is not None:
                 self._say_of_predecessor("ERROR", held)  # the new process will find the camera busy
             next_sequence = await self._archive.prepare(self.name)
-            child = await Child.start(
-                MODULE,
-                name=self.name,
-                on_message=self._heard,
-                on_stderr=self._print,
-                **({"python": self.spec.python} if self.spec.python else {}),
-            )
+            python = {"python": self.spec.python} if self.spec.python else {}
+            child = await Child.start(MODULE, name=self.name, on_message=self._heard, on_stderr=self._print, **python)
         except Exception as error:  # whatever it is, it is tried again: the server and its other cameras live on
             await self._pause("failed", f'The process of camera "{self.name}" cannot be started: {error}')
             return
@@ -285,7 +280,10 @@ class CameraSupervisor:
         elif step.rung == "restart":
             self._took("restart", step.attempt, cause)
         self.tally.restarts[cause] += 1
-        await self._nudged(step.delay_s)
+        by_usb = self.spec.exclusive or self.usb_port is not None
+        if await self._plugs.within(self._nudged(step.delay_s), by_usb and step.rung != "usb_reset"):
+            self._ladder.begin_anew()
+            self._log("INFO", f'A USB device was plugged in: camera "{self.name}" is tried at once.', event="usb_failure", camera=self.name)
 
     # ── messages of the process ────────────────────────────────────────────
 
@@ -326,7 +324,7 @@ class CameraSupervisor:
         self.beat, self.beat_at = head, time.monotonic()
         self._expires = self.beat_at + head["left_s"]
         if head["proved"]:
-            self._ladder.proved()
+            self._ladder.begin_anew()
             self.problem = None
         self.seen.beat(head, self.beat_at)
 
@@ -351,6 +349,7 @@ class CameraSupervisor:
         self._expires = time.monotonic() + IDLE_BUDGET_S  # the long budget for opening ends here
         self.seen.restarted()
         self.state, self.retry_at = "running", None
+        self._plugs.open()
         if self._down_since is not None:
             down, self._down_since = time.monotonic() - self._down_since, None
             self._bus.publish(CameraRecovered(camera=self.name, down_s=round(down, 3), attempts=self._ladder.failures))

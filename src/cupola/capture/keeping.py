@@ -27,6 +27,7 @@ GAP_S = 0.5  # at least, while images come
 AGES_S = 600.0  # between looks at what is too old, and at what the nights stored
 PAUSE_S = 0.05  # between steps, for everybody else who wants the disk
 REST_S = 600.0  # after deleting did not do what it should
+ASTRAY_MANY = 64  # a whole folder: looking through it again is worth a rest
 
 WORDS: dict[Rung, str] = {
     "all": "everything is stored",
@@ -61,6 +62,8 @@ class Keeping:
         self._ages_due = self._rests_until = 0.0
         self._stored: dict[str, int] = {}
         self._problem: str | None = None
+        self._astray: str | None = None  # words about what the last run passed over
+        self._told_astray = ""  # the first file of it
         self.state = self._look(retention.free(), low=False)
 
     def wake(self) -> None:
@@ -76,7 +79,8 @@ class Keeping:
                 self._failed(error)
             await asyncio.sleep(GAP_S)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._awake.wait(), LOOK_S - GAP_S)
+                async with asyncio.timeout(LOOK_S - GAP_S):
+                    await self._awake.wait()
             self._awake.clear()
 
     async def plan(self) -> Report:
@@ -98,6 +102,8 @@ class Keeping:
         ages = now >= self._ages_due
         if ages:
             self._ages_due = now + AGES_S
+        if self._astray is not None and await asyncio.to_thread(self._retention.ours, self._told_astray) is not None:
+            self._astray = None
         free = await asyncio.to_thread(self._retention.free)
         short = free.percent < self._retention.keep_free_percent
         if (short or (ages and self._retention.by_age)) and now >= self._rests_until:
@@ -119,6 +125,9 @@ class Keeping:
                 self._rests_until = time.monotonic() + REST_S
                 raise
             self._problem = None
+            self._tell_astray(sorted(run.report.astray))
+            if run.short and len(run.report.astray) > ASTRAY_MANY:
+                self._rests_until = time.monotonic() + REST_S
             return run
 
     async def _with_reserve(self, work: Callable[[], T]) -> T:
@@ -148,7 +157,7 @@ class Keeping:
 
     def _look(self, free: Free, *, low: bool) -> SpaceState:
         full = free.usable_bytes * (self._retention.keep_free_percent or self._thrift.min_free_percent) / 100
-        problem = self._problem if time.monotonic() < self._rests_until else None
+        problem = (self._problem if time.monotonic() < self._rests_until else None) or self._astray
         return SpaceState(free, low, self._thrift.rung(free.percent), forecast(self._stored, free.bytes, full), problem)
 
     def _failed(self, error: StorageFull | StorageFailed) -> None:
@@ -156,6 +165,16 @@ class Keeping:
             self._log("ERROR", str(error), event="storage")
         self._problem = str(error)
         self.state = replace(self.state, problem=self._problem)
+
+    def _tell_astray(self, names: list[str]) -> None:
+        """Once for the first of them."""
+        self._astray = None
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            self._astray = f"Not deleted, because a link leads out of storage.root: {names[0]}{more}. Put the files back there, without links."
+            if self._told_astray != names[0]:
+                self._log("WARNING", self._astray, event="storage")
+            self._told_astray = names[0]
 
     def _say(self, report: Report) -> None:
         """One record a run."""

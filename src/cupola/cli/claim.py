@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from cupola.web.access.store import Store
 
 CONFIG = click.option("--config", "file", type=click.Path(path_type=Path), help="The configuration file, if the server is not running.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 DEMO = click.option("--demo", is_flag=True, help="The built-in demo station, if the server is not running.")
 
 
@@ -43,13 +45,17 @@ def _print_qr(link: str) -> None:
 @click.option("--stdin", is_flag=True, help="Read the passphrase from standard input, with --terminal.")
 @CONFIG
 @DEMO
-def claim(lan: bool, terminal: bool, user: str, generate: bool, stdin: bool, file: Path | None, demo: bool) -> None:
+@JSON
+def claim(lan: bool, terminal: bool, user: str, generate: bool, stdin: bool, file: Path | None, demo: bool, as_json: bool) -> None:
     """Become the owner of a new station: a link to open, or (--terminal) right here."""
     from cupola.web.endpoint import announced
 
     running = announced() is not None
     if running and not (terminal or generate or stdin):
         answer = request("POST", "/api/claim/lan" if lan else "/api/claim/code", {})
+        if as_json:
+            click.echo(json.dumps(answer, indent=2))
+            return
         for number, url in enumerate(answer["urls"]):
             click.secho(url, bold=True)
             if number == 0 and sys.stdout.isatty():
@@ -64,9 +70,16 @@ def claim(lan: bool, terminal: bool, user: str, generate: bool, stdin: bool, fil
         made = request("POST", "/api/claim", {"user": user, "passphrase": passphrase})["generated"]
     else:
         made = _claim_files(file, demo, user, passphrase)
-    click.echo(f"This station is yours: log in as {user}.")
-    if made:
-        click.echo(f"The passphrase, shown this once: {made}")
+    _say(f"This station is yours: log in as {user}.", user, made, as_json)
+
+
+def _say(words: str, user: str, generated: str | None, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"user": user, "generated": generated}, indent=2))
+        return
+    click.echo(words)
+    if generated:
+        click.echo(f"The passphrase, shown this once: {generated}")
 
 
 def _claim_files(file: Path | None, demo: bool, user: str, passphrase: str | None) -> str | None:
@@ -92,7 +105,8 @@ def _claim_files(file: Path | None, demo: bool, user: str, passphrase: str | Non
 @click.option("--generate", is_flag=True, help="Make a passphrase and print it.")
 @CONFIG
 @DEMO
-def passwd(user: str, stdin: bool, generate: bool, file: Path | None, demo: bool) -> None:
+@JSON
+def passwd(user: str, stdin: bool, generate: bool, file: Path | None, demo: bool, as_json: bool) -> None:
     """Give a user (default: admin) a new passphrase. All sessions of the user end."""
     from urllib.parse import quote
 
@@ -114,9 +128,7 @@ def passwd(user: str, stdin: bool, generate: bool, file: Path | None, demo: bool
                 known = ", ".join(row.name for row in store.users())
                 raise CupolaError(f"There is no user {user}. {f'There are: {known}.' if known else 'Nobody has claimed this station: cupola claim'}")
             store.change_user(user, hashed=hash_passphrase(chosen))
-    click.echo(f"{user} has a new passphrase, and is logged out everywhere.")
-    if made:
-        click.echo(f"The passphrase, shown this once: {made}")
+    _say(f"{user} has a new passphrase, and is logged out everywhere.", user, made, as_json)
 
 
 def _ask_passphrase(stdin: bool) -> str:

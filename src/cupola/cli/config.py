@@ -15,7 +15,8 @@ FILE = click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("--latitude", type=click.FloatRange(-90, 90), default=47.0, help="Degrees, north positive.")
 @click.option("--longitude", type=click.FloatRange(-180, 180), default=8.0, help="Degrees, east positive.")
 @click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), default=Path("cupola.yaml"), show_default=True)
-def init(station: str, latitude: float, longitude: float, output: Path) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print where it is as JSON.")
+def init(station: str, latitude: float, longitude: float, output: Path, as_json: bool) -> None:
     """Write a first configuration file."""
     from cupola.config.load import from_text
     from cupola.config.schema import initial_yaml
@@ -29,7 +30,8 @@ def init(station: str, latitude: float, longitude: float, output: Path) -> None:
         raise click.ClickException(f"{output} is there already. Move it away, or choose another name with -o.") from None
     except OSError as error:
         raise click.ClickException(f"{output} cannot be written: {error.strerror}.") from None
-    click.echo(f"Wrote {output}. Look at its cameras, then start with: cupola run --config {output}")
+    words = f"Wrote {output}. Look at its cameras, then start with: cupola run --config {output}"
+    click.echo(json.dumps({"path": str(output.absolute())}, indent=2) if as_json else words)
 
 
 @click.group()
@@ -78,3 +80,21 @@ def schema() -> None:
     from cupola.config.schema import json_schema
 
     click.echo(json.dumps(json_schema(), indent=2))
+
+
+@config.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the configuration and what has no counterpart as JSON.")
+def import_(file: Path, as_json: bool) -> None:
+    """Print what a skycam.yaml becomes; each of its keys that has no counterpart is named, with the reason."""
+    from dataclasses import asdict
+
+    from cupola.config.skycam import convert
+
+    made = convert(file)
+    if as_json:
+        click.echo(json.dumps({"config": made.text, "left": [asdict(one) for one in made.left]}, indent=2))
+        return
+    click.echo(made.text, nl=False)
+    for one in made.left:
+        click.echo(f"{file}:{one.line}: {one.key} has no counterpart: {one.why}.", err=True)

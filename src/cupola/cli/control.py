@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from cupola.core.errors import CupolaError
 CAMERA = click.argument("camera", required=False)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 DEVELOP_S = 60.0
+KNOWN_S = 10.0  # after its end, how a series ended is known
 
 
 def _post(camera: str, action: str, body: dict[str, Any] | None = None, *, timeout_s: float = 30.0) -> Any:
@@ -22,8 +24,6 @@ def _post(camera: str, action: str, body: dict[str, Any] | None = None, *, timeo
 
 
 def _say(status: dict[str, Any], as_json: bool) -> None:
-    import json
-
     if as_json:
         click.echo(json.dumps(status, indent=2))
         return
@@ -87,28 +87,49 @@ def start(
     if scheduled and (wanted or wait):
         raise click.UsageError("--scheduled stands alone: what the schedule takes is in the configuration.")
     status = _post(name, "resume") if scheduled else _post(name, "start", wanted)
-    _say(status, as_json)
-    if wait:
-        _follow(name, status["session"]["id"], count)
+    if not (wait and as_json):
+        _say(status, as_json)
+    if not wait:
+        return
+    ended, words = _follow(name, status["session"]["id"], count)
+    if as_json:
+        click.echo(json.dumps({**status, "session": {**status["session"], **ended}}, indent=2))
+    if ended["state"] != "finished":
+        raise CupolaError(words)
 
 
-def _follow(name: str, session: int, count: int | None) -> None:
-    """A progress bar until the series is over; Ctrl-C leaves it running."""
+def _follow(name: str, session: int, count: int | None) -> tuple[dict[str, Any], str]:
+    """A progress bar until no more comes of the series; Ctrl-C leaves it running. How it is then, and in words."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[words]}"))
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task(name, total=count, words="")
+        bar, known_by = progress.add_task(name, total=count, words=""), 0.0
         while True:
             status = request("GET", f"/api/cameras/{quote(name, safe='')}")
             running = status["session"]
-            if running is None or running["id"] != session:
-                progress.update(bar, completed=count or 0, words="done")
-                return
+            over = running is None or running["id"] != session
+            if over or status["state"] == "stopped":
+                ended = request("GET", f"/api/cameras/{quote(name, safe='')}/series/{session}")
+                if not over or ended["state"] != "running" or (known_by := known_by or time.monotonic() + KNOWN_S) < time.monotonic():
+                    words = _ending(name, ended, count, status["problem"])
+                    progress.update(bar, completed=ended["done"], words=words)
+                    return ended, words
+                time.sleep(0.1)  # its end is on the way into the catalogue
+                continue
             words = status["activity"]["words"] + (f", {running['failed']} failed" if running["failed"] else "")
             progress.update(bar, completed=running["done"], words=words)
             time.sleep(0.5)
+
+
+def _ending(name: str, ended: dict[str, Any], count: int | None, problem: dict[str, Any] | None) -> str:
+    failed = f", {ended['failed']} failed" if ended["failed"] else ""
+    if ended["state"] == "finished":
+        return f"done{failed}"
+    how = {"stopped": "was stopped", "replaced": "was replaced by another series"}.get(ended["state"], f'of camera "{name}" gets no more images')
+    why = f" {problem['message']}" if problem else ""
+    return f"Series {ended['id']} {how} after {ended['done']}{f' of {count}' if count else ''} images{failed}.{why}"
 
 
 @click.command()
@@ -126,8 +147,6 @@ def stop(camera: str | None, as_json: bool) -> None:
 @JSON
 def snap(camera: str | None, exposure: float | None, output: Path | None, as_json: bool) -> None:
     """Take one still."""
-    import json
-
     name = pick_camera(camera)
     body = {} if exposure is None else {"exposure_s": exposure}
     patience_s = _longest_s(name, exposure)

@@ -39,14 +39,21 @@ def list_(as_json: bool) -> None:
 
 
 @token.command()
-@click.argument("name")
-def revoke(name: str) -> None:
-    """End a token, by name or number, with all it has open."""
-    found = [row for row in request("GET", "/api/tokens")["items"] if name in (row["name"], str(row["id"]))]
-    if not found:
-        raise CupolaError(f"There is no token {name}. See: cupola token list")
-    request("DELETE", f"/api/tokens/{found[0]['id']}")
-    click.echo(f"The token {found[0]['name']} is revoked.")
+@click.argument("name", required=False)
+@click.option("--number", type=int, help="The token of this number in `token list`, instead of one by its name.")
+@JSON
+def revoke(name: str | None, number: int | None, as_json: bool) -> None:
+    """End a token, with all it has open. NAME is always a name, also where it looks like a number."""
+    if (name is None) == (number is None):
+        raise click.UsageError("Give a token's name, or its --number.")
+    rows = request("GET", "/api/tokens")["items"]
+    found = next((row for row in rows if (row["name"] == name if number is None else row["id"] == number)), None)
+    if found is None:
+        wanted = f"named {name}" if number is None else f"with the number {number}"
+        hint = f" By its number: cupola token revoke --number {name}." if name in {str(row["id"]) for row in rows} else ""
+        raise CupolaError(f"There is no token {wanted}.{hint} See: cupola token list")
+    request("DELETE", f"/api/tokens/{found['id']}")
+    click.echo(json.dumps(found, indent=2) if as_json else f"The token {found['name']} is revoked.")
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:

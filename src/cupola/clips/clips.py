@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,7 +21,7 @@ from cupola.clips.preroll import Ring
 from cupola.clips.recorder import LEEWAY_NS, ClipFailed, Recorder
 from cupola.core.bus import Bus
 from cupola.core.clock import iso_utc, monotonic_ns, utc_now
-from cupola.core.errors import CupolaError, NotAllowed, StorageFailed, StorageFull
+from cupola.core.errors import NotAllowed, StorageFailed, StorageFull
 from cupola.core.events import ClipFailed as ClipFailedEvent
 from cupola.core.events import ClipSaved, ClipStarted, TriggerReceived
 from cupola.core.frame import Packet
@@ -32,7 +32,7 @@ from cupola.storage.clips import ClipRow, ClipRows
 from cupola.storage.files import camera_folder, inside, relative_name
 from cupola.storage.space import free_space
 
-RETRY_S = 10.0  # a clip that a full disk did not take is tried again
+RETRY_S = 10.0  # what a full disk did not take is tried again
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,10 @@ class Clips:
 
     def _spawn(self, row: ClipRow, recorder: Recorder) -> None:
         self._running[recorder] = row.id
-        task = asyncio.create_task(self._record(row, recorder), name=f"clip {row.id}")
+        self._begin(row, self._record(row, recorder))
+
+    def _begin(self, row: ClipRow, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name=f"clip {row.id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -170,15 +173,18 @@ class Clips:
                     if not failure.full:
                         return await self._failed(row, str(failure))
                     self._log("ERROR", f"Clip {row.id} waits: {failure}", event="clip", camera=row.camera)
-                except (StorageFull, StorageFailed) as error:  # of the catalogue: the file is there, and is made again
-                    self._log("ERROR", f"Clip {row.id} cannot be noted yet: {error}", event="clip", camera=row.camera)
+                except Exception as error:  # a mistake about one clip must not leave it recording for ever
+                    return await self._failed(row, f"It failed by a mistake in Cupola: {error!r}")
                 await asyncio.sleep(RETRY_S)
         finally:
             del self._running[recorder]
 
     async def _saved(self, row: ClipRow, target: Path, journal: Path, made: Head) -> None:
         values = {key: value for key, value in made.items() if key != "type"}
-        row = await self._catalogue.run(self.rows.update, row.id, state="saved", path=relative_name(target, self._root), **values)
+        noted = await self._note(row, state="saved", path=relative_name(target, self._root), **values)
+        if noted is None:
+            return
+        row = noted
         self._bus.publish(
             ClipSaved(camera=row.camera, id=row.id, label=row.label, path=str(row.path), duration_s=made["duration_s"], frames=made["frames"])
         )
@@ -188,12 +194,22 @@ class Clips:
             await asyncio.to_thread(journal.unlink, missing_ok=True)
 
     async def _failed(self, row: ClipRow, message: str) -> None:
-        try:
-            await self._catalogue.run(self.rows.update, row.id, state="failed", message=message)
-        except CupolaError as error:
-            message = f"{message} It could not be noted: {error}"
-        self._bus.publish(ClipFailedEvent(camera=row.camera, id=row.id, label=row.label, message=message))
         self._log("ERROR", f"Clip {row.id} failed: {message}", event="clip", camera=row.camera)
+        if await self._note(row, state="failed", message=message) is not None:
+            self._bus.publish(ClipFailedEvent(camera=row.camera, id=row.id, label=row.label, message=message))
+
+    async def _note(self, row: ClipRow, **values: Any) -> ClipRow | None:
+        """Into its row, as soon as the catalogue's disk takes it: how a clip ended is not forgotten. None when it has no row any more."""
+        told = ""
+        while True:
+            try:
+                if await self._catalogue.run(self.rows.one, row.id) is None:
+                    return None
+                return await self._catalogue.run(self.rows.update, row.id, **values)
+            except (StorageFull, StorageFailed) as error:
+                if told != (told := str(error)):
+                    self._log("ERROR", f"How clip {row.id} ended cannot be noted yet: {error}", event="clip", camera=row.camera)
+            await asyncio.sleep(RETRY_S)
 
     def _target(self, row: ClipRow) -> Path:
         """`<root>/<camera>/YYYY/MM/DD/clips/20261121T231502Z_000017_door.mp4`, of the station's calendar day."""
@@ -212,7 +228,7 @@ class Clips:
                 )
                 self._spawn(row, Recorder.recovered(row.camera, row.label, row.after_s, self._log))
             else:
-                await self._failed(row, "Cupola ended before any of it was written.")
+                self._begin(row, self._failed(row, "Cupola ended before any of it was written."))
         for path in journals.values():
             row = await self._catalogue.run(self.rows.one, int(path.stem)) if path.stem.isdigit() else None
             if row is None or row.state == "saved":

@@ -37,8 +37,8 @@ class Copies:
         self._failed: set[int] = set()
 
     def path(self, row: ClipRow) -> Path:
-        """Of a saved clip's copy, which may not be there."""
-        return copy_of(inside(self._root, str(row.path)))
+        """Of a saved clip's copy, which may not be there. Raises ValueError where a link leads it out of the root."""
+        return inside(self._root, copy_of(Path(str(row.path))).as_posix())
 
     def state(self, row: ClipRow) -> CopyState | None:
         """None for a clip that needs no copy."""
@@ -46,7 +46,10 @@ class Copies:
             return None
         if row.id in self._making:
             return "making"
-        return "ready" if self.path(row).is_file() else "failed" if row.id in self._failed else "none"
+        try:
+            return "ready" if self.path(row).is_file() else "failed" if row.id in self._failed else "none"
+        except ValueError:
+            return "failed"
 
     async def want(self, row: ClipRow) -> None:
         """Have it made, if it is not. Raises NotAllowed, StorageFull."""
@@ -74,7 +77,7 @@ class Copies:
                 if await self._catalogue.run(self._rows.one, row.id) is None:  # deleted meanwhile
                     await asyncio.to_thread(self.path(row).unlink, missing_ok=True)
                 self._log("INFO", f"Made an H.264 copy of the clip {row.path}: {made['frames']} frames.", event="clip", camera=row.camera)
-            except (OSError, CupolaError) as error:
+            except (OSError, ValueError, CupolaError) as error:
                 self._failed.add(row.id)
                 self._log("ERROR", f"The H.264 copy of clip {row.id} could not be made: {error}", event="clip", camera=row.camera)
 

@@ -13,8 +13,6 @@ filter; few of them are looked at.
 
 from __future__ import annotations
 
-import faulthandler
-import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +23,7 @@ import numpy.typing as npt
 from cupola.camera.messages import packet_from
 from cupola.clips.change import Detector
 from cupola.core.frame import Controls, Packet
-from cupola.process.wire import Link, WireError
+from cupola.process.wire import Link, WireError, serve_server
 
 NICENESS = 5
 WIDTH = 320  # pictures are looked at at this width or little more
@@ -112,12 +110,5 @@ def _tell(send: Callable[[dict[str, Any]], None], which: int, at_ns: int, detect
     return change is not None
 
 
-def main(argv: list[str]) -> int:
-    faulthandler.enable()
-    if hasattr(os, "nice"):
-        os.nice(NICENESS)
-    return serve(Link.from_argv(argv))
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    sys.exit(serve_server(serve, NICENESS))

@@ -19,7 +19,6 @@ process ends; the journal is for the next server.
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import os
 import sys
 import time
@@ -29,7 +28,7 @@ from pathlib import Path
 from cupola.clips import journal
 from cupola.clips.growing import Growing
 from cupola.core.errors import CupolaError
-from cupola.process.wire import Head, Link, WireError
+from cupola.process.wire import Head, Link, WireError, serve_server
 
 NICENESS = 10
 SYNC_S = 1.0
@@ -144,12 +143,7 @@ def _answer(link: Link, make: Callable[[], Head]) -> None:
         link.send({"type": "saved", **made})
 
 
-def main(argv: list[str]) -> int:
-    faulthandler.enable()
-    if hasattr(os, "nice"):
-        os.nice(NICENESS)
-    return serve(Link.from_argv(argv))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    sys.exit(serve_server(serve, NICENESS))

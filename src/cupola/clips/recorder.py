@@ -121,7 +121,8 @@ class Recorder:
                 self._moved.set()
             else:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._whole.wait(), left_s)
+                    async with asyncio.timeout(left_s):
+                        await self._whole.wait()
 
     async def _write(self, journal: Path, target: Path) -> Head:
         loop = asyncio.get_running_loop()

@@ -37,7 +37,7 @@ def load(path: Path | str | None = None, env: Mapping[str, str] | None = None) -
     """
     env = os.environ if env is None else env
     file = find(path, env)
-    text = _read(file)
+    text = read_text(file)
     folder = file.absolute().parent
     settings = _build(text, str(file), folder, {**_read_dotenv(file.with_name(".env")), **env})
     settings.read_from(file.absolute())
@@ -79,9 +79,9 @@ def check(path: Path | str | None = None, env: Mapping[str, str] | None = None) 
     return []
 
 
-def from_text(text: str, name: str, base: Path) -> Settings:
-    """Settings from YAML text alone, without any environment; `name` stands in for the file in messages."""
-    return _build(text, name, base, {})
+def from_text(text: str, name: str, base: Path, values: Mapping[str, str] | None = None) -> Settings:
+    """Settings from YAML text alone; `name` stands in for the file in messages, `values` for the environment."""
+    return _build(text, name, base, values or {})
 
 
 def readable_by_all(source: Path) -> list[Path]:
@@ -89,7 +89,7 @@ def readable_by_all(source: Path) -> list[Path]:
     found: list[Path] = []
     for file in (source, source.with_name(".env")):
         try:
-            if os.name == "posix" and file.stat().st_mode & 0o004 and (file.name == ".env" or _PASSWORD.search(_VARIABLE.sub("", _read(file)))):
+            if os.name == "posix" and file.stat().st_mode & 0o004 and (file.name == ".env" or _PASSWORD.search(_VARIABLE.sub("", read_text(file)))):
                 found.append(file)
         except FileNotFoundError:
             pass
@@ -192,7 +192,9 @@ def _value(document: Document, text: str, variable: str, path: KeyPath) -> Any:
     return value.data
 
 
-def _read(file: Path) -> str:
+def read_text(file: Path) -> str:
+    """Of a file that somebody named. Raises ConfigProblems that say why it cannot be read."""
+
     def refuse(message: str, hint: str = "", line: int | None = None) -> ConfigProblems:
         return ConfigProblems([Problem(str(file), line, None, "", message, hint)])
 
@@ -219,7 +221,7 @@ def _read_dotenv(file: Path) -> dict[str, str]:
         return {}
     values: dict[str, str] = {}
     problems: list[Problem] = []
-    for number, line in enumerate(_read(file).splitlines(), start=1):
+    for number, line in enumerate(read_text(file).splitlines(), start=1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         found = _ENV_LINE.match(line)

@@ -73,7 +73,7 @@ class Controls:
 
 
 class Generation(NamedTuple):
-    """Which settings request a frame obeys: the server's start and a count of requests since."""
+    """Which settings request a frame obeys: how often the server was started, and a count of requests since."""
 
     epoch: int = 0
     n: int = 0

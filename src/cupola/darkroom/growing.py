@@ -91,7 +91,8 @@ class Growing:
         self._anew.append((period, tuple(kinds), begun))
         self.wake()
         try:
-            await asyncio.wait_for(asyncio.shield(begun), PATIENCE_S)
+            async with asyncio.timeout(PATIENCE_S):
+                await asyncio.shield(begun)
         except TimeoutError:
             raise DarkroomUnavailable("The darkroom is busy or has trouble: see its log. It begins as soon as it can.", None) from None
         return await self._catalogue.run(self.products.of, period)
@@ -122,7 +123,8 @@ class Growing:
         asked = self._asked[key][1]
         self.wake()
         try:
-            return path if await asyncio.wait_for(asyncio.shield(asked), PATIENCE_S) else None
+            async with asyncio.timeout(PATIENCE_S):
+                return path if await asyncio.shield(asked) else None
         except TimeoutError:
             raise DarkroomUnavailable(
                 f"The darkroom could not make a preview of the {kind}. It is busy, or has trouble: see its log.", None

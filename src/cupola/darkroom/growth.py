@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from cupola.core.clock import parse_utc
 from cupola.core.errors import CupolaError
+from cupola.darkroom.encode import uncover
 from cupola.storage.files import TMP, WrittenFile, store_durable, telling
 
 Picture = npt.NDArray[np.uint8]  # (H, W, 3) RGB
@@ -92,10 +93,12 @@ class Ledger:
 class Product(Protocol):
     """An accumulator. Its memory does not depend on how many images it has taken.
 
-    `made_with`: everything but the images that its result depends on (JSON).
+    `made_with`: everything but the images that its result depends on (JSON). `shows_words`: whether it takes the images with what is
+    written on them, rather than the sky beneath.
     """
 
     kind: Kind
+    shows_words: bool
 
     @property
     def made_with(self) -> dict[str, Any]: ...
@@ -172,6 +175,14 @@ def read_picture(path: Path) -> Picture:
 
     try:
         return simplejpeg.decode_jpeg(path.read_bytes(), "RGB")
+    except (OSError, ValueError) as error:
+        raise LeftOut(words(error)) from error
+
+
+def clear_words(picture: Picture, path: Path) -> None:
+    """Take off the pixels of a stored JPEG what developing wrote on it. Raises LeftOut as `read_picture`."""
+    try:
+        uncover(picture, path.read_bytes())
     except (OSError, ValueError) as error:
         raise LeftOut(words(error)) from error
 

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from cupola.core.frame import PixelFormat, PixelKind, Station
 from cupola.darkroom.calibrate import Calibrator
 from cupola.darkroom.develop import develop
-from cupola.darkroom.encode import encode_jpeg, encode_png16, with_note
+from cupola.darkroom.encode import BLOCK, encode_jpeg, encode_png16, with_beneath, with_note
 from cupola.darkroom.facts import Shot, lines_of
 from cupola.darkroom.geometry import Picture, finished, narrowed
 from cupola.darkroom.native import native_picture
-from cupola.darkroom.overlay import draw
+from cupola.darkroom.overlay import beneath, draw, lay_out
 from cupola.darkroom.recipe import Recipe
 from cupola.storage.files import ORIGINAL_SUFFIX, telling
 from cupola.storage.jpeg import jpeg_size
@@ -148,7 +148,10 @@ def _complete(
         x, y = finished(recipe.circle.x, recipe.circle.y, *size, recipe)
         circle = (scale * x, scale * y, scale * recipe.circle.radius)
     lines = lines_of(recipe.overlay, shot, order.station) if shot is not None else []
-    picture = draw(picture, recipe.overlay, lines, circle)
+    laid = lay_out(picture.shape, recipe.overlay, lines, circle)
     height, width = picture.shape[:2]
-    data = encode_png16(picture) if order.format == "png16" else with_note(encode_jpeg(picture, order.quality), note)
+    if order.format == "png16":
+        return Made(encode_png16(draw(picture, laid)), width, height, note=note, problems=problems)
+    pieces = [(column, row, encode_jpeg(piece, order.quality)) for column, row, piece in beneath(picture, laid, BLOCK)]
+    data = with_note(with_beneath(encode_jpeg(draw(picture, laid), order.quality), pieces), note)
     return Made(data, width, height, note=note, problems=problems)

@@ -39,6 +39,7 @@ class Keogram:
     """(width, line, 3) pixels, so that a column lies in one piece, and which columns have any; whatever the number of images."""
 
     kind: Kind = "keogram"
+    shows_words = False
 
     def __init__(self, settings: Settings, window: Window) -> None:
         self._settings, self._window = settings, window

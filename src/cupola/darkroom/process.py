@@ -30,7 +30,6 @@ held for the process's life: who holds it is the one writer of developed images.
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import functools
 import importlib
 import os
@@ -42,7 +41,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cupola.core.errors import CupolaError, StorageFailed, StorageFull
-from cupola.process.wire import Head, Link, WireError
+from cupola.process.wire import Head, Link, WireError, serve_server
 from cupola.storage.space import Lock
 
 if TYPE_CHECKING:
@@ -277,13 +276,6 @@ JOBS: dict[str, Job] = {
 }
 
 
-def main(argv: list[str]) -> int:
-    faulthandler.enable()
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's threads wait for each other in a loop, on cores that cameras need
-    if hasattr(os, "nice"):
-        os.nice(NICENESS)
-    return serve(Link.from_argv(argv))
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's threads wait for each other in a loop, on cores that cameras need
+    sys.exit(serve_server(serve, NICENESS))

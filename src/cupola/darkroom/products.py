@@ -1,4 +1,4 @@
-"""All products of one night or day: each image is decoded once and given to those that lack it.
+"""All products of one night or day: each image is decoded once and given to those that lack it, to the video with its overlay, to the others without.
 
 Lives in the darkroom's process. What there is to feed, and when, is decided by `growing`, in the server. How the accumulators come back after a
 kill is the business of `growth.Checkpoint`: each has a state on disk of its own, so each says itself up to which image it is.
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cupola.darkroom import keogram, startrails, timelapse
-from cupola.darkroom.growth import EVERY, KINDS, Checkpoint, Kind, Ledger, LeftOut, Picture, Product, Shot, Window, read_picture
+from cupola.darkroom.growth import EVERY, KINDS, Checkpoint, Kind, Ledger, LeftOut, Picture, Product, Shot, Window, clear_words, read_picture
 from cupola.storage.files import WrittenFile
 
 
@@ -71,8 +71,15 @@ class Growth:
                 picture = read_picture(shot.path)
             except LeftOut as why:
                 reason = str(why)
-        for grower in behind:
-            grower.add(shot, picture, reason)
+        for words in (True, False):  # those who want the sky alone come last, as it is uncovered in place
+            takers = [grower for grower in behind if grower.product.shows_words is words]
+            if takers and picture is not None and not words:
+                try:
+                    clear_words(picture, shot.path)
+                except LeftOut as why:
+                    picture, reason = None, str(why)
+            for grower in takers:
+                grower.add(shot, picture, reason)
         del picture
         return self._save() or saved
 

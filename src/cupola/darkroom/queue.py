@@ -171,11 +171,13 @@ class Darkroom:
         if ended is None:
             return
         with suppress(TimeoutError):
-            await asyncio.wait_for(ended.wait(), max(within_s - 1.0, 0.1))
+            async with asyncio.timeout(max(within_s - 1.0, 0.1)):
+                await ended.wait()
         if not ended.is_set():
             await self._worker.kill()
             with suppress(TimeoutError):
-                await asyncio.wait_for(ended.wait(), 2.0)
+                async with asyncio.timeout(2.0):
+                    await ended.wait()
 
     async def _next(self, now: float) -> ImageRow | None:
         """The oldest image that may be developed at `now`."""
@@ -214,7 +216,8 @@ class Darkroom:
         due = [until for until in (self._broken.until, self._disk.until, *self._later.values()) if until > now]
         seconds = max(0.0, min(due) - time.monotonic()) if due else self._idle_s if self._worker.pid else None
         try:
-            await asyncio.wait_for(self._awake.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._awake.wait()
         except TimeoutError:
             if not due:
                 await self._worker.end(ask_s=2.0)
@@ -338,7 +341,8 @@ class Darkroom:
         asked = self._thumbs.ask(file)
         self._awake.set()
         try:
-            return await asyncio.wait_for(asked, THUMB_PATIENCE_S)
+            async with asyncio.timeout(THUMB_PATIENCE_S):
+                return await asked
         except TimeoutError:
             reason = self.problem or "It is busy with something that takes long."
             raise DarkroomUnavailable(f"The darkroom could not make a thumbnail of {file.path}. {reason}", self.retry_in_s) from None

@@ -36,6 +36,7 @@ class Startrails:
     """One picture, and with gaps filled the stars of the newest image."""
 
     kind: Kind = "startrails"
+    shows_words = False
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

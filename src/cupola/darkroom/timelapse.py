@@ -95,6 +95,7 @@ class Timelapse:
     """The encoder of the open fragment, and a list of the closed ones, which lie in `folder`."""
 
     kind: Kind = "timelapse"
+    shows_words = True
 
     def __init__(self, settings: Settings, folder: Path) -> None:
         self._settings, self._folder = settings, folder

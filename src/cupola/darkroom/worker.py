@@ -150,7 +150,8 @@ class Worker:
 async def _ended_by_itself(child: Child) -> bool:
     """Whether the process is dying of its own; a lost link is noticed some milliseconds before the exit code."""
     try:
-        await asyncio.wait_for(child.wait(), 0.5)
+        async with asyncio.timeout(0.5):
+            await child.wait()
     except TimeoutError:
         return False
     return True

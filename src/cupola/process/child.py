@@ -22,6 +22,7 @@ SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # on Windows both end a pr
 TERM_S = 2.0
 KILL_S = 5.0
 DRAIN_S = 2.0
+STDERR_S = 1.0
 PACKAGE = str(Path(__file__).parents[1])
 # Another interpreter is given this package alone, not the folder it lies in: what else is there was made for the server's Python.
 FOREIGN = """
@@ -123,19 +124,20 @@ class Child:
         if not self.running:
             return True
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(asyncio.ensure_future(self._process.wait())), seconds)
+            async with asyncio.timeout(seconds):
+                await self._process.wait()
         return not self.running
 
     async def _finish(self, ending: Ending) -> Ending:
         if ending != "abandoned":  # what it said last may still lie in the socket
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.link_lost(), DRAIN_S)
+                async with asyncio.timeout(DRAIN_S):
+                    await self.link_lost()
         self._protocol.close()
         if self._stderr_task is not None:
-            if ending == "abandoned":
-                self._stderr_task.cancel()
-            with contextlib.suppress(TimeoutError, asyncio.CancelledError):
-                await asyncio.wait_for(self._stderr_task, 1.0)
+            if ending != "abandoned":
+                await asyncio.wait({self._stderr_task}, timeout=STDERR_S)
+            self._stderr_task.cancel()
         return ending
 
     async def _read_stderr(self, on_stderr: Callable[[str], None]) -> None:

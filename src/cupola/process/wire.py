@@ -10,6 +10,7 @@ a payload straight into the buffer that it hands on, so a frame is not copied on
 
 import asyncio
 import json
+import os
 import select
 import socket
 import struct
@@ -112,6 +113,13 @@ class Link:
 
     def close(self) -> None:
         self._socket.close()
+
+
+def serve_server(serve: Callable[[Link], int], niceness: int) -> int:
+    """The main of a child process that works beside the cameras and yields to them: `serve` until the server ends it. The exit code."""
+    if hasattr(os, "nice"):
+        os.nice(niceness)
+    return serve(Link.from_argv(sys.argv))
 
 
 class MessageProtocol(asyncio.BufferedProtocol):

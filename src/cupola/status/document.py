@@ -28,7 +28,7 @@ from cupola.core.events import Event
 from cupola.darkroom.queue import Darkroom
 from cupola.status.counting import Counts
 from cupola.status.files import boot_id, uptime_s
-from cupola.status.host import cpu_zone, temperature_c
+from cupola.status.host import processor_sensor, temperature_c
 from cupola.storage.catalogue import Catalogue
 from cupola.storage.files import day_of
 from cupola.storage.periods import PeriodRow
@@ -75,7 +75,7 @@ class Document:
         self._counts = {name: Counts() for name in cameras}
         self._looked = _Looked()
         self._since: dict[str, datetime] = {}  # when each problem was first told
-        self._boot, self._zone = boot_id(), cpu_zone()
+        self._boot, self._processor = boot_id(), processor_sensor(settings.alarms.sysfs)
         self.sensors: Callable[[], dict[str, float]] = dict
         self.troubles: Callable[[], dict[str, str]] = dict
         self.redis: Callable[[], dict[str, Any] | None] = lambda: None
@@ -159,7 +159,7 @@ class Document:
             "sequence": sequence,
             "disk_percent": round(100.0 - free.percent, 2),
             "disk_free_bytes": free.bytes,
-            "cpu_temperature_celsius": temperature_c(self._zone),
+            "cpu_temperature_celsius": temperature_c(self._processor),
             "sensors": self.sensors(),
             "today": self._today(cameras, now),
             "last_backup_time": None,

@@ -66,7 +66,8 @@ class StatusWriter:
                 await self._beat(running=True)
                 await asyncio.sleep(GAP_S)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), files.HEARTBEAT_S - GAP_S)
+                    async with asyncio.timeout(files.HEARTBEAT_S - GAP_S):
+                        await self._changed.wait()
                 self._changed.clear()
         finally:
             listening.cancel()

@@ -260,6 +260,6 @@ def inside(root: Path, name: str) -> Path:
     if relative.is_absolute() or not relative.parts or ".." in relative.parts or "\\" in name or "\0" in name:
         raise ValueError(f"{name!r} is not a path inside of {root}")
     path = root.joinpath(*relative.parts)
-    if not path.resolve().is_relative_to(root.resolve()):
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):  # `resolve` of Python 3.11 raises at a link to itself
         raise ValueError(f"{name!r} leads out of {root}")
     return path

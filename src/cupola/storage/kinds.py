@@ -12,14 +12,13 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from cupola.core.clock import parse_utc
-from cupola.core.errors import StorageFailed
 from cupola.storage.catalogue import Catalogue
 from cupola.storage.clips import copy_of
-from cupola.storage.files import TMP, inside, telling
+from cupola.storage.files import TMP, inside, relative_name, telling
 
 ORIGINALS_TIER, LOGS_TIER, IMAGES_TIER = 0, 1, 2
 LOGS = "cupola*.log.gz"  # rotated; those that are being written have no .gz
@@ -31,7 +30,8 @@ _CHOSEN = "IN (SELECT value FROM json_each(?))"
 class Item:
     """What is deleted together: an original; an image; the products of one night.
 
-    `key` puts the items of a kind in order, oldest first. `at` is when it was made, None where the clock was not right.
+    `key` puts the items of a kind in order, oldest first. `at` is when it was made, None where the clock was not right. `astray` names
+    a file of it that a link leads out of the root: what lies there is not ours to delete.
     """
 
     kind: str
@@ -40,6 +40,7 @@ class Item:
     at: datetime | None
     paths: tuple[Path, ...]
     bytes: int
+    astray: str | None = None
 
 
 class Kind(Protocol):
@@ -85,7 +86,7 @@ class Originals:
             after,
             limit,
         )
-        return [Item(self.name, row["image"], row["day"], _when(row), (_at(self._root, row["path"]),), row["bytes"]) for row in rows]
+        return [_item(self, row["image"], row["day"], _when(row), self._root, [row["path"]], row["bytes"]) for row in rows]
 
     def forget(self, writer: sqlite3.Connection, items: Sequence[Item]) -> None:
         writer.execute(f"DELETE FROM file WHERE kind = 'raw' AND image {_CHOSEN}", (_keys(items),))
@@ -133,8 +134,8 @@ class Frames:
         items: list[Item] = []
         for row in rows:
             mine = files[row["id"]]
-            paths = tuple(_at(self._root, name) for name in (*(file["path"] for file in mine), *crops.get(row["id"], ())))
-            items.append(Item(self.name, row["id"], row["day"], _when(row), paths, sum(file["bytes"] for file in mine)))
+            names = [*(file["path"] for file in mine), *crops.get(row["id"], ())]
+            items.append(_item(self, row["id"], row["day"], _when(row), self._root, names, sum(file["bytes"] for file in mine)))
         return items
 
     def _crops(self, images: Iterable[int]) -> dict[int, list[str]]:
@@ -176,11 +177,11 @@ class Products:
         items: list[Item] = []
         for row in rows:
             made = self._catalogue.read("SELECT path, coalesce(bytes, 0) AS bytes FROM product WHERE period = ? AND path IS NOT NULL", row["id"])
-            paths = [_at(self._root, product["path"]) for product in made]
-            summary = paths[0].with_name("summary.json" if row["kind"] == "night" else "day-summary.json")
-            if summary.is_file():
-                paths.append(summary)
-            items.append(Item(self.name, row["id"], row["day"], parse_utc(row["ends_at"]), tuple(paths), sum(product["bytes"] for product in made)))
+            names: list[str] = [product["path"] for product in made]
+            summary = str(PurePosixPath(names[0]).with_name("summary.json" if row["kind"] == "night" else "day-summary.json"))
+            if (self._root / summary).is_file():
+                names.append(summary)
+            items.append(_item(self, row["id"], row["day"], parse_utc(row["ends_at"]), self._root, names, sum(product["bytes"] for product in made)))
         return items
 
     def forget(self, writer: sqlite3.Connection, items: Sequence[Item]) -> None:
@@ -204,11 +205,11 @@ class Clips:
         )
         items: list[Item] = []
         for row in rows:
-            path = _at(self._root, row["path"])
-            copy = copy_of(path)
+            copy = copy_of(self._root / row["path"])
             copies = [file for file in (copy, copy.with_name(copy.name + TMP)) if file.is_file()]
             size = row["bytes"] + sum(file.stat().st_size for file in copies)
-            items.append(Item(self.name, row["id"], row["triggered_at"][:10], parse_utc(row["triggered_at"]), (path, *copies), size))
+            names = [row["path"], *(relative_name(file, self._root) for file in copies)]
+            items.append(_item(self, row["id"], row["triggered_at"][:10], parse_utc(row["triggered_at"]), self._root, names, size))
         return items
 
     def forget(self, writer: sqlite3.Connection, items: Sequence[Item]) -> None:
@@ -248,12 +249,15 @@ class Logs:
         return len(sizes), sum(sizes)
 
 
-def _at(root: Path, name: str) -> Path:
-    """Raises StorageFailed for a name that leads out of the root: what lies there is not ours to delete."""
-    try:
-        return inside(root, name)
-    except ValueError as error:
-        raise StorageFailed(f"Nothing is deleted to make room: {error}. Put the folder back where storage.root is, without links.") from error
+def _item(kind: Kind, key: int, day: str, at: datetime | None, root: Path, names: Iterable[str], size: int) -> Item:
+    """Of files below the root, as the catalogue names them."""
+    paths: list[Path] = []
+    for name in names:
+        try:
+            paths.append(inside(root, name))
+        except ValueError:
+            return Item(kind.name, key, day, at, (), 0, astray=name)
+    return Item(kind.name, key, day, at, tuple(paths), size)
 
 
 def _when(row: sqlite3.Row) -> datetime | None:

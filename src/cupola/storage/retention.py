@@ -53,10 +53,13 @@ class Deleted:
 
 @dataclass(slots=True)
 class Report:
-    """What a run deleted, or a dry run would. `gone`: files that were not there any more, whoever deleted them."""
+    """What a run deleted, or a dry run would. `gone`: files that were not there any more, whoever deleted them. `astray`: files that were
+    due, but that a link leads out of the root, by their names below it: they stay, and what belongs to them.
+    """
 
     deleted: list[Deleted] = field(default_factory=list[Deleted])
     gone: int = 0
+    astray: set[str] = field(default_factory=set[str])
 
     def add(self, item: Item, reason: Reason) -> None:
         found = next((one for one in self.deleted if (one.kind, one.reason) == (item.kind, reason)), None)
@@ -127,9 +130,8 @@ class Retention:
     def plan(self) -> Report:
         """What a run would delete now; nothing is changed."""
         free, report = self.free(), Report()
-        for item, reason in self.candidates(
-            Need(True, self.wanted_bytes(free), self.asked_bytes(free), self.waits(free)), lambda: free.bytes + report.bytes
-        ):
+        need = Need(True, self.wanted_bytes(free), self.asked_bytes(free), self.waits(free))
+        for item, reason in self.candidates(need, lambda: free.bytes + report.bytes, report.astray, {}):
             report.add(item, reason)
         return report
 
@@ -151,23 +153,28 @@ class Retention:
         query = "SELECT coalesce(sum(bytes), 0) FROM image JOIN file ON image = image.id WHERE NOT developed AND NOT gave_up AND kind = 'raw' AND NOT missing"
         return 100 * (free.bytes + self.catalogue.read(query)[0][0]) / free.usable_bytes >= self.keep_free_percent
 
-    def candidates(self, need: Need, free_then: Callable[[], int]) -> Generator[tuple[Item, Reason]]:
-        """Everything that is due, in the order it goes, no file twice. `free_then`: bytes that are free when what was given so far is gone."""
+    def candidates(self, need: Need, free_then: Callable[[], int], astray: set[str], after: Mapping[str, int]) -> Generator[tuple[Item, Reason]]:
+        """Everything that is due, in the order it goes, no file twice. `free_then`: bytes that are free when what was given so far is gone;
+        `after`: by kind, the key behind which it begins; `astray` gets what is passed over because it is not ours to delete.
+        """
         taken = set[Path]()
-        for item, reason in self._due(need, free_then):
+        for item, reason in self._due(need, free_then, after):
+            if item.astray is not None:
+                astray.add(item.astray)
+                continue
             if not taken.isdisjoint(item.paths):  # an image whose original goes by itself
                 paths = tuple(path for path in item.paths if path not in taken)
                 item = replace(item, paths=paths, bytes=sum(_size(path) for path in paths))
             taken.update(item.paths)
             yield item, reason
 
-    def _due(self, need: Need, free_then: Callable[[], int]) -> Generator[tuple[Item, Reason]]:
-        after = {kind.name: 0 for kind in self.kinds}
+    def _due(self, need: Need, free_then: Callable[[], int], after: Mapping[str, int]) -> Generator[tuple[Item, Reason]]:
+        after = {kind.name: after.get(kind.name, 0) for kind in self.kinds}
         now = self._clock() if need.ages else None
         if now is not None:
             for kind in self.kinds:
                 if (days := self._days.get(kind.name)) is not None:
-                    for item in _older(kind, now - timedelta(days=days)):
+                    for item in _older(kind, now - timedelta(days=days), after[kind.name]):
                         after[kind.name] = item.key
                         yield item, "age"
         for tier in sorted({kind.tier for kind in self.kinds if kind.tier is not None}):
@@ -202,9 +209,15 @@ class Retention:
         """Delete the files that a step noted as doomed and may not have come to; how many it looked for. Raises StorageFailed."""
         names = doomed(self.catalogue)
         if names:
-            self._unlink([inside(self.root, name) for name in sorted(names)])
+            self._unlink([path for name in sorted(names) if (path := self.ours(name)) is not None])
             self.catalogue.put(DOOMED, [])
         return len(names)
+
+    def ours(self, name: str) -> Path | None:
+        """A file of the catalogue's, None where a link leads out of the root."""
+        with suppress(ValueError):
+            return inside(self.root, name)
+        return None
 
     def _unlink(self, paths: Iterable[Path]) -> None:
         folders = set[Path]()
@@ -235,6 +248,7 @@ class Run:
         self._wanted = retention.wanted_bytes(retention.free())
         self._released = 0
         self._steps, self._deep = 0, False
+        self._after: dict[str, int] = {}  # by kind: what comes before is gone, or stays for good
         self.report, self.short = Report(), False
 
     def step(self) -> bool:
@@ -248,12 +262,11 @@ class Run:
                 f"{self.report.bytes / 1e6:.0f} MB of old files were deleted, but that made no room on the disk with {retention.root}. Does a snapshot, a link "
                 "or an open file still hold them? Deleting stops for a while."
             )
-        chosen: list[tuple[Item, Reason]] = []
-        batch = Report()
         need = Need(self._ages, self._wanted, retention.asked_bytes(free), waits, self._deep)
-        for item, reason in islice(retention.candidates(need, lambda: free.bytes + batch.bytes), STEP_ITEMS):
-            chosen.append((item, reason))
-            batch.add(item, reason)
+        chosen = self._choose(need, free)
+        if not chosen and self._after:  # from the beginning: something may have become due there meanwhile
+            self._after.clear()
+            chosen = self._choose(need, free)
         if not chosen:
             retention.finish()
             self.short = free.percent < retention.keep_free_percent and not waits
@@ -274,15 +287,24 @@ class Run:
             )
         return True
 
+    def _choose(self, need: Need, free: Free) -> list[tuple[Item, Reason]]:
+        chosen: list[tuple[Item, Reason]] = []
+        batch = Report()
+        due = self._retention.candidates(need, lambda: free.bytes + batch.bytes, self.report.astray, dict(self._after))
+        for item, reason in islice(due, STEP_ITEMS):
+            chosen.append((item, reason))
+            batch.add(item, reason)
+            self._after[item.kind] = max(self._after.get(item.kind, 0), item.key)
+        return chosen
+
 
 def doomed(catalogue: Catalogue) -> frozenset[str]:
     """Files below root that retention is deleting: their rows are gone, and they must not be taken up again."""
     return frozenset(cast("list[str]", catalogue.get(DOOMED) or ()))
 
 
-def _older(kind: Kind, than: datetime) -> Generator[Item]:
+def _older(kind: Kind, than: datetime, after: int) -> Generator[Item]:
     """What is older; also what was taken, with a clock that was wrong, before something that is."""
-    after = 0
     while batch := kind.oldest(STEP_ITEMS, after):
         last = max((number for number, item in enumerate(batch) if item.at is not None and item.at < than), default=-1)
         yield from batch[: last + 1]

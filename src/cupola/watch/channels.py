@@ -122,7 +122,8 @@ async def _by_apprise(order: dict[str, Any]) -> Outcome:
     except OSError as error:
         return Outcome(f"the process that sends cannot be started ({error.strerror})")
     try:
-        said, _ = await asyncio.wait_for(process.communicate(json.dumps(order).encode()), LIMIT_S)
+        async with asyncio.timeout(LIMIT_S):
+            said, _ = await process.communicate(json.dumps(order).encode())
         return Outcome(json.loads(said)["error"])
     except TimeoutError:
         return Outcome(f"no answer within {LIMIT_S:.0f} s")
@@ -137,7 +138,8 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(process.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), 2.0)
+            async with asyncio.timeout(2.0):
+                await process.wait()
 
 
 async def try_channels(sender: Sender, channels: Sequence[Channel]) -> dict[str, Outcome]:

@@ -18,6 +18,7 @@ import psutil
 from cupola.config.sensors import Alarms
 from cupola.core.bus import Bus
 from cupola.core.events import HostAlarm, ImageDeveloped
+from cupola.status.host import processor_sensor, temperature_c
 from cupola.watch import sysfs
 from cupola.watch.alarms import Alarm, Limits
 from cupola.watch.sensors import Sensors
@@ -90,7 +91,7 @@ class HostWatch:
             "threads": ("", float(self._process.num_threads())),
             "disk": ("%", self._disk_percent()),
         }
-        if (celsius := sysfs.processor_c(self._root)) is not None:
+        if (celsius := temperature_c(processor_sensor(self._root))) is not None:
             found["temperature"] = ("°C", celsius)
         if (weak := sysfs.under_voltage(self._root)) is not None:
             found["under_voltage"] = ("", float(weak))

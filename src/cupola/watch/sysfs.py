@@ -1,4 +1,4 @@
-"""Sensors that the Linux kernel shows as files below /sys: 1-wire, hwmon, iio; the processor's temperature and its supply.
+"""Sensors that the Linux kernel shows as files below /sys: 1-wire, hwmon, iio; the machine's supply. The processor's temperature is `status.host`'s.
 
 Reading a 1-wire thermometer takes most of a second: for threads. Elsewhere than on Linux there are none.
 """
@@ -12,7 +12,6 @@ from pathlib import Path
 
 from cupola.watch.readings import Values, w1_slave
 
-_PROCESSOR = ("cpu_thermal", "coretemp", "k10temp", "soc_thermal", "cpu-thermal")
 _HWMON = {"temp": ("temperature", 1000.0), "humidity": ("humidity", 1000.0)}  # Documentation/hwmon/sysfs-interface: milli-units
 # Documentation/ABI/testing/sysfs-bus-iio: milli °C, milli percent, kilopascal
 _IIO = {"temp": ("temperature", 1e-3), "humidityrelative": ("humidity", 1e-3), "pressure": ("pressure", 10.0), "illuminance": ("light", 1.0)}
@@ -62,17 +61,6 @@ def iio(root: Path, device: str | None) -> Values:
             if number is not None:
                 values[name if device else f"{chip}_{name}"] = round(number * factor, 4)
     return _some(values, f"iio device {device}" if device else "iio device", found)
-
-
-def processor_c(root: Path) -> float | None:
-    """The processor's temperature in °C, where the kernel tells it."""
-    for folder in _chips(root / "class/hwmon"):
-        if _text(folder / "name") in _PROCESSOR and (number := _number(folder / "temp1_input")) is not None:
-            return number / 1000
-    for folder in sorted((root / "class/thermal").glob("thermal_zone*")):
-        if re.search("cpu|soc|x86_pkg", _text(folder / "type") or "") and (number := _number(folder / "temp")) is not None:
-            return number / 1000
-    return None
 
 
 def under_voltage(root: Path) -> bool | None:

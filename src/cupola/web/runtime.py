@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from fastapi import Request, WebSocket
 
@@ -23,6 +24,7 @@ from cupola.darkroom.growing import Growing
 from cupola.darkroom.queue import Darkroom
 from cupola.status.writer import StatusWriter
 from cupola.storage.catalogue import Catalogue
+from cupola.storage.files import inside
 from cupola.watch.station import StationWatch
 from cupola.web.access.address import Addresses
 from cupola.web.access.desk import Desk
@@ -77,6 +79,16 @@ class Runtime:
         except KeyError:
             known = ", ".join(sorted(self.cameras)) or "none"
             raise NoSuchThing(f'There is no camera "{name[:40]}". Configured: {known}.') from None
+
+    async def stored(self, name: str, what: str, advice: str = "") -> Path:
+        """Where a file of the catalogue's lies. Raises NoSuchThing, also for one that a symlink leads out of the images' folder."""
+        try:
+            path = await asyncio.to_thread(inside, self.settings.storage.root, name)
+        except ValueError:
+            raise NoSuchThing(f"The file of {what} lies outside of the images' folder.") from None
+        if not path.is_file():
+            raise NoSuchThing(f"The file {name} of {what} is gone from the disk.{advice}")
+        return path
 
     def is_public(self, name: str) -> bool:
         """Whether anybody may see the newest still of this camera."""

@@ -6,21 +6,25 @@ Handshakes, closing, flow control and everything that is not a picture stay uvic
 
 uvicorn would also wait for ever for the end of a request's head or body. `LiveHttp` gives both a deadline, and `Doors`
 limits how many connections there are, how many one place has, and how many that have not asked anything yet, so that those who say nothing do
-not take the places of those who do.
+not take the places of those who do. Nor does uvicorn limit what comes by a WebSocket: one read may hold 40,000 empty frames, which cost the loop a
+second. `Frugal`, the parser, stops at the first one beyond what a client may send.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import Counter
 from collections.abc import Callable, MutableMapping
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.exceptions import InvalidState
+from websockets.exceptions import InvalidState, ProtocolError
+from websockets.frames import CloseCode, Frame
+from websockets.server import ServerProtocol
 
 from cupola.web.access.place import is_this_machine, place_of
 
@@ -30,6 +34,8 @@ SPARE = 16  # more of this machine itself
 HEAD_MAX = 320 * 1024  # bytes of a head or of trailers; one read has up to 256 KiB
 SILENT_OF_ONE_MAX, SILENT_MAX = 100, 256  # above what comes in one moment, before the first is read
 LINGER_S = 5.0  # for a viewer who took nothing to hear why it ended
+FRAMES_A_SECOND, FRAMES_AT_ONCE = 20, 100  # messages, their fragments, pings: a page sends one every few seconds
+TOLD_S, TOLD_MAX = 60.0, 1000  # one record a minute of one place
 FRAME, WRITER = "cupola.frame", "cupola.writer"
 
 
@@ -38,10 +44,35 @@ def framed(frame: bytes) -> dict[str, Any]:
     return {"type": "websocket.send", FRAME: frame}
 
 
+class TooManyFrames(ProtocolError):
+    """A client sends more than it may."""
+
+
+class Frugal(ServerProtocol):
+    """Parses what a client sends, as long as it is `FRAMES_A_SECOND` in the long run and `FRAMES_AT_ONCE` at a time; then fails with 1008."""
+
+    _left = float(FRAMES_AT_ONCE)
+    _at = 0.0
+
+    def recv_frame(self, frame: Frame) -> None:
+        now = time.monotonic()
+        self._left = min(self._left + (now - self._at) * FRAMES_A_SECOND, float(FRAMES_AT_ONCE)) - 1
+        self._at = now
+        if self._left < 0:
+            self.fail(CloseCode.POLICY_VIOLATION, "Too many frames.")
+            raise TooManyFrames
+        super().recv_frame(frame)
+
+
 class LiveSocket(WebSocketsSansIOProtocol):
     """Sends ready-made frames between uvicorn's own. `left` is called when it has ended."""
 
     left: Callable[[], None] | None = None
+    _told: ClassVar[dict[str, float]] = {}  # by place, when it was last said of it that it sent too much
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.conn = Frugal(max_size=self.config.ws_max_size, logger=self.logger)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -60,6 +91,30 @@ class LiveSocket(WebSocketsSansIOProtocol):
                     self.handle_parser_exception()
                 return
         super().send_receive_event_to_app()
+
+    def handle_cont(self, event: Frame) -> None:
+        """Empty fragments would be kept, however many, until the message ends."""
+        if event.data or event.fin:
+            super().handle_cont(event)
+
+    def handle_parser_exception(self) -> None:
+        if isinstance(self.conn.parser_exc, TooManyFrames):
+            self._tell()
+        if self.conn.close_sent is None:  # it did not wait for the answer to its handshake: there is nothing to close yet
+            self.disconnected = True
+            self.transport.abort()
+            return
+        super().handle_parser_exception()
+        self.loop.call_later(LINGER_S, self.transport.abort)  # who takes nothing would not be gone
+
+    def _tell(self) -> None:
+        place, now = place_of(self.client[0] if self.client else ""), self.loop.time()
+        if now - self._told.get(place, -TOLD_S) < TOLD_S:
+            return
+        if len(self._told) >= TOLD_MAX:
+            self._told.clear()
+        self._told[place] = now
+        self.logger.warning("A WebSocket of %s was closed (1008): it sent more than %d frames a second.", place, FRAMES_A_SECOND)
 
     def handle_ping(self) -> None:
         """A viewer who reads nothing gets no pongs either: they would pile up."""

@@ -85,6 +85,7 @@ RULES: dict[str, Rule] = {
     "POST /api/connect": Rule(MASTER, lease=True),
     f"POST {_CAM}/connect": Rule(MASTER, lease=True),
     f"POST {_CAM}/disconnect": Rule(MASTER, lease=True),
+    f"GET {_CAM}/series/{{number}}": Rule(OBSERVER),
     f"POST {_CAM}/start": Rule(MASTER, lease=True),
     f"POST {_CAM}/stop": Rule(MASTER, lease=True),
     f"POST {_CAM}/resume": Rule(MASTER, lease=True),

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from datetime import datetime
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Request
+from pydantic import BaseModel, ConfigDict, Field
 
 from cupola.camera.messages import Mode
 from cupola.camera.settings import check_against
@@ -18,13 +21,27 @@ from cupola.core.frame import Controls
 from cupola.darkroom.queue import DarkroomUnavailable
 from cupola.web import models
 from cupola.web.routes.captures import row_of
-from cupola.web.runtime import Runtime, runtime_of
+from cupola.web.runtime import NoSuchThing, Runtime, runtime_of
 from cupola.web.views import camera_status, capture, mode_settings, series
 
 OPENING_S = 15.0
 DEVELOPING_S = 60.0
 
 router = APIRouter(tags=["cameras"])
+
+
+class Series(BaseModel):
+    """What became of a series of stills."""
+
+    model_config = ConfigDict(from_attributes=True)
+    id: int
+    state: Literal["running", "finished", "stopped", "replaced"] = Field(
+        description="finished: it has all its images, or its window is over; stopped: by somebody, or with its camera; replaced: by another series."
+    )
+    done: int
+    failed: int = Field(description="Exposures that gave no image.")
+    started_at: datetime
+    ended_at: datetime | None
 
 
 @router.get("/api/cameras")
@@ -86,6 +103,17 @@ async def start(request: Request, cam: str, body: models.StartRequest | None = N
     )
     status = await camera_status(runtime, which)
     return status.model_copy(update={"session": series(session)})  # also of one so short that it has ended meanwhile
+
+
+@router.get("/api/cameras/{cam}/series/{number}")
+async def one_series(request: Request, cam: str, number: Annotated[int, Path(ge=1, le=2**53)]) -> Series:
+    """A series of stills, also one that has ended, and how."""
+    runtime = runtime_of(request)
+    runtime.camera(cam)
+    row = await runtime.catalogue.run(runtime.catalogue.session, number)
+    if row is None or row.camera != cam:
+        raise NoSuchThing(f'Camera "{cam}" has no series {number}.')
+    return Series.model_validate(row)
 
 
 @router.post("/api/cameras/{cam}/stop")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from asyncio import to_thread
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path as FilePath
@@ -11,7 +10,6 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import FileResponse, Response
 
-from cupola.storage.files import inside
 from cupola.storage.measurements import Measurements
 from cupola.storage.rows import ImageRow
 from cupola.web import models
@@ -56,21 +54,10 @@ async def row_of(runtime: Runtime, number: int) -> ImageRow:
     return row
 
 
-async def _path(runtime: Runtime, name: str, what: str) -> FilePath:
-    """Where a file of the catalogue's lies. Raises NoSuchThing, also for one that a symlink leads out of the images' folder."""
-    try:
-        path = await to_thread(inside, runtime.settings.storage.root, name)
-    except ValueError:
-        raise NoSuchThing(f"The file of {what} lies outside of the images' folder.") from None
-    if not path.is_file():
-        raise NoSuchThing(f"The file {name} of {what} is gone from the disk.")
-    return path
-
-
 async def _file(runtime: Runtime, row: ImageRow, kind: Literal["raw", "jpg"]) -> Response:
     for file in row.files:
         if file.kind == kind:
-            path = await _path(runtime, file.path, f"image {row.id}")
+            path = await runtime.stored(file.path, f"image {row.id}")
             headers = {**CACHE, "ETag": f'"{file.sha256}"'}
             return FileResponse(path, media_type=media_type(path), filename=path.name, content_disposition_type="inline", headers=headers)
     if kind == "raw":
@@ -101,7 +88,7 @@ async def streak(request: Request, number: Id, streak: Annotated[int, Path(ge=1,
     name = found.streaks[streak - 1].get("crop") if found is not None and streak <= len(found.streaks) else None
     if name is None:
         raise NoSuchThing(f"Image {row.id} has no picture of a streak {streak}.")
-    path = await _path(runtime, name, f"streak {streak} of image {row.id}")
+    path = await runtime.stored(name, f"streak {streak} of image {row.id}")
     return FileResponse(path, media_type="image/jpeg", filename=path.name, content_disposition_type="inline", headers=CACHE)
 
 

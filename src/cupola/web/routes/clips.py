@@ -13,7 +13,6 @@ from cupola.clips.clips import Clips, NoPreRoll, Trigger
 from cupola.clips.payload import problem
 from cupola.core.errors import CupolaError, InvalidSetting
 from cupola.storage.clips import ClipRow
-from cupola.storage.files import inside
 from cupola.web.runtime import NoSuchThing, Runtime, runtime_of
 
 router = APIRouter(tags=["clips"])
@@ -171,14 +170,12 @@ async def video(request: Request, number: Id, codec: Literal["h264"] | None = No
     row = await _row(runtime, number)
     if row.path is None:
         raise NoSuchThing(f"Clip {number} has no file. It {'is being recorded' if row.state == 'recording' else f'failed: {row.message}'}.")
-    path = inside(runtime.settings.storage.root, row.path)
-    if not path.is_file():
-        raise NoSuchThing(f"The file {row.path} of clip {number} is gone from the disk.")
+    path = await runtime.stored(row.path, f"clip {number}")
     tag = row.sha256
     if codec is not None and row.codec == "h265":
-        path, tag = runtime.clips.copies.path(row), f"{tag}-{codec}"
-        if not path.is_file():
+        if runtime.clips.copies.state(row) != "ready":
             raise NoSuchThing(f"There is no H.264 copy of clip {number} (yet). POST /api/clips/{number}/h264 has it made.")
+        path, tag = runtime.clips.copies.path(row), f"{tag}-{codec}"
     headers = {"Cache-Control": "private, max-age=31536000, immutable", "ETag": f'"{tag}"'}
     return FileResponse(path, media_type="video/mp4", filename=path.name, content_disposition_type="inline", headers=headers)
 

@@ -72,7 +72,8 @@ async def _events(runtime: Runtime, lines: list[LogLine], last: int, fits: Calla
                     last = line.id
                     yield f"id: {line.id}\ndata: {json.dumps(line.to_dict())}\n\n"
                 try:
-                    await asyncio.wait_for(written.wait(), KEEP_ALIVE_S)
+                    async with asyncio.timeout(KEEP_ALIVE_S):
+                        await written.wait()
                 except TimeoutError:
                     yield ": still here\n\n"
                 written.clear()

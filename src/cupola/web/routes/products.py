@@ -8,7 +8,6 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, Response
 
-from cupola.storage.files import inside
 from cupola.storage.products import SUFFIXES, PeriodKind, ProductKind, Span
 from cupola.web import models
 from cupola.web.runtime import NoSuchThing, Runtime, runtime_of
@@ -70,9 +69,9 @@ async def _file(runtime: Runtime, camera: str, date: Date, kind: PeriodKind, pro
     if row is None:
         raise NoSuchThing(f"There is no {product} of the {kind} of {date}, and none grows.")
     if row.path is not None and row.sha256 is not None:
-        path, headers = inside(runtime.settings.storage.root, row.path), {"ETag": f'"{row.sha256}"', "Cache-Control": "private, no-cache"}
-        if not path.is_file():
-            raise NoSuchThing(f"The file {row.path} is gone from the disk. Make it again with: cupola render {date} {product}")
+        what = f"the {product} of the {kind} of {date}"
+        path = await runtime.stored(row.path, what, f" Make it again with: cupola render {date} {product}")
+        headers = {"ETag": f'"{row.sha256}"', "Cache-Control": "private, no-cache"}
     elif row.state == "growing":
         path, headers = await runtime.growing.preview(span, product), {"Cache-Control": "no-store"}
         if path is None:
