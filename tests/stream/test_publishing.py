@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from cupola.core.errors import StorageFailed
-from cupola.stream.format import Id, frames_key, key, unpack_event, unpack_frame, unpack_part, unpack_status
 from tests.support.ext4 import Disk, missing_feature
 from tests.support.light_station import CAMERA, LightStation, jpeg_of
 from tests.support.redis_server import RedisServer
+
+from cupola.core.errors import StorageFailed
+from cupola.stream.format import Id, frames_key, key, unpack_event, unpack_frame, unpack_part, unpack_status
 
 RESTARTS = int(os.environ.pop("CUPOLA_REDIS_RESTARTS", "3"))
 POWER_CUTS = int(os.environ.pop("CUPOLA_REDIS_POWER_CUTS", "1"))

@@ -143,7 +143,5 @@ def _answer(link: Link, make: Callable[[], Head]) -> None:
         link.send({"type": "saved", **made})
 
 
-
-
 if __name__ == "__main__":
     sys.exit(serve_server(serve, NICENESS))

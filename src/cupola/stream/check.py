@@ -32,7 +32,8 @@ async def check_redis(settings: Settings) -> list[Finding]:
     if settings.redis is None:
         return []
     try:
-        return await asyncio.wait_for(asyncio.to_thread(_check, settings), DEADLINE_S)
+        async with asyncio.timeout(DEADLINE_S):
+            return await asyncio.to_thread(_check, settings)
     except TimeoutError:
         return [Finding("error", f"Redis did not answer within {DEADLINE_S:.0f} s.", "Look whether it runs, and what its host is busy with.")]
 
