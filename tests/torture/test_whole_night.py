@@ -29,6 +29,7 @@ from tests.torture.station import CAMERA, DARKROOM, Station, sky, until
 
 from cupola.capture.summary import LATE, MOST_GAPS
 from cupola.config.products import Startrails
+from cupola.darkroom.encode import uncover
 from cupola.darkroom.startrails import sky_of
 
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(900)]
@@ -203,12 +204,13 @@ def _judge(station: Station, night: Night, cut_at: datetime, hung_at: datetime) 
     products = {product["kind"]: product for product in station.get(f"/api/nights/north/{night.day}/products")["items"]}
     for kind, product in products.items():
         assert (product["state"], product["images"], product["message"]) == ("finished", len(images), None), kind
-    pictures = [
-        simplejpeg.decode_jpeg((station.root / file["path"]).read_bytes()) for image in images for file in image["files"] if file["kind"] == "jpg"
-    ]
+    stored = [(station.root / file["path"]).read_bytes() for image in images for file in image["files"] if file["kind"] == "jpg"]
+    pictures = [simplejpeg.decode_jpeg(content) for content in stored]
+    _judge_video(grown["timelapse.mp4"], pictures)
+    for picture, content in zip(pictures, stored, strict=True):
+        uncover(picture, content)
     _judge_keogram(simplejpeg.decode_jpeg(grown["keogram.jpg"]), pictures, taken, pace, starts_at, ends_at)
     _judge_startrails(simplejpeg.decode_jpeg(grown["startrails.jpg"]), pictures)
-    _judge_video(grown["timelapse.mp4"], pictures)
     _plays(station, f"/api/nights/north/{night.day}/timelapse", len(images))
     if _KEPT:
         for name in grown:
