@@ -129,6 +129,22 @@ async def test_a_darkroom_that_is_killed_again_and_again_grows_the_same(night: N
     assert straight == grown
 
 
+async def test_the_exposure_under_way_when_the_window_ends_is_in_the_products(night: Night) -> None:
+    async with at_work(night) as (_, growing):
+        night.shoot(1)
+        growing.wake()
+        await until(lambda: growing.images.get(night.period, {}).get("keogram") == 1, WITHIN_S)
+        night.over()
+        span = growing.products.span(night.period)
+        assert span is not None
+        for kind in ("keogram", "startrails"):  # each goes through the darkroom, after which it looks for more to do
+            assert await growing.preview(span, kind) is not None
+        assert {row.state for row in growing.products.of(night.period)} == {"growing"}
+        night.shoot(2)
+        rows = await _finished(night, growing)
+    assert {(row.images, row.message) for row in rows.values()} == {(2, None)}
+
+
 async def test_a_restart_of_the_server_goes_on_where_the_checkpoint_is(night: Night) -> None:
     async with at_work(night) as (_, growing):
         for number in range(1, 31):

@@ -56,6 +56,7 @@ class Growing:
         self._after: dict[int, int] = {}  # period → the last image that was fed
         self._tries: dict[tuple[int, int], int] = {}  # (period, image; 0: its end) → failures
         self._told: dict[int, float] = {}
+        self._ending: set[int] = set()  # periods whose images are all there
         self._empty: set[int] = set()  # periods that ended without an image, or make nothing
         self._asked: dict[tuple[int, ProductKind], tuple[Span, asyncio.Future[bool]]] = {}  # previews
         self._shown: dict[tuple[int, ProductKind], int] = {}  # images in the preview on disk
@@ -64,14 +65,18 @@ class Growing:
         self._changed = asyncio.Event()
 
     async def finish(self, period: int) -> list[ProductRow]:
-        """Wait until every product of a period whose state is `finishing` is finished or failed. Returns them."""
-        while True:
-            changed = self._changed
-            rows = await self._catalogue.run(self.products.of, period)
-            if period in self._empty or (rows and all(row.state != "growing" for row in rows)):
-                return rows
-            self.wake()
-            await changed.wait()
+        """Finish a period whose images are all there, and wait until every product is finished or failed. Returns them."""
+        self._ending.add(period)
+        try:
+            while True:
+                changed = self._changed
+                rows = await self._catalogue.run(self.products.of, period)
+                if period in self._empty or (rows and all(row.state != "growing" for row in rows)):
+                    return rows
+                self.wake()
+                await changed.wait()
+        finally:
+            self._ending.discard(period)
 
     async def span(self, camera: str, day: str, kind: PeriodKind) -> Span | None:
         """The night or day of a date; for a date that is over and whose images belong to none, a night is made of them."""
@@ -147,7 +152,7 @@ class Growing:
             if feed is not None and not feed.waits:
                 await self._grow(request, span, feed)
                 return True
-            if feed is None and span.over:
+            if feed is None and (span.concluded or span.id in self._ending):
                 await self._end(request, span)
                 return True
         return False

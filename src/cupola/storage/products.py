@@ -24,7 +24,8 @@ SUFFIXES: dict[ProductKind, str] = {"keogram": ".jpg", "startrails": ".jpg", "ti
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A night or day as far as its products go. `day` is `2026-11-21`; `over`: no image comes any more."""
+    """A night or day as far as its products go. `day` is `2026-11-21`; `over`: its window is; the exposure under way then may still
+    come. `concluded`: nothing comes any more."""
 
     id: int
     camera: str
@@ -34,6 +35,7 @@ class Span:
     ends_at: datetime
     interval_s: float | None
     over: bool
+    concluded: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +188,9 @@ def product_name(kind: ProductKind, period: PeriodKind) -> str:
 
 def _span(row: sqlite3.Row) -> Span:
     starts, ends = parse_utc(row["starts_at"]), parse_utc(row["ends_at"])
-    return Span(row["id"], row["camera"], row["kind"], row["day"], starts, ends, row["interval_s"], row["state"] != "capturing")
+    return Span(
+        row["id"], row["camera"], row["kind"], row["day"], starts, ends, row["interval_s"], row["state"] != "capturing", row["state"] == "finished"
+    )
 
 
 def _product(row: sqlite3.Row) -> ProductRow:
