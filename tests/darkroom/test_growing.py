@@ -139,7 +139,9 @@ async def test_the_exposure_under_way_when_the_window_ends_is_in_the_products(ni
         assert span is not None
         for kind in ("keogram", "startrails"):  # each goes through the darkroom, after which it looks for more to do
             assert await growing.preview(span, kind) is not None
-        assert {row.state for row in growing.products.of(night.period)} == {"growing"}
+        for _ in range(50):  # it is given the time that it would take
+            assert {row.state for row in growing.products.of(night.period)} == {"growing"}
+            await asyncio.sleep(0.01)
         night.shoot(2)
         rows = await _finished(night, growing)
     assert {(row.images, row.message) for row in rows.values()} == {(2, None)}
