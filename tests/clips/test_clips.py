@@ -319,6 +319,11 @@ async def test_what_is_cancelled_in_the_moment_its_clip_is_whole_stays_cancelled
         assert waiting.cancelled()
 
 
+def _state(clips: Clips, number: int) -> str | None:
+    row = clips.rows.one(number)
+    return row.state if row is not None else None
+
+
 async def test_how_a_clip_ended_is_noted_when_a_full_catalogue_has_room_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clips_module, "RETRY_S", 0.05)
     said: list[str] = []
@@ -337,11 +342,11 @@ async def test_how_a_clip_ended_is_noted_when_a_full_catalogue_has_room_again(tm
             async with asyncio.timeout(30):
                 while not any("cannot be noted yet" in text for text in said):
                     await asyncio.sleep(0.01)
-            assert clips.rows.one(row.id).state == "recording"
+            assert _state(clips, row.id) == "recording"
             with catalogue.writing() as writer:
                 writer.execute("PRAGMA max_page_count = 1000000")
             async with asyncio.timeout(30):
                 await failing
-            assert clips.rows.one(row.id).state == "failed"
+            assert _state(clips, row.id) == "failed"
             assert [event.id for event in heard._waiting if isinstance(event, ClipFailed)] == [row.id]
         assert sum("cannot be noted yet" in text for text in said) == 1

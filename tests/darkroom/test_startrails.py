@@ -152,7 +152,7 @@ def test_no_words_of_the_overlay_are_gathered_by_startrails_and_keogram_and_the_
         movie = growth.write("timelapse", tmp_path / f"{written}.mp4")
         assert movie is not None
         with av.open(str(movie.path)) as container:
-            made[written]["timelapse"] = next(container.decode(video=0)).to_ndarray(format="rgb24")
+            made[written]["timelapse"] = np.asarray(next(container.decode(video=0)).to_ndarray(format="rgb24"), np.uint8)
     apart = {kind: np.abs(made[True][kind].astype(int) - made[False][kind]).max() for kind in made[True]}
     assert apart["startrails"] <= 12 and apart["keogram"] <= 12, apart  # chroma is smoothed over the edge of a block
     assert apart["timelapse"] > 150, apart

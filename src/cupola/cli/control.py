@@ -108,11 +108,10 @@ def _follow(name: str, session: int, count: int | None) -> tuple[dict[str, Any],
         bar, known_by = progress.add_task(name, total=count, words=""), 0.0
         while True:
             status = request("GET", f"/api/cameras/{quote(name, safe='')}")
-            running = status["session"]
-            over = running is None or running["id"] != session
-            if over or status["state"] == "stopped":
+            running = status["session"] if (status["session"] or {}).get("id") == session else None
+            if running is None or status["state"] == "stopped":
                 ended = request("GET", f"/api/cameras/{quote(name, safe='')}/series/{session}")
-                if not over or ended["state"] != "running" or (known_by := known_by or time.monotonic() + KNOWN_S) < time.monotonic():
+                if running or ended["state"] != "running" or (known_by := known_by or time.monotonic() + KNOWN_S) < time.monotonic():
                     words = _ending(name, ended, count, status["problem"])
                     progress.update(bar, completed=ended["done"], words=words)
                     return ended, words

@@ -100,14 +100,15 @@ class Imported:
 def convert(file: Path) -> Imported:
     """Raises ConfigProblems for a file that is none, and for values that cannot be, by their old keys."""
     document = parse(read_text(file), str(file))
-    if not isinstance(document.data, dict) or not any(key in document.data for key in ("camera", "sensor")):
+    theirs: dict[Any, Any] = cast("dict[Any, Any]", document.data) if isinstance(cast(object, document.data), dict) else {}
+    if not any(key in theirs for key in ("camera", "sensor")):
         document.report((), "is no configuration of skycam", "that has the groups camera and sensor")
     if document.problems:
         raise ConfigProblems(document.problems)
     ours: dict[KeyPath, Any] = {}
     origins: dict[str, KeyPath] = {}  # our key → theirs
     made = Imported()
-    for path, value in _leaves(cast("dict[Any, Any]", document.data), ()):
+    for path, value in _leaves(theirs, ()):
         name = ".".join(map(str, path))
         place, translated = PLACES.get(name, ((), _same))
         try:
@@ -118,7 +119,7 @@ def convert(file: Path) -> Imported:
                 origins[key_text(place)] = path
         except _No as why:
             made.left.append(Left(printable(name, 80), document.origin(path).line, str(why)))
-    if "camera" in document.data and ours.get((*CAMERA, "driver")) is None:
+    if "camera" in theirs and ours.get((*CAMERA, "driver")) is None:
         document.report(("camera", "type"), f"has to be {' or '.join(DRIVERS)}", "see `cupola cameras` for what is attached, and its lines")
         raise ConfigProblems(document.problems)
     made.text = _yaml(ours, file)

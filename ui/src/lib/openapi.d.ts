@@ -729,6 +729,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/cameras/{cam}/series/{number}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One Series
+         * @description A series of stills, also one that has ended, and how.
+         */
+        get: operations["one_series_api_cameras__cam__series__number__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/cameras/{cam}/stop": {
         parameters: {
             query?: never;
@@ -2896,6 +2916,34 @@ export interface components {
              */
             bad: number;
         };
+        /**
+         * Series
+         * @description What became of a series of stills.
+         */
+        Series: {
+            /** Id */
+            id: number;
+            /**
+             * State
+             * @description finished: it has all its images, or its window is over; stopped: by somebody, or with its camera; replaced: by another series.
+             * @enum {string}
+             */
+            state: "running" | "finished" | "stopped" | "replaced";
+            /** Done */
+            done: number;
+            /**
+             * Failed
+             * @description Exposures that gave no image.
+             */
+            failed: number;
+            /**
+             * Started At
+             * Format: date-time
+             */
+            started_at: string;
+            /** Ended At */
+            ended_at: string | null;
+        };
         /** SeriesHistory */
         SeriesHistory: {
             /** Series */
@@ -4616,6 +4664,38 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["CameraStatus"];
+                };
+            };
+            /** @description What was wrong, and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetail"];
+                };
+            };
+        };
+    };
+    one_series_api_cameras__cam__series__number__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                cam: string;
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Series"];
                 };
             };
             /** @description What was wrong, and what to do (RFC 9457). */
