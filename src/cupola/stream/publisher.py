@@ -31,6 +31,7 @@ from cupola.stream.link import Pause, Target, connect, failures, words_of
 from cupola.stream.live import Live, Superseded
 from cupola.stream.sender import Events, Files, Sender
 from cupola.stream.spool import Spool
+from cupola.stream.words import in_words
 
 CONFIRM_S = 1.0
 STATUS_S = 5.0
@@ -290,7 +291,7 @@ class Publisher:
                 "lost": self.journal.lost_total if name == "log" else self.images.lost_total,
             }
         full_in_s = self.full_in_s
-        return {
+        report: dict[str, Any] = {
             "state": self.state,
             "server": self.target.words,
             "station": self.station,
@@ -301,3 +302,4 @@ class Publisher:
             "streams": streams,
             "live": dict(self.live.counts),
         }
+        return {**report, "words": in_words(report)}

@@ -99,6 +99,8 @@ class Spool:
                 self.freed, self._eras = int(values["freed"]), [(int(incarnation), int(first)) for incarnation, first in values["eras"]]
             except (ValueError, KeyError, TypeError) as error:
                 raise StorageFailed(f"{state} is damaged ({error}). Restore it from a backup, or move the folder {self.folder} away.") from None
+        self.oldest_s: float | None = None
+        self._consumed = 0  # bytes of the first segments that were freed
         self._firsts: list[int] = []
         self._sizes: list[int] = []  # bytes of each segment that are whole
         self.next = self.freed + 1
@@ -107,7 +109,7 @@ class Spool:
         for number, name in enumerate(names):
             following = int(names[number + 1][:20]) if number + 1 < len(names) else None
             self._take_up(int(name[:20]), following)
-        self.oldest_s = next((entry.at_s for entry in self.read(self.freed + 1)), None)
+        self._look_at_oldest()
         if self.new:
             self._write_state()
 
@@ -144,8 +146,9 @@ class Spool:
 
     @property
     def bytes(self) -> int:
-        """Of all segments."""
-        return sum(self._sizes)
+        """Of what no receiver confirmed. On disk it may be a segment more."""
+        with self._mutex:
+            return sum(self._sizes) - self._consumed
 
     @property
     def incarnation(self) -> int:
@@ -308,11 +311,23 @@ class Spool:
                 self.freed = before
                 raise
             whole = max(0, bisect.bisect_right(self._firsts, upto + 1) - 1)
-            gone, self._firsts, self._sizes = self._firsts[:whole], self._firsts[whole:], self._sizes[whole:]
+            gone, self._consumed = self._firsts[:whole], max(0, self._consumed - sum(self._sizes[:whole]))
+            self._firsts, self._sizes = self._firsts[whole:], self._sizes[whole:]
         for first in gone:
             with telling(self.folder, "delete in"):
                 self._path(first).unlink(missing_ok=True)
-        self.oldest_s = next((entry.at_s for entry in self.read(upto + 1)), None)
+        self._look_at_oldest()
+
+    def _look_at_oldest(self) -> None:
+        """Of what is not freed: its age, and how much of its segment lies before it."""
+        entry = next(self.read(self.freed + 1), None)
+        with self._mutex:
+            if entry is None:
+                self.oldest_s, self._consumed = None, sum(self._sizes) if self.freed + 1 == self.next else 0
+            else:
+                first, end = self._marks[entry.last + 1]
+                before = sum(size for segment, size in zip(self._firsts, self._sizes, strict=True) if segment < first)
+                self.oldest_s, self._consumed = entry.at_s, before + end - _HEAD.size - len(entry.payload)
 
     def renew(self, incarnation: int, first: int) -> None:
         """Begin a further incarnation, in which the record with the sequence `first` has the id 1."""
