@@ -23,7 +23,7 @@ from cupola.stream.tally import Tally
 if TYPE_CHECKING:
     from redis import Redis
 
-BLOCK_MS = 1000  # how long a stop, or a new station, may have to wait
+BLOCK_MS = 500  # how long a stop, or a new station, may have to wait
 REFUSED_S = 60.0  # before a stream is tried again that Redis does not let us read
 FULL_S, FAILED_MOST_S = 2.0, 120.0
 
