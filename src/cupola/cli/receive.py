@@ -49,15 +49,24 @@ def _name(context: click.Context, parameter: click.Parameter, value: tuple[str, 
     help="Folder, with one for each station below it.",
 )
 @click.option("--group", default=GROUP, show_default=True, help="Receivers of one group share the work; each group gets everything.")
+@click.option(
+    "--claim-after",
+    "claim_after_s",
+    type=click.FloatRange(min=1.0),
+    default=60.0,
+    show_default=True,
+    metavar="S",
+    help="Take over what another receiver of the group was handed and has not acknowledged for so long.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Tell as lines of JSON, as it does anyway where no terminal is.")
-def receive(url: str, stations: tuple[str, ...], cameras: tuple[str, ...], into: Path, group: str, as_json: bool) -> None:
+def receive(url: str, stations: tuple[str, ...], cameras: tuple[str, ...], into: Path, group: str, claim_after_s: float, as_json: bool) -> None:
     """Store stills, clips and events of other stations that come over Redis, until it is ended."""
     from cupola.stream.receiver import Receiver
 
     if not STATION.fullmatch(group):
         raise click.BadParameter("use letters, digits, '-', '_' and '.'.", param_hint="--group")
     screen = _Lines() if as_json or not sys.stdout.isatty() else _Screen()
-    receiver = Receiver(url, into.absolute(), screen.tell, stations=stations, cameras=cameras, group=group)
+    receiver = Receiver(url, into.absolute(), screen.tell, stations=stations, cameras=cameras, group=group, claim_after_s=claim_after_s)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: receiver.stop())
     with screen:
@@ -154,13 +163,13 @@ class _Screen:
         rates = self._rates.of(total)
         problem = receiver.line.problem or next(iter(receiver.problems().values()), None)
         words = [
-            f"{len(receiver.stations)} station{'' if len(receiver.stations) == 1 else 's'}",
-            f"{total['stills']} stills ({rates['stills']:.1f}/s)",
-            f"{total['clips']} clips",
-            f"{total['events']} events ({rates['events']:.1f}/s)",
+            f"stations {len(receiver.stations)}",
+            f"stills {total['stills']} ({rates['stills']:.1f}/s)",
+            f"clips {total['clips']}",
+            f"events {total['events']} ({rates['events']:.1f}/s)",
             f"{rates['bytes'] / 1e6:.1f} MB/s",
         ]
-        words += [f"{total[name]} {said}" for name, said in (("again", "again"), ("set_aside", "set aside"), ("gone", "gone")) if total[name]]
+        words += [f"{name.replace('_', ' ')} {total[name]}" for name in ("again", "set_aside", "gone", "taken_over") if total[name]]
         self._live.update(Text(" · ".join(words) + (f" · {problem}" if problem else ""), style="red" if problem else "green"))
 
     def end(self, receiver: Receiver) -> None:

@@ -114,7 +114,7 @@ class Consumer:
                     for source in self._due():
                         if source.ready:
                             self._claim(client, source)
-                read = {source.key: ">" for source in self._due() if source.ready and not source.look_back}
+                read: Any = {source.key: ">" for source in self._due() if source.ready and not source.look_back}
                 if not read:
                     client.ping()
                     self.stop.wait(BLOCK_MS / 1000)

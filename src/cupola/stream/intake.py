@@ -20,7 +20,7 @@ from cupola.stream.meta import ClipMeta, StillMeta
 from cupola.stream.quarantine import Quarantine
 from cupola.stream.tally import Tally
 
-Entry = tuple[bytes, Raw | None]  # None: pending, but no longer in the stream
+Entry = tuple[bytes, Raw | None]  # without fields: pending, but no longer in the stream
 Tell = Callable[[str, str, str], None]  # level, message, station
 PARTS_KEPT_BYTES = 32_000_000  # of stills and clips whose last record has not come
 SLICE = 8  # records that are fetched at once
@@ -78,7 +78,7 @@ class EventIntake(Intake):
     def take(self, desk: Desk, entries: Sequence[Entry]) -> Iterator[list[bytes]]:
         events: list[Event] = []
         for id_, raw in entries:
-            if raw is None:
+            if not raw:
                 self._gone(desk.station, id_)
                 continue
             try:
@@ -144,7 +144,7 @@ class ImageIntake(Intake):
         lasts: list[tuple[bytes, Raw, Id, Part]] = []
         done: list[bytes] = []
         for id_, raw in entries:
-            if raw is None:
+            if not raw:
                 self._gone(desk.station, id_)
                 done.append(id_)
                 continue
@@ -181,7 +181,7 @@ class ImageIntake(Intake):
             if not found:
                 raise Malformed(desk.key, str(number), "", f"belongs to {last.name}, of which part {at - first} is not in the stream (any more)")
             for id_, raw in found:
-                if raw is None or _id(desk.key, id_) != (number.incarnation, at):
+                if not raw or _id(desk.key, id_) != (number.incarnation, at):
                     raise Malformed(desk.key, str(number), "", f"belongs to {last.name}, of which part {at - first} is not in the stream (any more)")
                 yield _fits(desk.key, number, last, unpack_part(desk.key, id_.decode(), raw), at - first).data
                 at += 1
