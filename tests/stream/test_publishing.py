@@ -1,5 +1,7 @@
 """A publisher and a real Redis: what arrives, what is freed, and what becomes of it when either fails."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import hashlib
@@ -19,6 +21,7 @@ import pytest
 from tests.support.ext4 import Disk, missing_feature
 from tests.support.light_station import CAMERA, LightStation, jpeg_of
 from tests.support.redis_server import RedisServer
+from tests.support.station import eventually
 
 from cupola.core.errors import StorageFailed
 from cupola.stream.format import Id, frames_key, key, unpack_event, unpack_frame, unpack_part, unpack_status
@@ -399,12 +402,34 @@ async def test_the_status_stands_in_its_hash(redis: RedisServer, tmp_path: Path)
         assert (status.document["device_id"], status.incarnation) == ("roof", 1)
 
 
-def run_station(folder: Path, url: str, *more: str) -> subprocess.Popen[str]:
-    """One that runs."""
-    command = [sys.executable, "-m", "tests.support.light_station", str(folder), url, "--name", "roof", *more]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None and process.stdout.readline() == "up\n"
-    return process
+class Run:
+    """A light station in a process of its own, that runs. What it prints is in a file: a pipe that nobody reads would stop it."""
+
+    def __init__(self, folder: Path, url: str, *more: str) -> None:
+        folder.mkdir(exist_ok=True)
+        self._printed = folder / f"printed-{time.monotonic_ns()}"
+        command = [sys.executable, "-m", "tests.support.light_station", str(folder), url, "--name", "roof", *more]
+        with self._printed.open("wb") as output:
+            self._process = subprocess.Popen(command, stdout=output)
+        try:
+            eventually(lambda: "up\n" in self._printed.read_text() or self._process.poll() is not None, 120)
+            assert self._process.poll() is None
+        except BaseException:
+            self._process.kill()
+            raise
+
+    def finish(self, how: signal.Signals = signal.SIGTERM) -> list[str]:
+        """What it printed until its end."""
+        self._process.send_signal(how)
+        self._process.wait(60)
+        return self._printed.read_text().splitlines()
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self._process.kill()
+        self._process.wait(10)
 
 
 class Collector:
@@ -483,13 +508,6 @@ def wanted(told: list[str]) -> tuple[list[int], list[str]]:
     return events, [line.split()[1] for line in told if line.startswith("still ")]
 
 
-def finish(process: subprocess.Popen[str], how: signal.Signals = signal.SIGTERM) -> list[str]:
-    """What it printed until its end."""
-    process.send_signal(how)
-    output, _ = process.communicate(timeout=60)
-    return output.splitlines()
-
-
 def read_for(collector: Collector, seconds: float) -> None:
     """So long, and until some more stills have come: a busy machine takes its time."""
     from redis.exceptions import RedisError
@@ -501,78 +519,63 @@ def read_for(collector: Collector, seconds: float) -> None:
         time.sleep(0.02)
 
 
+LOAD = ("--events-per-s", "200", "--stills-per-s", "10")
+IDLE = ("--events-per-s", "1", "--stills-per-s", "0")
+
+
 def test_nothing_is_lost_twice_or_out_of_order_when_redis_is_killed_under_load(tmp_path: Path) -> None:
-    dice = random.Random(8)
+    dice, folder = random.Random(8), tmp_path / "station"
     with RedisServer(tmp_path / "redis") as server:
         collector = Collector(server)
-        process = run_station(tmp_path / "station", server.url, "--events-per-s", "200", "--stills-per-s", "10")
-        try:
+        with Run(folder, server.url, *LOAD) as station:
             for _ in range(RESTARTS):
                 read_for(collector, dice.uniform(0.5, 1.5))
                 server.kill()
                 time.sleep(dice.uniform(0.0, 0.4))
                 server.start()
             read_for(collector, 1.0)
-            told = finish(process)
-        finally:
-            process.kill()
-        last = run_station(tmp_path / "station", server.url, "--events-per-s", "1", "--stills-per-s", "0")
-        try:
+            told = station.finish()
+        with Run(folder, server.url, *IDLE):
             collector.drain(told)
-            finish(last)
-        finally:
-            last.kill()
         collector.check(told)
 
 
 def test_nothing_is_lost_twice_or_out_of_order_when_the_publisher_is_killed_under_load(tmp_path: Path) -> None:
-    dice, told = random.Random(9), list[str]()
+    dice, folder, told = random.Random(9), tmp_path / "station", list[str]()
     with RedisServer(tmp_path / "redis") as server:
         collector = Collector(server)
         for _ in range(PUBLISHER_KILLS):
-            process = run_station(tmp_path / "station", server.url, "--events-per-s", "200", "--stills-per-s", "10")
-            try:
+            with Run(folder, server.url, *LOAD) as station:
                 read_for(collector, dice.uniform(0.7, 2.0))
-                told += finish(process, signal.SIGKILL)
-            finally:
-                process.kill()
-        last = run_station(tmp_path / "station", server.url, "--events-per-s", "1", "--stills-per-s", "0")
-        try:
+                told += station.finish(signal.SIGKILL)
+        with Run(folder, server.url, *IDLE):
             collector.drain(told)
-            told += finish(last)
-        finally:
-            last.kill()
         collector.check(told)
 
 
-def test_nothing_is_lost_when_the_power_of_redis_is_cut_under_load(tmp_path: Path) -> None:
+def test_nothing_is_lost_twice_or_out_of_order_when_the_power_of_redis_is_cut_under_load(tmp_path: Path) -> None:
     if why := missing_feature():
         pytest.skip(why)
-    disk, server, process, told = Disk(tmp_path, 256), RedisServer(tmp_path / "mount" / "redis"), None, list[str]()
+    folder, disk = tmp_path / "station", Disk(tmp_path, 256)
+    server = RedisServer(disk.folder / "redis")
+    (disk.folder / "redis").rename(tmp_path / "redis")
     collector = Collector(server)  # it keeps what it confirmed, as a receiver on another machine does
-    (tmp_path / "mount" / "redis").rename(tmp_path / "redis")
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.callback(server.kill)
+        station: Run | None = None
         for number in range(POWER_CUTS + 1):
             with disk.mounted() as mounted:
                 if number == 0:
                     shutil.copytree(tmp_path / "redis", mounted / "redis")
                     os.sync()
                 server.start()
-                process = process or run_station(tmp_path / "station", server.url, "--events-per-s", "200", "--stills-per-s", "10")
+                station = station or stack.enter_context(Run(folder, server.url, *LOAD))
                 read_for(collector, 2.0)
                 if number < POWER_CUTS:
                     disk.cut_power()
                 else:
-                    told = finish(process)
-                    last = run_station(tmp_path / "station", server.url, "--events-per-s", "1", "--stills-per-s", "0")
-                    try:
+                    told = station.finish()
+                    with Run(folder, server.url, *IDLE):
                         collector.drain(told)
-                        finish(last)
-                    finally:
-                        last.kill()
+                    collector.check(told)
                 server.kill()
-    finally:
-        server.kill()
-        if process is not None:
-            process.kill()
-    collector.check(told)
