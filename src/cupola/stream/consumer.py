@@ -91,7 +91,7 @@ class Consumer:
             except Stopping:
                 return
             except failures() as error:
-                self._line.failed(error)
+                self._line.failed(self._intake.stream, error)
                 self.stop.wait(pause.next_s())
             finally:
                 with suppress(*failures()):
@@ -128,7 +128,7 @@ class Consumer:
                 for source in self._sources.values():
                     source.ready = False
                 continue
-            self._line.works()
+            self._line.works(self._intake.stream)
             pause.reset()
             for stream_key, entries in answer:
                 self._take(client, self._sources[stream_key.decode()], entries)
