@@ -59,8 +59,9 @@ def test_status_metrics_and_hash_say_how_streaming_does(station: RunningStation,
     assert told["words"].startswith("connected")
     eventually(lambda: 'cupola_redis_connected{device="teststation"} 1' in station.http.get("/metrics").text, SOON_S)
     assert 'cupola_redis_published_total{device="teststation",stream="log"}' in station.http.get("/metrics").text
-    raw = eventually(lambda: (found := server.client().hgetall(key("teststation", "status"))) and b"document" in found and found, SOON_S)
-    assert unpack_status("status", raw).document["device_id"] == "teststation"
+    client = server.client()
+    eventually(lambda: client.hexists(key("teststation", "status"), "document"), SOON_S)
+    assert unpack_status("status", client.hgetall(key("teststation", "status"))).document["device_id"] == "teststation"
 
 
 def test_a_redis_that_is_gone_is_told_and_everything_follows(station: RunningStation, server: RedisServer) -> None:
