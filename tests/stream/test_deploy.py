@@ -13,13 +13,13 @@ import pytest
 import simplejpeg
 from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError
-
-from cupola.stream import frames
-from cupola.stream.format import FramePacket, frames_key, pack_frame
 from tests.support.receiving import SOON_S, Stored, receiving
 from tests.support.redis_server import RedisServer
 from tests.support.redis_station import NIGHT, PublishedStation
 from tests.support.station import eventually
+
+from cupola.stream import frames
+from cupola.stream.format import FramePacket, frames_key, pack_frame
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 USERS = ("admin", "roof", "dome", "archive", "viewer")

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from cupola.storage.catalogue import Catalogue
 from tests.support.ext4 import Disk, missing_feature
 from tests.support.receiving import SOON_S, Receiving, Stored, receiving
 from tests.support.redis_server import RedisServer
 from tests.support.redis_station import PublishedStation
 from tests.support.station import eventually
+
+from cupola.storage.catalogue import Catalogue
 
 DICE = random.Random(8)
 GROUP = "archive"

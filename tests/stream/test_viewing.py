@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import simplejpeg
+from tests.support.redis_server import RedisServer
+from tests.support.station import eventually
 
 from cupola.core.errors import ConfigError
 from cupola.stream import Frame, frames
 from cupola.stream.format import Codec, FramePacket, frames_key, pack_frame
-from tests.support.redis_server import RedisServer
-from tests.support.station import eventually
 
 PROJECT = Path(__file__).parents[2]
 KEY = frames_key("roof", "sky")

@@ -83,7 +83,8 @@ class Images:
                     self._lose(gone)
                     lost.append(note)
                 else:
-                    if self.linked_bytes + size + order["size"] > self.cap_bytes:
+                    held = self.linked_bytes + size
+                    if held and held + order["size"] > self.cap_bytes:  # an empty spool takes a clip of any size
                         full = True
                         break
                     try:
@@ -106,8 +107,8 @@ class Images:
         self._after = upto
         if taken:
             self.woken()
-        self._say_full(full)
         self.waiting = self._notes.count(FILES, upto)
+        self._say_full(full)
         return len(notes) == BATCH and not full
 
     def _say_full(self, full: bool) -> None:
