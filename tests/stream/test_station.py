@@ -1,12 +1,16 @@
 """A whole station that streams: what its owner's Redis gets of a simulated camera, and what its page, status and metrics say of that."""
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.receiving import Stored, receiving
 from tests.support.redis_server import RedisServer
 from tests.support.station import RunningStation, eventually, running_station
 
+from cupola.stream import frames
 from cupola.stream.format import frames_key, key, unpack_event, unpack_frame, unpack_part, unpack_status
 
 SOON_S = 120.0
@@ -48,9 +52,9 @@ def test_a_still_is_announced_and_arrives_with_its_facts(station: RunningStation
 def test_live_pictures_come_without_a_viewer(station: RunningStation, server: RedisServer) -> None:
     station.open()
     eventually(lambda: server.client().xlen(FRAMES) > 3, SOON_S)
-    frames = [unpack_frame(FRAMES, id_.decode(), raw) for id_, raw in server.client().xrange(FRAMES)]
-    assert all(frame.data.startswith(b"\xff\xd8") and (frame.width, frame.height) == (320, 240) for frame in frames)
-    assert [frame.sequence - frame.dropped for frame in frames] == list(range(1, len(frames) + 1))
+    seen = [unpack_frame(FRAMES, id_.decode(), raw) for id_, raw in server.client().xrange(FRAMES)]
+    assert all(frame.data.startswith(b"\xff\xd8") and (frame.width, frame.height) == (320, 240) for frame in seen)
+    assert [frame.sequence - frame.dropped for frame in seen] == list(range(1, len(seen) + 1))
 
 
 def test_status_metrics_and_hash_say_how_streaming_does(station: RunningStation, server: RedisServer) -> None:
@@ -73,3 +77,21 @@ def test_a_redis_that_is_gone_is_told_and_everything_follows(station: RunningSta
     eventually(lambda: any(event["kind"] == "image_developed" and event["id"] == image["id"] for event in events(server)), SOON_S)
     ids = [event["id"] for event in events(server) if event["kind"] == "image_captured"]
     assert ids == sorted(set(ids))
+
+
+def test_a_receiver_stores_what_the_station_has_and_a_program_sees_it_live(station: RunningStation, server: RedisServer, tmp_path: Path) -> None:
+    image = station.snap()
+    stored = Stored(tmp_path / "teststation")
+    with receiving(server.url, tmp_path) as work:
+        eventually(lambda: any(json.loads(event).get("id") == image["id"] and '"image_developed"' in event for event in stored.events), SOON_S)
+        has = {path.relative_to(station.images).as_posix() for path in station.images.glob("sky/*/*/*/jpg/*.jpg")}
+        eventually(lambda: stored.listed.keys() == has, SOON_S)
+        frame = next(frames(server.url, station="teststation", camera="sky"))
+        assert frame.array.shape == (240, 320, 3)
+    assert all((station.images / name).read_bytes() == (stored.root / name).read_bytes() for name in has)
+    assert [message for level, message, _ in work.told if level != "info"] == []
+    told = [json.loads(event) for event in stored.events]
+    captured = [event["sequence"] for event in told if event["kind"] == "image_captured"]
+    assert captured == sorted(captured) and len(captured) == len(has)
+    # what a receiver has, the station lets go of
+    eventually(lambda: station.http.get("/api/status").json()["redis"]["streams"]["images"]["spool_records"] == 0, SOON_S)
