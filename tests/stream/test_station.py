@@ -1,9 +1,12 @@
 """A whole station that streams: what its owner's Redis gets of a simulated camera, and what its page, status and metrics say of that."""
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.receiving import Stored, receiving
 from tests.support.redis_server import RedisServer
 from tests.support.station import RunningStation, eventually, running_station
 
@@ -22,7 +25,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 @pytest.fixture(scope="module")
 def station(server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStation]:
     after = f"redis: {{url: '{server.url}', live: [sky]}}"
-    with running_station(tmp_path_factory.mktemp("station"), after=after) as station:
+    more = "preroll: {seconds: 2, before_s: 1, after_s: 1}"
+    with running_station(tmp_path_factory.mktemp("station"), more=more, after=after) as station:
         yield station
 
 
@@ -73,3 +77,21 @@ def test_a_redis_that_is_gone_is_told_and_everything_follows(station: RunningSta
     eventually(lambda: any(event["kind"] == "image_developed" and event["id"] == image["id"] for event in events(server)), SOON_S)
     ids = [event["id"] for event in events(server) if event["kind"] == "image_captured"]
     assert ids == sorted(set(ids))
+
+
+def test_a_receiver_has_in_the_end_what_the_station_has_and_the_spool_is_empty(station: RunningStation, server: RedisServer, tmp_path: Path) -> None:
+    station.open()
+    clip = station.http.post("/api/cameras/sky/trigger", json={"label": "door"}).json()
+    eventually(lambda: station.http.get(f"/api/clips/{clip['id']}").json()["state"] == "saved", SOON_S)
+    with receiving(server.url, tmp_path) as work:
+
+        def empty() -> bool:
+            streams = station.http.get("/api/status").json()["redis"]["streams"]
+            return streams["images"]["spool_records"] == 0 and streams["images"]["published"] > 0 and work.total["clips"] > 0
+
+        eventually(empty, SOON_S)
+    stored, made = Stored(tmp_path / "teststation"), Stored(station.images)
+    assert stored.listed == made.listed
+    assert stored.files == stored.listed
+    assert not list((station.images / ".cupola" / "spool" / "images" / "files").iterdir())
+    assert {"image_captured", "clip_saved"} <= {event["kind"] for event in map(json.loads, stored.events)}
