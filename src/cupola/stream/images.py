@@ -179,10 +179,10 @@ class Images:
                     file.seek(number * DATA_MAX)
                     data = file.read(part_size(order["size"], number))
                     yield entry.sequence + number, _part(order, number, data)
-        except StorageFailed as error:
+        except StorageFailed:
             if place.exists():
                 raise
-            raise Gone(order["name"], f"its file in the spool is gone: {error}") from None
+            raise Gone(order["name"], "its file in the spool is gone.") from None
 
     def skip(self, gone: Gone) -> None:
         """One of the spool that cannot be sent: told and counted."""
