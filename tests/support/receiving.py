@@ -75,7 +75,12 @@ class Stored:
             return []
         with contextlib.closing(sqlite3.connect(path, timeout=20)) as connection:
             connection.row_factory = sqlite3.Row
-            return connection.execute(text, values).fetchall()
+            try:
+                return connection.execute(text, values).fetchall()
+            except sqlite3.OperationalError as error:
+                if "no such table" not in str(error):
+                    raise
+                return []  # it is being made
 
     @property
     def files(self) -> dict[str, str]:

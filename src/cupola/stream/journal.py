@@ -27,8 +27,10 @@ from cupola.stream.spool import Spool
 
 HOLD_S = 1.0
 RETRY_S = 1.0
+CLOSE_S = 4.0
 WAITING_MOST = 5000  # events in memory while the disk, or the cap, takes none
 BATCH = 256
+AGAIN = 0.9  # of the cap: below that a spool that was full takes events again
 NOT_STREAMED = frozenset({"camera_changed"})  # what GET /api/cameras answers, told while somebody looks: a state, not an event
 
 
@@ -58,10 +60,11 @@ class Journal:
         self._told_early = 0  # of those that wait for the disk, how many were handed out without it
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._inbox: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        self._waiting = 0  # in the inbox and in the thread's hands
-        self._lost, self._gap, self._mutex = Lost(), Lost(), threading.Lock()
+        self._inbox: queue.SimpleQueue[Event | Lost | None] = queue.SimpleQueue()
+        self._waiting = 0  # events in the inbox and in the thread's hands
+        self._lost, self._mutex = Lost(), threading.Lock()
         self._room = threading.Event()
+        self.failed: BaseException | None = None  # what the thread died of: a mistake of ours
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="event spool", daemon=True)
 
@@ -80,19 +83,22 @@ class Journal:
             full = self._waiting >= WAITING_MOST
             self._waiting += not full
         if full:
-            self._lose(event)
+            self._lost.add(event.at)
+            self.lost_total += 1
             self._overdue()  # told in its turn
             return False
+        self._say_lost()
         self._held.append(event)
         self._inbox.put(event)
         if self._timer is None and self._loop is not None:
             self._timer = self._loop.call_later(HOLD_S, self._overdue)
         return True
 
-    def _lose(self, event: Event) -> None:
-        with self._mutex:
-            self._lost.add(event.at)
-            self.lost_total += 1
+    def _say_lost(self) -> None:
+        """In the stream, in the place of what is missing there."""
+        if self._lost.events:
+            self._inbox.put(self._lost)
+            self._lost = Lost()
 
     def room(self) -> None:
         """Some of the spool was freed. Any thread."""
@@ -104,7 +110,7 @@ class Journal:
         self._inbox.put(None)
         self._room.set()
         if self._thread.ident is not None:
-            self._thread.join(10.0)
+            self._thread.join(CLOSE_S)
         if self._waiting:
             words = f"{self._waiting} events were not spooled when Cupola closed, and are not in the stream of Redis. {self.problem or ''}".strip()
             self._log("ERROR", words, event="storage")
@@ -117,6 +123,7 @@ class Journal:
         self._told_early -= early
         for _ in range(count - early):
             self._hand_out(self._held.popleft())
+        self._say_lost()
         if not self._held and self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -131,6 +138,12 @@ class Journal:
     # ── in the thread ──────────────────────────────────────────────────────
 
     def _run(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:
+            self.failed = error
+
+    def _work(self) -> None:
         while True:
             batch = [self._inbox.get()]
             while len(batch) < BATCH and batch[-1] is not None:
@@ -138,32 +151,22 @@ class Journal:
                     batch.append(self._inbox.get_nowait())
                 except queue.Empty:
                     break
-            events = [event for event in batch if event is not None]
-            if not self._spool(events) or batch[-1] is None:
+            if not self._spool([item for item in batch if item is not None]) or batch[-1] is None:
                 return
 
-    def _spool(self, events: list[Event]) -> bool:
+    def _spool(self, items: list[Event | Lost]) -> bool:
         """Append, however long that takes; False where it cannot be and the program ends."""
-        records: list[tuple[bytes, int]] = []
-        for event in events:
-            payload = event.model_dump_json().encode()
-            if len(payload) > EVENT_MAX:
-                self._lose(event)
-                self._log("ERROR", f"An event {event.kind} of {len(payload)} bytes is too large for the stream of Redis.", event="storage")
-            else:
-                records.append((payload, 1))
+        records = [(self._packed(item), 1) for item in items]
+        events = sum(not isinstance(item, Lost) for item in items)
         while True:
-            marker = self._marker()
-            more = [] if marker is None else [(marker.model_dump_json().encode(), 1)]
             try:
-                if self.spool.bytes + sum(len(payload) for payload, _ in records) > self.cap_bytes:
+                if self.spool.bytes >= self.cap_bytes * (1.0 if self.problem is None else AGAIN):
                     raise StorageFull(
                         f"The spool of events holds {self.spool.bytes / 1e6:.0f} MB, all that redis.spool_mb allows. Receivers empty it."
                     )
-                if records or more:
-                    self.spool.append([*more, *records])
+                if records:
+                    self.spool.append(records)
             except (StorageFull, StorageFailed) as error:
-                self._put_back(marker)
                 if self.problem is None:
                     self._log("ERROR", f"Events wait in memory before they are spooled for Redis: {error}", event="storage")
                 self.problem = str(error)
@@ -176,9 +179,9 @@ class Journal:
                 self._log("INFO", "Events are spooled for Redis again.", event="storage")
                 self.problem = None
             with self._mutex:
-                self._waiting -= len(events)
+                self._waiting -= events
             if self._loop is not None and events:
-                self._tell_loop(len(events))
+                self._tell_loop(events)
             self.woken()
             return True
 
@@ -187,25 +190,18 @@ class Journal:
         with contextlib.suppress(RuntimeError):  # the loop has ended: nobody listens any more
             self._loop.call_soon_threadsafe(self._durable, count)
 
-    def _marker(self) -> HostAlarm | None:
-        """In the stream, where events are missing."""
-        with self._mutex:
-            lost, self._lost = self._lost, Lost()
-        if lost.first is None or lost.last is None:
-            return None
-        self._gap = lost
-        message = (
-            f"{lost.events} events between {iso_utc(lost.first)} and {iso_utc(lost.last)} are missing here: the spool took none. {self.problem or ''}"
-        )
-        return HostAlarm(what="redis_events_lost", level="ERROR", active=False, value=float(lost.events), message=message.strip())
-
-    def _put_back(self, marker: HostAlarm | None) -> None:
-        if marker is None:
-            return
-        with self._mutex:
-            newer, self._lost = self._lost, self._gap
-            self._lost.events += newer.events
-            self._lost.last = newer.last or self._lost.last
+    def _packed(self, item: Event | Lost) -> bytes:
+        """As it stands in the stream; of what is missing, an alarm that says so."""
+        if not isinstance(item, Lost):
+            payload = item.model_dump_json().encode()
+            if len(payload) <= EVENT_MAX:
+                return payload
+            self._log("ERROR", f"An event {item.kind} of {len(payload)} bytes is too large for the stream of Redis.", event="storage")
+            self.lost_total += 1
+            item = Lost(1, item.at, item.at)
+        assert item.first is not None and item.last is not None
+        message = f"{item.events} events from {iso_utc(item.first)} to {iso_utc(item.last)} are missing here: the spool had no room for them."
+        return HostAlarm(what="redis_events_lost", level="ERROR", active=False, value=float(item.events), message=message).model_dump_json().encode()
 
 
 def key_of(payload: bytes) -> tuple[What, int] | None:
