@@ -25,11 +25,10 @@ from tests.support.receiving import Stored
 from tests.support.redis_server import RedisServer
 from tests.support.station import environment, eventually
 
-pytestmark = pytest.mark.torture
-
 KILLS = int(os.environ.pop("CUPOLA_RECEIVER_KILLS", "3"))  # programs that are started here know no such key
 CUT_S = float(os.environ.pop("CUPOLA_NETWORK_CUT_S", "5"))
 DRAINED_S = 300.0
+pytestmark = [pytest.mark.torture, pytest.mark.timeout(600 + 30 * KILLS + 2 * CUT_S)]
 
 
 def receiver(url: str, into: Path, folder: Path, inside: list[str] | None = None) -> subprocess.Popen[bytes]:
