@@ -122,3 +122,45 @@ def test_a_clip_whose_parts_are_gone_or_anothers_is_set_aside(redis: RedisServer
     why = [record["why"] for record in Stored(into / "roof").set_aside]
     assert "part 1 is not in the stream" in why[0] and "part 1 is another file's" in why[1]
     assert Stored(into / "roof").arriving == []
+
+
+def test_a_station_that_puts_something_else_in_place_of_its_streams_holds_up_no_other(redis: RedisServer, into: Path) -> None:
+    client = redis.client()
+    client.hset("cupola:{evil}:log", "event", "{}")
+    client.set("cupola:{evil}:images", "x")
+    roof = PublishedStation("roof")
+    roof.still(b"a picture")
+    roof.event()
+    roof.send(client)
+    with receiving(redis.url, into) as work:
+        work.until(stills=1, events=1)
+        work.until_told("WRONGTYPE", "error")
+        client.delete("cupola:{roof}:log")
+        client.set("cupola:{roof}:log", "it, too, while it is read")
+        roof.still(b"another picture")
+        roof.send_stream(client, "images")
+        work.until(stills=2)
+        eventually(lambda: work.receiver.problems().keys() == {"evil", "roof"}, SOON_S)
+    assert Stored(into / "roof").listed == roof.files
+
+
+def test_a_redis_that_is_full_is_emptied_all_the_same(redis: RedisServer, into: Path) -> None:
+    client = redis.client()
+    roof, late = PublishedStation("roof"), PublishedStation("late")
+    with receiving(redis.url, into) as work:
+        roof.still(b"there is room")
+        roof.send(client)
+        work.until(stills=1)
+        for _ in range(20):
+            roof.still(DICE.randbytes(100_000))
+        roof.event()
+        late.event()
+        roof.send(client)
+        late.send_stream(client, "log")
+        client.config_set("maxmemory", 1)
+        try:
+            work.until(stills=21, events=1)
+            eventually(lambda: work.receiver.problems().keys() <= {"late"}, SOON_S)
+        finally:
+            client.config_set("maxmemory", 0)
+    assert Stored(into / "roof").listed == roof.files
