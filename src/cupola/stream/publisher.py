@@ -212,9 +212,10 @@ class Publisher:
             return str(error)
         if isinstance(error, failures()):
             return words_of(error, self.target)
-        if not self._closing.is_set():
-            self._log("ERROR", f"Redis at {self.target.words} answers in a way that is not understood.", event="session_event", exception=error)
-        return f"Redis at {self.target.words} answers in a way that is not understood: {error!r}."
+        words = f"Redis at {self.target.words} answers in a way that is not understood: {error!r}."
+        if words not in (self.problem, self.live_problem) and not self._closing.is_set():
+            self._log("ERROR", words, event="session_event", exception=error)
+        return words
 
     def _connected(self) -> None:
         if self.problem is not None:
