@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.support.ext4 import Disk, missing_feature
-from tests.support.receiving import SOON_S, Receiving, Stored, receiving
+from tests.support.receiving import GROUP, SOON_S, Receiving, Stored, pending, receiving
 from tests.support.redis_server import RedisServer
 from tests.support.redis_station import PublishedStation
 from tests.support.station import eventually
@@ -19,12 +19,6 @@ from tests.support.station import eventually
 from cupola.storage.catalogue import Catalogue
 
 DICE = random.Random(8)
-GROUP = "archive"
-
-
-def pending(redis: RedisServer, station: str = "roof") -> int:
-    client = redis.client()
-    return sum(client.xpending(f"cupola:{{{station}}}:{stream}", GROUP)["pending"] for stream in ("log", "images"))
 
 
 def complete(into: Path, station: PublishedStation) -> bool:
@@ -222,115 +216,6 @@ def test_a_picture_developed_again_replaces_the_old_one_and_never_the_other_way_
     stored = Stored(into / "roof")
     assert stored.listed == stored.files == roof.files
     assert (into / "roof" / name).read_bytes() == b"second"
-
-
-def part(**changed: Any) -> dict[str, Any]:
-    """A still of one record, whose fields are as agreed but for what is given; None: without that one."""
-    roof = PublishedStation("roof")
-    roof.still(b"x" * 100)
-    return {name: value for name, value in (roof.records("images")[0] | changed).items() if value is not None}
-
-
-ATTACKS = [
-    "../../../etc/cron.d/x.jpg",
-    "/etc/cron.d/x.jpg",
-    "sky/2026/11/21/jpg/../../../../../x.jpg",
-    "sky/2026/11/21/jpg/x\0.jpg",
-    "sky/2026/11/21/jpg/x\n.jpg",
-    "sky\\2026\\11\\21\\jpg\\x.jpg",
-    "sky/2026/11/21/jpg/.hidden.jpg",
-    "sky/2026/11/21/jpg/x.jpg.exe",
-    "sky/2026/11/21/jpg/x.jpg/",
-    "sky/2026/11/21/jpg//x.jpg",
-    "sky/2026/02/31/jpg/x.jpg",
-    "sky/2026/11/21/raw/x.jpg",
-    ".cupola/2026/11/21/jpg/x.jpg",
-    "yard/2026/11/21/jpg/x.jpg",  # another camera's than it says
-    f"sky/2026/11/21/jpg/{'x' * 300}.jpg",
-    "sky/2026/11/21/jpg/\u2025.jpg",
-    "",
-]
-BROKEN: list[tuple[dict[str, Any], str]] = [
-    ({"data": None}, "data"),
-    ({"name": b"\xff\xfe"}, "name"),
-    ({"kind": "raw"}, "kind"),
-    ({"size": 10**15}, "size"),
-    ({"parts": 2}, "parts"),
-    ({"part": 1}, "part"),
-    ({"part": -1}, "part"),
-    ({"sha256": "0" * 64}, "sha256"),
-    ({"sha256": "0" * 63}, "sha256"),
-    ({"meta": None}, "meta"),
-    ({"meta": "{}"}, "meta"),
-    ({"meta": "[" * 10_000}, "meta"),
-    ({"meta": json.dumps({"sequence": "1"})}, "meta"),
-    ({"media_type": "text/html"}, "media_type"),
-    ({"data": b"x" * 1_000_001}, "data"),
-]
-
-
-def test_records_that_are_not_as_agreed_are_set_aside_told_and_hold_nothing_up(redis: RedisServer, into: Path) -> None:
-    roof = PublishedStation("roof")
-    before = set(into.parent.rglob("*"))
-    for name in ATTACKS:
-        roof.record("images", part(name=name))
-    for changed, _ in BROKEN:
-        roof.record("images", part(**changed))
-    for text in ("{}", "no JSON", '{"kind": "x", "at": "yesterday"}', '{"kind": "../x", "at": "2026-11-21T00:00:00Z"}', b"\xff\xfe{\0}\0"):
-        roof.record("log", {"event": text})
-    roof.record("log", {"something": "else"})
-    roof.record("log", {"event": json.dumps({"kind": "x", "at": "2026-11-21T00:00:00Z", "text": "x" * 1_000_000})})
-    roof.still(b"the good one behind")
-    roof.event()
-    roof.send(redis.client())
-    with receiving(redis.url, into) as work:
-        work.until(stills=1, events=1)
-        eventually(lambda: pending(redis) == 0, SOON_S)
-        work.until_told("The record is kept as", "warning")
-    stored = Stored(into / "roof")
-    assert stored.files == roof.files and stored.events == roof.events
-    assert len(stored.set_aside) == len(ATTACKS) + len(BROKEN) + 7 == work.total["set_aside"]
-    images = sorted((one for one in stored.set_aside if one["stream"].endswith("images")), key=lambda one: int(one["id"].split("-")[1]))
-    fields = ["name"] * len(ATTACKS) + [field for _, field in BROKEN]
-    assert [field for one, field in zip(images, fields, strict=True) if f": field {field} " not in one["why"]] == []
-    new = set(into.parent.rglob("*")) - before
-    assert all(path.is_relative_to(into) for path in new)
-
-
-def test_a_link_in_the_archive_leads_nothing_out_of_it(redis: RedisServer, into: Path, tmp_path: Path) -> None:
-    (into / "roof").mkdir(parents=True)
-    (tmp_path / "outside").mkdir()
-    (into / "roof" / "sky").symlink_to(tmp_path / "outside")
-    roof = PublishedStation("roof")
-    roof.still(b"a picture")
-    roof.send(redis.client())
-    with receiving(redis.url, into) as work:
-        work.until_told("leads out of", "error")
-        assert pending(redis) == 1 and not list((tmp_path / "outside").iterdir())
-        (into / "roof" / "sky").unlink()
-        work.until(stills=1)
-    assert complete(into, roof)
-
-
-def test_a_clip_whose_parts_are_gone_or_anothers_is_set_aside(redis: RedisServer, into: Path) -> None:
-    roof = PublishedStation("roof")
-    roof.clip(DICE.randbytes(2_500_000))
-    roof.clip(DICE.randbytes(2_500_000))
-    mixed = roof.records("images")
-    mixed[4] = mixed[1]
-    broken = PublishedStation("roof")
-    for fields in mixed:
-        broken.record("images", fields)
-    broken.still(b"the good one behind")
-    client = redis.client()
-    broken.send(client)
-    client.xdel("cupola:{roof}:images", "1-2")
-    with receiving(redis.url, into) as work:
-        work.until(stills=1, set_aside=2)
-        eventually(lambda: pending(redis) == 0, SOON_S)
-    why = [record["why"] for record in Stored(into / "roof").set_aside]
-    assert "part 1 is not in the stream" in why[0] and "part 1 is another file's" in why[1]
-    assert Stored(into / "roof").arriving == []
 
 
 def test_a_record_deleted_while_it_was_pending_is_counted_as_gone(redis: RedisServer, into: Path) -> None:

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from cupola.stream.receiver import Receiver
+from tests.support.redis_server import RedisServer
 from tests.support.station import eventually
 
 SOON_S = 60.0
+GROUP = "archive"
 
 
 @dataclass
@@ -111,3 +113,9 @@ class Stored:
     @property
     def set_aside(self) -> list[dict[str, Any]]:
         return [json.loads(path.read_text()) for path in sorted((self.root / ".cupola" / "quarantine").glob("*.json"))]
+
+
+def pending(redis: RedisServer, station: str = "roof") -> int:
+    """Records that were handed out and not acknowledged."""
+    client = redis.client()
+    return sum(client.xpending(f"cupola:{{{station}}}:{stream}", GROUP)["pending"] for stream in ("log", "images"))

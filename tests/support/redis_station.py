@@ -95,18 +95,19 @@ class PublishedStation:
 
     def send(self, client: Redis) -> int:
         """Add to Redis what it does not have, in order; how many records these were. Raises what the client raises: then just call it again."""
-        sent = 0
-        for stream, records in self._records.items():
-            where = key(self.name, stream)  # type: ignore[arg-type]
-            last = Id(0, 0)
-            if client.exists(where):
-                last = Id.parse(client.xinfo_stream(where)["last-generated-id"])
-            waiting = [(id_, fields) for id_, fields in records if id_ > last]
-            for begin in range(0, len(waiting), AT_ONCE):
-                with client.pipeline(transaction=False) as pipe:
-                    for id_, fields in waiting[begin : begin + AT_ONCE]:
-                        pipe.xadd(where, fields, id=str(id_))  # type: ignore[arg-type]
-                    sent += len(pipe.execute())
+        return sum(self.send_stream(client, stream) for stream in self._records)
+
+    def send_stream(self, client: Redis, stream: str) -> int:
+        where = key(self.name, stream)  # type: ignore[arg-type]
+        last, sent = Id(0, 0), 0
+        if client.exists(where):
+            last = Id.parse(client.xinfo_stream(where)["last-generated-id"])
+        waiting = [(id_, fields) for id_, fields in self._records[stream] if id_ > last]
+        for begin in range(0, len(waiting), AT_ONCE):
+            with client.pipeline(transaction=False) as pipe:
+                for id_, fields in waiting[begin : begin + AT_ONCE]:
+                    pipe.xadd(where, fields, id=str(id_))  # type: ignore[arg-type]
+                sent += len(pipe.execute())
         return sent
 
 

@@ -103,12 +103,7 @@ class Consumer:
         while not self.stop.is_set():
             try:
                 for source in self._due():
-                    if source.problem and source.ready and not self._stores_again(source):
-                        continue
-                    if not source.ready:
-                        self._join(client, source)
-                    if source.ready and source.look_back:
-                        self._look_back(client, source)
+                    self._prepare(client, source)
                 if time.monotonic() - self._claimed_at > self._claim_after_s / 2:
                     self._claimed_at = time.monotonic()
                     for source in self._due():
@@ -123,9 +118,9 @@ class Consumer:
                     count = max(1, self._count // len(read))
                     answer: Any = client.xreadgroup(self._group, self._name, read, count=count, block=BLOCK_MS)
             except ResponseError as error:
-                if not str(error).startswith(("NOGROUP", "UNBLOCKED")):
+                if not str(error).startswith(("NOGROUP", "UNBLOCKED")) and not _of_one_stream(error):
                     raise
-                for source in self._sources.values():
+                for source in self._sources.values():  # which of them it is shows when each is asked for itself
                     source.ready = False
                 continue
             self._line.works(self._intake.stream)
@@ -133,21 +128,37 @@ class Consumer:
             for stream_key, entries in answer:
                 self._take(client, self._sources[stream_key.decode()], entries)
 
+    def _prepare(self, client: Redis, source: Source) -> None:
+        """In the group, and with nothing left from before. One stream that cannot be read holds up no other."""
+        from redis import ResponseError
+
+        if source.problem and source.ready and not self._stores_again(source):
+            return
+        try:
+            if not source.ready:
+                self._join(client, source)
+            if source.look_back:
+                self._look_back(client, source)
+        except ResponseError as error:
+            if not _of_one_stream(error):
+                raise
+            source.ready = False
+            self._put_off(source, self._line.words(error), REFUSED_S)
+        else:
+            if not source.look_back:
+                self._well(source)
+
     def _due(self) -> list[Source]:
         now = time.monotonic()
         return [source for source in self._sources.values() if source.resume_at <= now]
 
     def _join(self, client: Redis, source: Source) -> None:
         """Be in the group, which is made where there is none: from the stream's beginning on, as what is stored already is known."""
-        from redis import OutOfMemoryError, ResponseError
-        from redis.exceptions import NoPermissionError
+        from redis import ResponseError
 
         try:
             client.xgroup_create(source.key, self._group, id="0", mkstream=True)
             made = True
-        except (NoPermissionError, OutOfMemoryError) as error:
-            self._put_off(source, self._line.words(error), REFUSED_S)
-            return
         except ResponseError as error:
             if not str(error).startswith("BUSYGROUP"):
                 raise
@@ -160,7 +171,6 @@ class Consumer:
                 source.station,
             )
         source.ready = source.seen = source.look_back = True
-        self._well(source)
 
     def _look_back(self, client: Redis, source: Source) -> None:
         """Take what was handed to us before, and never acknowledged: by our own last life, or lost on the way."""
@@ -248,6 +258,13 @@ class Consumer:
     @property
     def hold_every_s(self) -> float:
         return self._claim_after_s / 4
+
+
+def _of_one_stream(error: Exception) -> bool:
+    """Whether it concerns one stream only: it may not be read, its station has put something else there, or a full Redis has no room for its group."""
+    from redis.exceptions import NoPermissionError, OutOfMemoryError
+
+    return isinstance(error, NoPermissionError | OutOfMemoryError) or str(error).startswith("WRONGTYPE")
 
 
 class _Desk:
