@@ -77,6 +77,7 @@ def redis(patient: Patient, told: Told) -> None:
     if patient.settings is None or getattr(patient.settings, "redis", None) is None:
         told.saw("not configured")
         return
-    publisher = importlib.import_module("cupola.stream.publisher")
-    for problem, fix in asyncio.run(publisher.check_redis(patient.settings)):
-        told.error(problem, fix)
+    check = importlib.import_module("cupola.stream.check").check_redis
+    for finding in asyncio.run(check(patient.settings)):
+        (told.error if finding.level == "error" else told.warning)(finding.message, finding.fix)
+    told.saw("looked at from here, as the publisher does")

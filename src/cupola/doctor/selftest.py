@@ -34,7 +34,7 @@ from cupola.core.errors import CupolaError
 from cupola.storage.files import ORIGINAL_SUFFIX
 from cupola.web.endpoint import Announced, announced
 
-START_S, DEVELOP_S, CLIP_S, NIGHT_S, END_S = 60.0, 120.0, 60.0, 180.0, 20.0
+START_S, DEVELOP_S, CLIP_S, NIGHT_S, END_S = 180.0, 180.0, 120.0, 300.0, 30.0
 PREROLL_S, BEFORE_S, AFTER_S = 4.0, 2.0, 1.0
 IMAGES = 4
 LOOK_S = 0.1
