@@ -19,6 +19,7 @@ PACKAGES=(
     systemd                           # judges the unit, and runs it in namespaces of its own
     indi-bin                          # indiserver with its camera simulator
     mosquitto                         # the MQTT broker
+    redis-server                      # what stations stream to
     prometheus                        # scrapes a running station; promtool judges metrics, rules and dashboards
 )
 POLICY=/usr/sbin/policy-rc.d

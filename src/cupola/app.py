@@ -129,8 +129,9 @@ class App:
         }
         self.clips = parts.clips(settings, self.catalogue, self.bus, self.cameras)
         hubs = {name: camera.hub for name, camera in self.cameras.items()}
+        self.publisher = parts.publisher(settings, self.catalogue, self.bus, self.cameras)
         self.triggers = Triggers(settings.clips.triggers, self.clips, self.bus, self.mqtt, hubs, logs.write)
-        self.watch = StationWatch(settings, self.cameras, self.bus, logs.write, self.mqtt)
+        self.watch = StationWatch(settings, self.cameras, self.bus, logs.write, self.mqtt, self.publisher)
         self.scheduler = Scheduler(
             {camera.name: Timetable(camera, self.station) for camera in settings.cameras},
             self.sessions,
@@ -156,7 +157,11 @@ class App:
         document = Document(settings, self.cameras, self.sessions, self.scheduler, self.catalogue, self.darkroom, self.keeping, self.clips)
         document.sensors = self.watch.sensors.temperatures
         document.troubles = lambda: {alarm.what: alarm.message for alarm in self.watch.alarms}
+        if self.publisher is not None:
+            document.redis = self.publisher.report
         self.status = StatusWriter(document, settings, self.bus, runtime_folder(), store.token_hashes, logs.write)
+        if self.publisher is not None:
+            self.publisher.document = lambda: self.status.told
         addresses = Addresses(settings.web.hosts, settings.web.trusted_proxies)
         self.runtime = Runtime(
             settings,
@@ -188,6 +193,8 @@ class App:
     def _stored(self) -> None:
         self.darkroom.wake()
         self.keeping.wake()
+        if self.publisher is not None:
+            self.publisher.wake()
 
     async def _products_done(self, period: PeriodRow) -> None:
         await self.growing.finish(period.id)
@@ -234,6 +241,8 @@ class App:
         ]
         if self.mqtt is not None:
             background.append(asyncio.create_task(self.mqtt.run(), name="mqtt"))
+        if self.publisher is not None:
+            background.append(asyncio.create_task(self.publisher.run(), name="redis"))
         developing = asyncio.create_task(self.darkroom.run(), name="darkroom")
         supervising = [asyncio.create_task(camera.run(), name=f"camera {name}") for name, camera in self.cameras.items()]
         endpoint.announce()
@@ -265,6 +274,8 @@ class App:
         self.server.should_exit = True
         await asyncio.gather(serving, return_exceptions=True)
         self.runtime.lan.close()
+        if self.publisher is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self.publisher.close)
         for close in (self.catalogue.close, self.desk.close, self.watch.telemetry.close):
             await asyncio.get_running_loop().run_in_executor(None, close)
 
@@ -304,6 +315,8 @@ class App:
 
     async def _take_up(self) -> None:
         """Nights and series of stills that were running when the server ended go on."""
+        if self.publisher is not None:
+            await self.publisher.take_up()
         await self.scheduler.resume()
         for session in await self.sessions.resume(set(self.cameras)):
             self.cameras[session.camera].connect()

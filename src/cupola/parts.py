@@ -21,6 +21,7 @@ from cupola.storage.kinds import Clips as ClipFiles
 from cupola.storage.kinds import Frames, Logs, Originals, Products
 from cupola.storage.retention import Retention
 from cupola.storage.space import Reserve, Thrift
+from cupola.stream.publisher import Publisher
 
 
 def spec(settings: Settings, camera: Camera, station: Station) -> CameraSpec:
@@ -89,4 +90,15 @@ def clips(settings: Settings, catalogue: Catalogue, bus: Bus, cameras: Mapping[s
         if (kept := camera.preroll) is not None:
             preroll = PreRoll(kept.seconds, kept.max_mb * 1_000_000, kept.before_s, kept.after_s, kept.longest_s)
             made.watch(camera.name, cameras[camera.name].hub, preroll)
+    return made
+
+
+def publisher(settings: Settings, catalogue: Catalogue, bus: Bus, cameras: Mapping[str, CameraSupervisor]) -> Publisher | None:
+    """What streams to Redis, where one is configured."""
+    if settings.redis is None:
+        return None
+    storage = settings.storage
+    made = Publisher(settings.redis, settings.station.name, storage.state_folder, storage.root, catalogue, bus, logs.write)
+    for name in settings.redis.live:
+        cameras[name].hub.look(made.look(name))
     return made

@@ -29,6 +29,7 @@ COMMANDS = {  # in the order of help: name → module:function
     "retention": "cupola.cli.retention:retention",
     "develop": "cupola.cli.develop:develop",
     "darks": "cupola.cli.darks:darks",
+    "receive": "cupola.cli.receive:receive",
     "token": "cupola.cli.token:token",
     "doctor": "cupola.cli.doctor:doctor",
     "logs": "cupola.cli.logs:logs",

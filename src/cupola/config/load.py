@@ -19,7 +19,7 @@ from cupola.config.problems import ConfigNotFound, ConfigProblems, KeyPath, Prob
 MAX_BYTES = 1_000_000
 _PREFIX = "CUPOLA_"
 _ALIASES = {"CUPOLA_DEBUG": "CUPOLA_LOGGING__DEBUG"}
-_NOT_KEYS = frozenset({"CUPOLA_CONFIG", "CUPOLA_RUNTIME_DIR"})
+_NOT_KEYS = frozenset({"CUPOLA_CONFIG", "CUPOLA_RUNTIME_DIR", "CUPOLA_RECEIVE_REDIS"})
 _DEMO = Path(__file__).with_name("demo.yaml")
 _MOST_DIGITS_OF_AN_INDEX = 4
 _ENV_LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=(.*)\Z")

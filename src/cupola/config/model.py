@@ -27,6 +27,7 @@ from cupola.config.mqtt import Broker
 from cupola.config.notify import Notify
 from cupola.config.preroll import Clips
 from cupola.config.problems import nearest, suggestion
+from cupola.config.redis import Redis
 from cupola.config.retention import Retention
 from cupola.config.sensors import Alarms, Output, Sensor
 
@@ -173,6 +174,7 @@ class Settings(Block):
     cameras: list[Camera] = Field(default_factory=list[Camera], title="Cameras", description="One entry a camera.", max_length=64)
     clips: Clips = group(dict, "Clips", "Clips of the cameras that keep a pre-roll, and what makes them by itself.")
     mqtt: Broker | None = key(None, "MQTT", "The broker that triggers, sensors and notifications share; null: none.")
+    redis: Redis | None = key(None, "Redis", "Where events, stills, clips and live pictures are streamed to; null: nowhere.")
     sensors: list[Sensor] = Field(default_factory=list[Sensor], title="Sensors", description="One entry a sensor beside the cameras.", max_length=32)
     outputs: list[Output] = Field(default_factory=list[Output], title="Outputs", description="One entry a dew heater or fan.", max_length=16)
     alarms: Alarms = group(dict, "Alarms", "When this machine is not well.")
@@ -226,6 +228,15 @@ class Settings(Block):
             raise PydanticCustomError(
                 "names", "is needed for the topics of sensors and outputs", {"key": "mqtt", "hint": "name the broker: mqtt: {host: …}"}
             )
+        return self
+
+    @model_validator(mode="after")
+    def _streams_known_cameras(self) -> "Settings":
+        names = [camera.name for camera in self.cameras]
+        for number, name in enumerate(self.redis.live if self.redis else ()):
+            if name not in names:
+                words = {"key": f"redis.live.{number}", "camera": name, "hint": suggestion(name, names) if names else "configure a camera"}
+                raise PydanticCustomError("redis_live", 'names "{camera}", which is no camera', words)
         return self
 
     @model_validator(mode="after")

@@ -43,11 +43,18 @@ class Subscription:
 
 
 class Bus:
+    """`first` may be set to what an event goes through before subscribers have it: it returns True for one that it hands out itself, later and in its turn."""
+
     def __init__(self) -> None:
         self._subscriptions: set[Subscription] = set()
+        self.first: Callable[[Event], bool] = lambda event: False
 
     def publish(self, event: Event) -> None:
         """Hand an event to every subscriber. Never blocks, never raises."""
+        if not self.first(event):
+            self.hand_out(event)
+
+    def hand_out(self, event: Event) -> None:
         for subscription in self._subscriptions:
             subscription.put(event)
 

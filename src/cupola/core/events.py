@@ -274,7 +274,9 @@ class HostAlarm(_Event):
     """Something about this machine, or a sensor, is not as it should be, or is again."""
 
     kind: Literal["host_alarm"] = "host_alarm"
-    what: str = Field(description="cpu, memory, threads, processing, disk, temperature, under_voltage, or the name of a sensor that is silent")
+    what: str = Field(
+        description="cpu, memory, threads, processing, disk, temperature, under_voltage, redis, redis_spool, redis_lost, or the name of a sensor that is silent"
+    )
     level: Literal["WARNING", "ERROR"] = Field(description="Of one that is over: what it was.")
     active: bool = Field(description="False: it is over.")
     value: float | None = None

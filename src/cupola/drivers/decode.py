@@ -35,10 +35,10 @@ _CHROMA = (240, 291, 304)  # 255/224 · 256
 class Decoder:
     """One stream's decoder. Feed it every packet in order; it starts, and starts again after an error, at a keyframe."""
 
-    def __init__(self, codec: Literal["h264", "h265", "jpeg"]) -> None:
+    def __init__(self, codec: Literal["h264", "h265", "jpeg"], pixels: "Pixels | None" = None) -> None:
         self._codec = codec
         self._context: Any = None
-        self._pixels = Pixels()
+        self._pixels = pixels or Pixels()
         self._count = 0
         self._begun: dict[int, Packet] = {}  # packets whose picture has not come out yet, by their number
 
@@ -118,7 +118,11 @@ class Pixels:
             if limited:
                 luma, u, v = _stretched(luma, *_LUMA), _stretched(u, *_CHROMA), _stretched(v, *_CHROMA)
             return Frame(data=luma, chroma=(u, v), format=PixelFormat(kind), **facts)
-        rgb = self._reformatter.reformat(picture, format="rgb24")
+        return self.rgb(picture, **facts)
+
+    def rgb(self, picture: VideoFrame, **facts: Any) -> Frame:
+        """As RGB, whatever it is."""
+        rgb, width, height = self._reformatter.reformat(picture, format="rgb24"), picture.width, picture.height
         return Frame(data=_plane(rgb, 0, width * 3, height).reshape(height, width, 3), format=PixelFormat(PixelKind.RGB), **facts)
 
     def planar(self, picture: VideoFrame) -> VideoFrame:
@@ -132,6 +136,13 @@ class Pixels:
         return self._reformatter.reformat(
             picture, format=target, interpolation=Interpolation.POINT, threads=1, dst_colorspace=_BT601, dst_color_range=_FULL_RANGE
         )  # sizes stay, so the interpolation only chooses swscale's path: this one and one thread cost the least
+
+
+class RgbPixels(Pixels):
+    """For who wants RGB of every source."""
+
+    def frame(self, picture: VideoFrame, **facts: Any) -> Frame:
+        return self.rgb(picture, **facts)
 
 
 def _stretched(samples: npt.NDArray[np.uint8], most: int, factor: int, offset: int) -> npt.NDArray[np.uint8]:

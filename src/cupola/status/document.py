@@ -53,7 +53,7 @@ class _Looked:
 
 class Document:
     """`sensors` may be set to what gives the newest temperature of each sensor, in °C; `troubles` to what gives, by a key of its own, what is wrong with this
-    machine or its sensors.
+    machine or its sensors; `redis` to what tells how streaming does.
     """
 
     def __init__(
@@ -78,6 +78,7 @@ class Document:
         self._boot, self._zone = boot_id(), cpu_zone()
         self.sensors: Callable[[], dict[str, float]] = dict
         self.troubles: Callable[[], dict[str, str]] = dict
+        self.redis: Callable[[], dict[str, Any] | None] = lambda: None
 
     @property
     def photo(self) -> Path | None:
@@ -167,6 +168,7 @@ class Document:
             "errors": errors,
             "active_captures": sum(self._sessions.of(name) is not None for name in cameras),
             "images_waiting": self._darkroom.pending,
+            "redis": self.redis(),
             "cameras": cameras,
         }
 

@@ -39,6 +39,11 @@ def families(document: dict[str, Any] | None, age_s: float, *, stale: bool) -> l
         return found
     for name, kind, words, values in _STATION:
         found.append(Family(name, kind, words, [("", {**device, **labels}, float(value)) for labels, value in values(document) if value is not None]))
+    if (redis := document.get("redis")) is not None:
+        for name, kind, words, values in _REDIS:
+            found.append(
+                Family(name, kind, words, [("", {**device, **labels}, float(value)) for labels, value in values(redis) if value is not None])
+            )
     cameras: dict[str, dict[str, Any]] = document["cameras"]
     for name, kind, words, values in _CAMERA:
         samples: list[Sample] = []
@@ -105,6 +110,14 @@ def _grown(key: str) -> Callable[[dict[str, Any], float], Values]:
     return lambda facts, age_s: [({}, None if facts.get(key) is None else facts[key] + age_s)]
 
 
+def _streams(key: str) -> Callable[[dict[str, Any]], Values]:
+    return lambda redis: [({"stream": name}, facts[key]) for name, facts in redis["streams"].items()]
+
+
+def _live(redis: dict[str, Any]) -> Values:
+    return [({"camera": name, "outcome": one}, facts[one]) for name, facts in redis["live"].items() for one in ("delivered", "dropped")]
+
+
 _STATION: list[tuple[str, str, str, Callable[[dict[str, Any]], Values]]] = [
     ("cupola_build_info", "gauge", "1, with the version of Cupola as a label.", lambda facts: [({"version": facts["version"]}, 1)]),
     ("cupola_uptime_seconds", "gauge", "Since the start of the machine.", _one("uptime_seconds")),
@@ -115,6 +128,17 @@ _STATION: list[tuple[str, str, str, Callable[[dict[str, Any]], Values]]] = [
     ("cupola_errors_current", "gauge", "Problems that are not solved.", lambda facts: [({}, len(facts["errors"]))]),
     ("cupola_active_captures", "gauge", "Cameras with a running series of stills.", _one("active_captures")),
     ("cupola_darkroom_waiting_images", "gauge", "Images that wait to be developed.", _one("images_waiting")),
+]
+_REDIS: list[tuple[str, str, str, Callable[[dict[str, Any]], Values]]] = [
+    ("cupola_redis_connected", "gauge", "Whether Redis takes what is streamed.", lambda redis: [({}, redis["state"] == "connected")]),
+    ("cupola_redis_spool_records", "gauge", "Records that no receiver has confirmed.", _streams("spool_records")),
+    ("cupola_redis_spool_bytes", "gauge", "What they take on disk.", _streams("spool_bytes")),
+    ("cupola_redis_spool_fill_percent", "gauge", "Of what the spool may hold.", _one("fill_percent")),
+    ("cupola_redis_spool_full_seconds", "gauge", "Until the spool is full, if it goes on filling as it does now.", _one("full_in_seconds")),
+    ("cupola_redis_oldest_seconds", "gauge", "Age of the oldest record that no receiver has confirmed.", _streams("oldest_seconds")),
+    ("cupola_redis_published_total", "counter", "Records that Redis took, since the server's start.", _streams("published")),
+    ("cupola_redis_lost_total", "counter", "Events, stills and clips that could not be streamed, since the server's start.", _streams("lost")),
+    ("cupola_redis_live_total", "counter", "Live packets that Redis took, and that were left out.", lambda redis: _live(redis)),
 ]
 _CAMERA: list[tuple[str, str, str, Callable[[dict[str, Any], float], Values]]] = [
     ("cupola_camera_connected", "gauge", "Whether the camera is open.", _fact("connected")),

@@ -49,6 +49,7 @@ class StatusWriter:
         self.config = show(settings)
         self._bus, self._folder, self._tokens, self._log = bus, folder, tokens, log
         self._lasting = {"config": self.config, "logs": str(settings.logging.folder.absolute()), "metrics": self.metrics_on}
+        self.told: dict[str, Any] = {}  # the document that was written last
         self._before: dict[str, Any] | None = None  # what the private file holds besides
         self._changed = asyncio.Event()
         self._look_due = 0.0
@@ -118,7 +119,8 @@ class StatusWriter:
     async def write(self, *, running: bool = True) -> None:
         """Both files, as of now. What goes wrong is told in the log, once."""
         self._sequence += 1
-        document = json.dumps(self.document.make(running=running, sequence=self._sequence), separators=(",", ":"))
+        self.told = self.document.make(running=running, sequence=self._sequence)
+        document = json.dumps(self.told, separators=(",", ":"))
         private = {"photo": _text(self.document.photo), "video": _text(self.document.video), "tokens": self._known_tokens()}
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._store, document, private)

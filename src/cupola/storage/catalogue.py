@@ -65,6 +65,7 @@ class Catalogue:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.streams = False  # what becomes durable is also noted in `to_stream`, in the same transaction
         self._write_lock, self._read_lock = threading.RLock(), threading.Lock()
         self._writer, self.created, self.problem = open_writer(path)
         with telling_sqlite(path):
@@ -119,8 +120,8 @@ class Catalogue:
     # Images
 
     @writes
-    def add_image(self, new: NewImage) -> ImageRow:
-        """Add an image with its files (at least one), all durable already.
+    def add_image(self, new: NewImage, *, announced: bool = False) -> ImageRow:
+        """Add an image with its files (at least one), all durable already. `announced`: it was in an earlier catalogue, and whoever wanted it had it then.
 
         The same path and sha256 again returns the row there is: a message may come twice, and reconciliation may have
         been first. Raises StorageFailed when another image has this camera's sequence number or one of the paths.
@@ -143,6 +144,8 @@ class Catalogue:
             )
             for file in new.files:
                 self._put_file(cast("int", added.lastrowid), file)
+            if not announced:
+                self.note_for_stream(cast("int", added.lastrowid), captured=bool(kept & {"raw", "jpg"}), still="jpg" in kept)
         except sqlite3.IntegrityError as error:
             raise StorageFailed(
                 f'Image {new.sequence} of camera "{new.camera}" ({new.files[0].path}) cannot be added: {error}. '
@@ -151,12 +154,20 @@ class Catalogue:
         return self._one(self._writer, cast("int", added.lastrowid))
 
     @writes
-    def add_file(self, image_id: int, file: FileRow, *, width: int | None = None, height: int | None = None) -> ImageRow:
+    def add_file(self, image_id: int, file: FileRow, *, width: int | None = None, height: int | None = None, announced: bool = False) -> ImageRow:
         """Add or replace an image's file of this kind, durable already.
 
         A `jpg` makes the image developed, and frees it of its file in the queue, which the caller may delete after
         the return. A `raw` or `jpg` makes it acknowledged. Raises StorageFailed for an unknown image or a path in use.
         """
+        if self.streams and file.kind != "queue" and not announced:
+            was = self._one(self._writer, image_id)
+            self.note_for_stream(
+                image_id,
+                captured=not was.acknowledged,
+                developed=file.kind == "jpg" and not was.developed,
+                still=file.kind == "jpg" and not was.developed,
+            )
         try:
             self._put_file(image_id, file)
         except sqlite3.IntegrityError as error:
@@ -174,10 +185,12 @@ class Catalogue:
         return self._one(self._writer, image_id)
 
     @writes
-    def extend(self, image_id: int, file: FileRow, *, width: int | None = None, height: int | None = None) -> tuple[ImageRow, ImageRow]:
+    def extend(
+        self, image_id: int, file: FileRow, *, width: int | None = None, height: int | None = None, announced: bool = False
+    ) -> tuple[ImageRow, ImageRow]:
         """`add_file`; the image as it was, and as it is. Of several who add the same file one sees the change, and may announce it."""
         was = self._one(self._writer, image_id)
-        return was, self.add_file(image_id, file, width=width, height=height)
+        return was, self.add_file(image_id, file, width=width, height=height, announced=announced)
 
     def _put_file(self, image_id: int, file: FileRow) -> None:
         self._writer.execute(
@@ -185,6 +198,13 @@ class Catalogue:
             "SET path = excluded.path, bytes = excluded.bytes, sha256 = excluded.sha256, missing = excluded.missing",
             (image_id, file.kind, file.path, file.bytes, file.sha256, file.missing),
         )
+
+    def note_for_stream(self, about: int, **what: bool) -> None:
+        """That the still or clip, and its announcement, are still to be spooled for other machines. Inside of a transaction."""
+        names = {"captured": "image_captured", "developed": "image_developed", "saved": "clip_saved"}
+        for name, wanted in what.items():
+            if wanted and self.streams:
+                self._writer.execute("INSERT OR IGNORE INTO to_stream (what, about) VALUES (?, ?)", (names.get(name, name), about))
 
     @writes
     def develop_failed(self, image_id: int, message: str, *, final: bool) -> ImageRow:

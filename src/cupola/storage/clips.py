@@ -83,6 +83,8 @@ class ClipRows:
         stored = {name: json.dumps(value) if name in ("missing", "triggers") else value for name, value in values.items()}
         with self.writing() as connection:
             connection.execute(f"UPDATE clip SET {', '.join(f'{name} = ?' for name in stored)} WHERE id = ?", (*stored.values(), clip))
+            if values.get("state") == "saved":
+                self._catalogue.note_for_stream(clip, saved=True, clip=True)
             return self._one(clip)
 
     @writes

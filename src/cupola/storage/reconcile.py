@@ -56,6 +56,7 @@ def reconcile(
     compared with its sha256. Raises StorageFull and StorageFailed when the catalogue or the disk do not allow it.
     """
     work = _Work(catalogue, root, camera, station, queue, darkroom_busy)
+    work.announced = full and catalogue.created
     known_days = catalogue.newest_days(camera)
     since = "" if full or known_days is None else (date.fromisoformat(min(known_days)) - timedelta(days=1)).isoformat()
     work.days(since)
@@ -70,6 +71,7 @@ class _Work:
         self.catalogue, self.root, self.camera, self.station = catalogue, root, camera, station
         self.queue, self.darkroom_busy = queue, darkroom_busy
         self.report = Report()
+        self.announced = False  # what is found was announced by an earlier catalogue
 
     def days(self, since: str) -> None:
         # the doomed are read after the rows: what retention takes in between is among one of the two, or gone already
@@ -156,10 +158,10 @@ class _Work:
             row = FileRow(kind, name, path.stat().st_size, files.sha256_of(path))
             if image is not None:
                 width, height = size or (None, None)
-                was, image = self.catalogue.extend(image.id, row, width=width, height=height)
+                was, image = self.catalogue.extend(image.id, row, width=width, height=height, announced=self.announced)
                 self.report.adopted.append(Adopted(row, image, was))
             else:
-                image = self.catalogue.add_image(self._new_image(row, path, facts, size, day))
+                image = self.catalogue.add_image(self._new_image(row, path, facts, size, day), announced=self.announced)
                 self.report.adopted.append(Adopted(row, image, None))
         except StorageFull:
             raise

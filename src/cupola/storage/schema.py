@@ -139,6 +139,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX file_of_kind ON file (kind, image)",  # retention: the oldest of a kind
         "CREATE INDEX image_gave_up ON image (id) WHERE gave_up",
     ),
+    (
+        """CREATE TABLE to_stream (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            what TEXT NOT NULL CHECK (what IN ('image_captured', 'image_developed', 'clip_saved', 'still', 'clip')),
+            about INTEGER NOT NULL,
+            UNIQUE (what, about)
+        ) STRICT""",
+    ),
 )
 
 

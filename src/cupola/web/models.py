@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from cupola.core.events import HostAlarm
 from cupola.storage.space import Rung
 from cupola.web.access.models import Held
+from cupola.web.stream_models import RedisStatus
 
 Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
 LifeState = Literal["stopped", "starting", "running", "recovering", "degraded", "stopping"]
@@ -345,6 +346,7 @@ class StationStatus(_Answer):
     darkroom: DarkroomStatus
     triggers: list[TriggerStatus] = Field(description="What makes clips by itself, in the configuration's order.")
     alarms: list[HostAlarm] = Field(description="What is wrong with this machine or its sensors.")
+    redis: RedisStatus | None = Field(description="How streaming does; null where no Redis is configured.")
     cameras: list[CameraStatus]
 
 

@@ -16,6 +16,8 @@ export class Nights {
   chosen = $state.raw<Period | null>(null);
   /** The disk's forecast, in words. */
   disk = $state.raw<string | null>(null);
+  /** How streaming to Redis does, in words. */
+  redis = $state.raw<string | null>(null);
   failed = $state(false);
   /** Part of the pictures' addresses, so that a grown one is fetched anew. */
   version = $state(0);
@@ -34,6 +36,7 @@ export class Nights {
       this.clips = clips.items;
       this.triggers = status.triggers;
       this.disk = status.retention.words;
+      this.redis = status.redis?.words ?? null;
       const kept = this.periods.find((period) => period.id === this.chosen?.id);
       await this.choose(kept ?? this.periods[0] ?? null);
       this.failed = false;

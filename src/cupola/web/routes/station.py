@@ -14,6 +14,7 @@ from cupola.web.access.who import who_of
 from cupola.web.discover import look_around
 from cupola.web.routes.retention import retention_status
 from cupola.web.runtime import runtime_of
+from cupola.web.stream_models import RedisStatus
 from cupola.web.views import camera_status
 
 router = APIRouter(tags=["station"])
@@ -65,5 +66,6 @@ async def status(request: Request) -> models.StationStatus:
         darkroom=models.DarkroomStatus(state=runtime.darkroom.state, waiting=runtime.darkroom.pending),
         triggers=[models.TriggerStatus.model_validate(told) for told in runtime.triggers.told],
         alarms=runtime.watch.alarms,
+        redis=None if (redis := runtime.status.document.redis()) is None else RedisStatus.model_validate(redis),
         cameras=[await camera_status(runtime, camera) for camera in runtime.cameras.values()],
     )
