@@ -52,11 +52,9 @@ def test_a_healthy_installation_passes_every_step_and_leaves_nothing_behind(tmp_
 
 def test_a_camera_that_does_not_open_fails_its_step_and_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "cupola.yaml").write_text("cameras: [{name: roll, driver: replay, replay: {path: nowhere}}]\n")
-    env = own(tmp_path)
-    command = [sys.executable, "-c", "import cupola.doctor.selftest as s; s.START_S = 15.0; from cupola.cli import main; main()"]
-    done = subprocess.run([*command, "selftest", "--json", "--camera", "roll"], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
-    told = {step["name"]: step for step in json.loads(done.stdout)["steps"]}
-    assert done.returncode == 1 and told["start"]["ok"] is False and "nowhere" in told["start"]["words"]
+    code, answer = selftest(tmp_path, "--camera", "roll")
+    told = {step["name"]: step for step in answer["steps"]}
+    assert code == 1 and told["start"]["ok"] is False and "nowhere" in told["start"]["words"]
     assert told["capture"]["ok"] is None and told["clean"]["ok"] is True
     assert nothing_left(tmp_path)
 

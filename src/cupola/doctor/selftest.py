@@ -39,6 +39,7 @@ START_S, DEVELOP_S, CLIP_S, NIGHT_S, END_S = 180.0, 180.0, 120.0, 300.0, 30.0
 PREROLL_S, BEFORE_S, AFTER_S = 4.0, 2.0, 1.0
 INTERVAL_S, IMAGES = 3.0, 5
 LOOK_S = 0.1
+HOPELESS = ("camera_not_found", "library_missing", "camera_busy", "config")
 TOLD = 600  # characters of what a server that does not start has printed
 SKY: dict[str, Any] = {
     "name": "selftest",
@@ -95,8 +96,15 @@ class Trial:
         return f"/api/cameras/{quote(self.camera, safe='')}"
 
     def opened(self) -> str:
-        """Wait until the camera is open."""
-        status = _until(lambda: (now := self.get(self.at))["state"] == "running" and now, START_S, lambda: self._trouble())
+        """Wait until the camera is open, unless it is told that waiting does not help."""
+
+        def look() -> Any:
+            now = self.get(self.at)
+            if now["problem"] is not None and now["problem"]["kind"] in HOPELESS:
+                raise Failed(now["problem"]["message"])
+            return now["state"] == "running" and now
+
+        status = _until(look, START_S, self._trouble)
         info = status["info"]
         return f"{info['model']}, {info['width']} x {info['height']}"
 
