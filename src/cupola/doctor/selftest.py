@@ -39,7 +39,7 @@ START_S, DEVELOP_S, CLIP_S, NIGHT_S, END_S = 180.0, 180.0, 120.0, 300.0, 30.0
 PREROLL_S, BEFORE_S, AFTER_S = 4.0, 2.0, 1.0
 INTERVAL_S, IMAGES = 3.0, 5
 LOOK_S = 0.1
-HOPELESS = ("camera_not_found", "library_missing", "camera_busy", "config")
+HOPELESS = ("unreachable", "busy", "failed")  # causes, as camera.recovery names them
 TOLD = 600  # characters of what a server that does not start has printed
 SKY: dict[str, Any] = {
     "name": "selftest",
