@@ -75,7 +75,8 @@ def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Patient]:
             disk.folder = folder / "images"
             disk.folder.mkdir()
             stack.enter_context(disk.mounted())
-        after = f"monitoring: {{status_port: {free_port()}}}"
+        busy = "alarms: {cpu_percent: null, memory_percent: null, threads: null, processing_s: null}"  # the machine may be, for other reasons
+        after = f"monitoring: {{status_port: {free_port()}}}\n{busy}\n"
         station = stack.enter_context(running_station(folder, after=after))
         eventually(lambda: _snapped(station), 400)
         yield Patient(station, raspberry(tmp_path_factory.mktemp("machine")), disk)
