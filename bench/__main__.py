@@ -14,7 +14,7 @@ from rich.console import Console
 
 from bench.results import FILE, Options, Result, save, table
 
-BENCHES = ("startup", "latency", "fanout", "duty", "memory", "twilight", "develop", "detection", "products", "clips", "status")
+BENCHES = ("startup", "latency", "fanout", "duty", "memory", "twilight", "develop", "detection", "products", "clips", "redis", "status")
 
 
 @click.command()

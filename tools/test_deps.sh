@@ -15,7 +15,7 @@ PACKAGES=(
     gir1.2-gst-rtsp-server-1.0
     gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly
     e2fsprogs                         # small file systems that fill up
-    iproute2                          # network namespaces
+    iproute2 nftables                 # network namespaces, and packets that get lost in them
     systemd                           # judges the unit, and runs it in namespaces of its own
     indi-bin                          # indiserver with its camera simulator
     mosquitto                         # the MQTT broker

@@ -1,31 +1,31 @@
 """A publisher and a real Redis: what arrives, what is freed, and what becomes of it when either fails."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import hashlib
 import json
 import os
-import random
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-
-from cupola.core.errors import StorageFailed
-from cupola.stream.format import Id, frames_key, key, unpack_event, unpack_frame, unpack_part, unpack_status
+import simplejpeg
 from tests.support.ext4 import Disk, missing_feature
-from tests.support.light_station import CAMERA, LightStation, jpeg_of
+from tests.support.light_station import CAMERA, PLACE, LightStation, jpeg_of
 from tests.support.redis_server import RedisServer
 
-RESTARTS = int(os.environ.pop("CUPOLA_REDIS_RESTARTS", "3"))
-POWER_CUTS = int(os.environ.pop("CUPOLA_REDIS_POWER_CUTS", "1"))
-PUBLISHER_KILLS = int(os.environ.pop("CUPOLA_REDIS_PUBLISHER_KILLS", "2"))
+from cupola.core.errors import StorageFailed
+from cupola.storage.reconcile import reconcile
+from cupola.stream.format import frames_key, key, unpack_event, unpack_frame, unpack_part, unpack_status
+from cupola.stream.words import in_words
+from cupola.watch.streaming import StreamingWatch
+
 LOG, IMAGES = key("roof", "log"), key("roof", "images")
 
 
@@ -399,171 +399,50 @@ async def test_the_status_stands_in_its_hash(redis: RedisServer, tmp_path: Path)
         assert (status.document["device_id"], status.incarnation) == ("roof", 1)
 
 
-def run_station(folder: Path, url: str, *more: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.support.light_station", str(folder), url, "--name", "roof", *more]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+async def test_alarms_tell_of_a_redis_that_is_away_and_of_a_spool_that_fills_up(tmp_path: Path) -> None:
+    async with LightStation(tmp_path, "redis://127.0.0.1:1/0", "roof", spool_mb=10) as station:
+        watch = StreamingWatch(station.publisher, station.bus)
+        await until(lambda: station.publisher.state == "unreachable")
+        now = time.monotonic()
+        watch.look(now)
+        assert watch.active == []
+        watch.look(now + 70)
+        assert ["cannot be reached" in alarm.message for alarm in watch.active] == [True]
+        for _ in range(3):
+            await station.still(2_000_000)
+        await until(lambda: station.publisher.fill_percent > 60)
+        watch.look(now + 75)
+        assert [(alarm.what, alarm.level) for alarm in watch.active] == [("redis", "WARNING"), ("redis_spool", "WARNING")]
+        words = in_words(station.publisher.report())
+        assert "cannot be reached" in words and "records wait for receivers, the oldest for" in words
 
 
-class Collector:
-    """A receiver that confirms what it has in memory: all that ever came, in order, without what comes again."""
-
-    def __init__(self, server: RedisServer) -> None:
-        self.server, self.newest = server, {LOG: Id(0, 0), IMAGES: Id(0, 0)}
-        self.numbers: list[int] = []
-        self.captured: list[int] = []
-        self.names: list[str] = []
-        self.again = 0
-
-    def read(self) -> int:
-        """Some; raises what the client raises."""
-        from redis.exceptions import ResponseError
-
-        client = self.server.client()
-        for stream in (LOG, IMAGES):
-            with contextlib.suppress(ResponseError):  # it is there
-                client.xgroup_create(stream, "archive", "0", mkstream=True)
-        count = 0
-        for start in ("0", ">"):
-            for stream, entries in client.xreadgroup("archive", "one", {LOG: start, IMAGES: start}, count=300) or []:
-                for id_, raw in entries:
-                    self._take(stream.decode(), id_.decode(), raw)
-                if entries:
-                    client.xack(stream, "archive", *[id_ for id_, _ in entries])
-                count += len(entries)
-        client.close()
-        return count
-
-    def _take(self, stream: str, id_: str, raw: dict[bytes, bytes]) -> None:
-        if Id.parse(id_) <= self.newest[stream]:
-            self.again += 1
-            return
-        self.newest[stream] = Id.parse(id_)
-        if stream == IMAGES:
-            part = unpack_part(stream, id_, raw)
-            self.names += [part.name] if part.last else []
-            return
-        event = unpack_event(stream, id_, raw)
-        if event["kind"] == "sensor_reading":
-            self.numbers.append(int(event["value"]))
-        elif event["kind"] == "image_captured":
-            self.captured.append(event["id"])
-
-    def drain(self, seconds: float = 60.0) -> None:
-        """Until nothing came for a while, of a station that runs; a Redis that is away is waited for."""
-        from redis.exceptions import RedisError
-
-        end, quiet = time.monotonic() + seconds, time.monotonic()
-        while time.monotonic() < end and time.monotonic() - quiet < 3.0:
-            try:
-                quiet = time.monotonic() if self.read() else quiet
-            except RedisError:
-                quiet = time.monotonic()
-            time.sleep(0.05)
-
-    def check(self, told: list[str]) -> None:
-        """Against what a station printed: nothing of that lost, nothing twice, all in order."""
-        wanted = [int(line.split()[1]) for line in told if line.startswith("event ")]
-        names = [line.split()[1] for line in told if line.startswith("still ")]
-        assert len(wanted) > 20 and len(names) > 2
-        assert self.numbers == sorted(set(self.numbers)), "events twice or out of order"
-        assert set(wanted) <= set(self.numbers), f"lost: {sorted(set(wanted) - set(self.numbers))[:10]}"
-        assert len(self.names) == len(set(self.names)), "stills twice"
-        assert set(names) <= set(self.names), f"lost: {sorted(set(names) - set(self.names))[:10]}"
-        assert [name for name in self.names if name in set(names)] == names, "stills out of order"
-        assert len(self.captured) == len(set(self.captured)) == len(self.names), "each still is announced once"
+async def test_an_archive_of_a_catalogue_that_had_to_be_made_anew_is_not_streamed_again(redis: RedisServer, tmp_path: Path) -> None:
+    async with LightStation(tmp_path, redis.url, "roof") as station:
+        path = station.root / await station.still()
+        await all_sent(station, 1, 1)
+    path.unlink()  # the spool has a link of it
+    path.write_bytes(simplejpeg.encode_jpeg(np.zeros((16, 16, 3), np.uint8)))
+    for file in (tmp_path / "state").glob("catalogue.sqlite*"):
+        file.unlink()
+    async with LightStation(tmp_path, redis.url, "roof") as station:
+        report = await asyncio.to_thread(reconcile, station.catalogue, station.root, CAMERA, PLACE, full=True)
+        assert [adopted.file.kind for adopted in report.adopted] == ["jpg"]
+        station.sequence = 1
+        name = await station.still()
+        await all_sent(station, 2, 2)
+        assert stills(redis)[1:] == [name]
 
 
-def finish(process: subprocess.Popen[str], how: signal.Signals = signal.SIGTERM) -> list[str]:
-    """What it printed until its end."""
-    process.send_signal(how)
-    output, _ = process.communicate(timeout=60)
-    return output.splitlines()
-
-
-def read_for(collector: Collector, seconds: float) -> None:
-    from redis.exceptions import RedisError
-
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        with contextlib.suppress(RedisError):
-            collector.read()
-        time.sleep(0.02)
-
-
-def test_nothing_is_lost_twice_or_out_of_order_when_redis_is_killed_under_load(tmp_path: Path) -> None:
-    dice = random.Random(8)
-    with RedisServer(tmp_path / "redis") as server:
-        collector = Collector(server)
-        process = run_station(tmp_path / "station", server.url, "--events-per-s", "200", "--stills-per-s", "10")
-        try:
-            for _ in range(RESTARTS):
-                read_for(collector, dice.uniform(0.5, 1.5))
-                server.kill()
-                time.sleep(dice.uniform(0.0, 0.4))
-                server.start()
-            read_for(collector, 1.0)
-            told = finish(process)
-        finally:
-            process.kill()
-        last = run_station(tmp_path / "station", server.url, "--events-per-s", "1", "--stills-per-s", "0")
-        try:
-            collector.drain()
-            finish(last)
-        finally:
-            last.kill()
-        collector.check(told)
-
-
-def test_nothing_is_lost_twice_or_out_of_order_when_the_publisher_is_killed_under_load(tmp_path: Path) -> None:
-    dice, told = random.Random(9), list[str]()
-    with RedisServer(tmp_path / "redis") as server:
-        collector = Collector(server)
-        for _ in range(PUBLISHER_KILLS):
-            process = run_station(tmp_path / "station", server.url, "--events-per-s", "200", "--stills-per-s", "10")
-            try:
-                assert process.stdout is not None
-                assert process.stdout.readline() == "up\n"
-                read_for(collector, dice.uniform(0.7, 2.0))
-                told += finish(process, signal.SIGKILL)
-            finally:
-                process.kill()
-        last = run_station(tmp_path / "station", server.url, "--events-per-s", "1", "--stills-per-s", "0")
-        try:
-            collector.drain()
-            told += finish(last)
-        finally:
-            last.kill()
-        collector.check(told)
-
-
-def test_nothing_is_lost_when_the_power_of_redis_is_cut_under_load(tmp_path: Path) -> None:
-    if why := missing_feature():
-        pytest.skip(why)
-    disk, server, process, told = Disk(tmp_path, 256), RedisServer(tmp_path / "mount" / "redis"), None, list[str]()
-    collector = Collector(server)  # it keeps what it confirmed, as a receiver on another machine does
-    (tmp_path / "mount" / "redis").rename(tmp_path / "redis")
-    try:
-        for number in range(POWER_CUTS + 1):
-            with disk.mounted() as mounted:
-                if number == 0:
-                    shutil.copytree(tmp_path / "redis", mounted / "redis")
-                    os.sync()
-                server.start()
-                process = process or run_station(tmp_path / "station", server.url, "--events-per-s", "200", "--stills-per-s", "10")
-                read_for(collector, 2.0)
-                if number < POWER_CUTS:
-                    disk.cut_power()
-                else:
-                    told = finish(process)
-                    last = run_station(tmp_path / "station", server.url, "--events-per-s", "1", "--stills-per-s", "0")
-                    try:
-                        collector.drain()
-                        finish(last)
-                    finally:
-                        last.kill()
-                server.kill()
-    finally:
-        server.kill()
-        if process is not None:
-            process.kill()
-    collector.check(told)
+async def test_a_still_whose_file_in_the_spool_is_gone_is_told_and_the_others_arrive(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path / "redis")
+    async with LightStation(tmp_path / "station", server.url, "roof") as station:
+        names = [await station.still() for _ in range(3)]
+        await until(lambda: station.publisher.images.spool.depth == 3)
+        (tmp_path / "station/state/spool/images/files/2").unlink()
+        with server:
+            await all_sent(station, 3, 3)
+            assert stills(server) == [names[0], names[2]]
+            assert [id_ for id_, _ in server.client().xrange(IMAGES)] == [b"1-1", b"1-3"]
+        assert station.publisher.lost == 1
+        assert any(names[1] in words and level == "ERROR" for level, words in station.logged)

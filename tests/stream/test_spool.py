@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.ext4 import Disk, missing_feature
 
 from cupola.core.errors import StorageFailed, StorageFull
 from cupola.stream.format import Id
 from cupola.stream.spool import Spool
-from tests.support.ext4 import Disk, missing_feature
 
 
 def payloads(spool: Spool, sequence: int = 1) -> list[bytes]:

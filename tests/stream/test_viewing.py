@@ -197,6 +197,7 @@ def test_the_example_marks_what_moves_and_keeps_every_tenth_frame(redis: RedisSe
     command = [sys.executable, str(PROJECT / "examples" / "moving.py"), redis.url, "roof", "sky", "--into", str(tmp_path), "--count", "20"]
     example = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
+        assert example.stdout is not None
         client = redis.client()
         eventually(lambda: any(one["name"] == "cupola-frames" for one in client.client_list()), 60)
         number = 0
@@ -207,7 +208,8 @@ def test_the_example_marks_what_moves_and_keeps_every_tenth_frame(redis: RedisSe
             array[:, (number * 3) % 64 : (number * 3) % 64 + 8] = 255  # a bar that wanders
             publish(redis, [packet(number, simplejpeg.encode_jpeg(array, quality=95))])
             time.sleep(0.02)
-        said = (example.stdout or sys.stdin).read().splitlines()
+        with example.stdout:
+            said = example.stdout.read().splitlines()
     finally:
         example.kill()
         example.wait(10)

@@ -186,12 +186,12 @@ class Archive:
 
     def _place(self, tmp: Path, name: str) -> Path:
         """Rename to where it belongs; the folder, which is still to be synced."""
-        try:
-            path = inside(self.root, name)
-        except ValueError as error:
-            raise StorageFailed(f"Nothing more is stored of this station: {error}. Put a folder there instead of the link.") from error
-        ensure_folder(path.parent)
-        with telling(path, "write"):
+        with telling(self.root / name, "write"):
+            try:
+                path = inside(self.root, name)
+            except ValueError as error:
+                raise StorageFailed(f"Nothing more is stored of this station: {error}. Put a folder there instead of the link.") from error
+            ensure_folder(path.parent)
             os.replace(tmp, path)
         return path.parent
 
@@ -276,7 +276,8 @@ class Archives:
                 for left in arriving.iterdir() if arriving.is_dir() else ():
                     if left.name == self._slot or not self._alive(left.name):
                         shutil.rmtree(left, ignore_errors=True)
-            return Archive(station, root, arriving / self._slot)
+            with telling(root, "open"):
+                return Archive(station, root, arriving / self._slot)
         finally:
             lock.release()
 

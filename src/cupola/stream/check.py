@@ -79,7 +79,7 @@ def _rights(client: Any, target: Target, station: str, live: list[str]) -> list[
         try:
             attempt()
         except failures() as error:
-            if "NOPERM" not in str(error) and "permission" not in str(error).lower():
+            if not any(word in str(error) for word in ("NOPERM", "permission", "ACL failure")):
                 raise
             fix = "Correct the station's line in the ACL file of Redis: docs/redis.md has an example that is tested."
             found.append(Finding("error", f"Redis at {target.words} does not let this station {what}: {str(error)[:160]}", fix))

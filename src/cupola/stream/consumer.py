@@ -23,7 +23,7 @@ from cupola.stream.tally import Tally
 if TYPE_CHECKING:
     from redis import Redis
 
-BLOCK_MS = 1000  # how long a stop, or a new station, may have to wait
+BLOCK_MS = 500  # how long a stop, or a new station, may have to wait
 REFUSED_S = 60.0  # before a stream is tried again that Redis does not let us read
 FULL_S, FAILED_MOST_S = 2.0, 120.0
 
@@ -91,7 +91,7 @@ class Consumer:
             except Stopping:
                 return
             except failures() as error:
-                self._line.failed(error)
+                self._line.failed(self._intake.stream, error)
                 self.stop.wait(pause.next_s())
             finally:
                 with suppress(*failures()):
@@ -128,7 +128,7 @@ class Consumer:
                 for source in self._sources.values():
                     source.ready = False
                 continue
-            self._line.works()
+            self._line.works(self._intake.stream)
             pause.reset()
             for stream_key, entries in answer:
                 self._take(client, self._sources[stream_key.decode()], entries)

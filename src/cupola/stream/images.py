@@ -13,7 +13,6 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +28,11 @@ from cupola.stream.spool import Entry, Spool
 BATCH = 32
 
 
-@dataclass(frozen=True, slots=True)
 class Gone(Exception):
     """A still or clip that cannot be streamed any more, in words."""
 
-    name: str
-    why: str
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"{name} is not streamed to Redis: {why}")
 
 
 class Images:
@@ -121,7 +119,7 @@ class Images:
 
     def _lose(self, gone: Gone) -> None:
         self.lost_total += 1
-        self._log("ERROR", f"{gone.name} is not streamed to Redis: {gone.why}", event="storage")
+        self._log("ERROR", str(gone), event="storage")
 
     def _order(self, note: Note) -> dict[str, Any]:
         """What the spool's record holds. Raises Gone."""

@@ -27,6 +27,7 @@ from cupola.stream.spool import Spool
 
 HOLD_S = 1.0
 RETRY_S = 1.0
+CLOSE_S = 4.0
 WAITING_MOST = 5000  # events in memory while the disk, or the cap, takes none
 BATCH = 256
 AGAIN = 0.9  # of the cap: below that a spool that was full takes events again
@@ -63,6 +64,7 @@ class Journal:
         self._waiting = 0  # events in the inbox and in the thread's hands
         self._lost, self._mutex = Lost(), threading.Lock()
         self._room = threading.Event()
+        self.failed: BaseException | None = None  # what the thread died of: a mistake of ours
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="event spool", daemon=True)
 
@@ -108,7 +110,7 @@ class Journal:
         self._inbox.put(None)
         self._room.set()
         if self._thread.ident is not None:
-            self._thread.join(10.0)
+            self._thread.join(CLOSE_S)
         if self._waiting:
             words = f"{self._waiting} events were not spooled when Cupola closed, and are not in the stream of Redis. {self.problem or ''}".strip()
             self._log("ERROR", words, event="storage")
@@ -136,6 +138,12 @@ class Journal:
     # ── in the thread ──────────────────────────────────────────────────────
 
     def _run(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:
+            self.failed = error
+
+    def _work(self) -> None:
         while True:
             batch = [self._inbox.get()]
             while len(batch) < BATCH and batch[-1] is not None:

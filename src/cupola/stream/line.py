@@ -29,21 +29,27 @@ def target_of(url: str) -> Target:
 class Line:
     def __init__(self, target: Target, tell: Callable[[str, str], None]) -> None:
         self.where = target.words
-        self.problem: str | None = None
         self._target, self._tell, self._lock = target, tell, threading.Lock()
+        self._failing: dict[str, str] = {}  # by who uses it, as Redis may refuse one command and answer others
+
+    @property
+    def problem(self) -> str | None:
+        with self._lock:
+            return next(iter(self._failing.values()), None)
 
     def words(self, error: Exception) -> str:
         return words_of(error, self._target)
 
-    def failed(self, error: Exception) -> None:
+    def failed(self, who: str, error: Exception) -> None:
         said = self.words(error)
         with self._lock:
-            known, self.problem = self.problem, said
-        if known is None:
+            told = bool(self._failing)
+            self._failing[who] = said
+        if not told:
             self._tell("error", f"{said} It is tried again until it works.")
 
-    def works(self) -> None:
+    def works(self, who: str) -> None:
         with self._lock:
-            known, self.problem = self.problem, None
-        if known is not None:
+            over = self._failing.pop(who, None) is not None and not self._failing
+        if over:
             self._tell("info", f"Redis at {self.where} answers again.")

@@ -75,7 +75,7 @@ def words_of(error: Exception, target: Target) -> str:
     text, at = str(error).strip(), target.words
     if isinstance(error, e.AuthenticationError | e.AuthenticationWrongNumberOfArgsError) or text.startswith(("WRONGPASS", "NOAUTH")):
         return f"Redis at {at} refuses the user or the password. Correct redis.url, or the ACL file of Redis."
-    if isinstance(error, e.NoPermissionError) or "NOPERM" in text or "permissions" in text:
+    if isinstance(error, e.NoPermissionError) or "NOPERM" in text or "ACL failure" in text or "permissions" in text:
         return (
             f"Redis at {at} does not allow this station what it needs ({text[:200]}). Correct its line in the ACL file; docs/redis.md has an example."
         )

@@ -7,6 +7,7 @@ Everything public is called from the server's loop, but where it says otherwise.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import threading
 import time
@@ -35,6 +36,7 @@ from cupola.stream.words import in_words
 
 CONFIRM_S = 1.0
 STATUS_S = 5.0
+CLOSE_S = 3.0
 TAKE_RETRY_S = 2.0
 FORECAST_S = 600.0  # how long the filling of the spool is watched to say when it will be full
 State = Literal["starting", "connected", "unreachable", "closed"]
@@ -74,6 +76,7 @@ class Publisher:
         self._status_text: tuple[str, str] | None = None
         self._filling: deque[tuple[float, int, int]] = deque(maxlen=61)
         self._failed: BaseException | None = None
+        self._clients: list[Any] = []
         self._threads = [
             threading.Thread(target=self._guarded, args=(work,), name=name, daemon=True)
             for name, work in (("image spool", self._take), ("redis", self._send), *((("redis live", self._show),) if block.live else ()))
@@ -127,8 +130,8 @@ class Publisher:
         """Until cancelled: watches the threads, and how the spool fills. Raises what one of them died of."""
         self.start()
         while True:
-            if self._failed is not None:
-                raise self._failed
+            if (failed := self._failed or self.journal.failed) is not None:
+                raise failed
             now = time.monotonic()
             if not self._filling or now - self._filling[-1][0] >= FORECAST_S / 60:
                 self._filling.append((now, self.journal.spool.bytes, self.images.linked_bytes))
@@ -153,9 +156,12 @@ class Publisher:
         for event in (self._to_take, self._to_send, self.live.arrived):
             event.set()
         self.journal.close()
+        for client in self._clients:  # so that nobody waits for an answer any more
+            with contextlib.suppress(*failures()):
+                client.connection_pool.disconnect()
         for thread in self._threads:
             if thread.ident is not None:
-                thread.join(15.0)
+                thread.join(CLOSE_S)
         self._set_state("closed", None)
         self.journal.spool.close()
         self.images.spool.close()
@@ -183,7 +189,7 @@ class Publisher:
                 self._to_take.set()
 
     def _send(self) -> None:
-        pause, client = Pause(), connect(self.target, f"cupola-{self.station}")
+        pause, client = Pause(), self._client("")
         while not self._closing.is_set():
             try:
                 for sender in self.senders.values():
@@ -191,12 +197,25 @@ class Publisher:
                 self._connected()
                 pause.reset()
                 self._drain(client)
-            except (*failures(), StorageFull, StorageFailed) as error:
-                storage = isinstance(error, StorageFull | StorageFailed)
-                self._set_state("unreachable", str(error) if storage else words_of(error, self.target))
+            except Exception as error:  # of the network, the disk, or an answer as nobody expects: none of it may end the station
+                self._set_state("unreachable", self._words_of(error))
                 client.close()
                 self._closing.wait(pause.next_s())
         client.close()
+
+    def _client(self, which: str) -> Any:
+        self._clients.append(client := connect(self.target, f"cupola-{self.station}{which}"))
+        return client
+
+    def _words_of(self, error: Exception) -> str:
+        if isinstance(error, StorageFull | StorageFailed | Superseded):
+            return str(error)
+        if isinstance(error, failures()):
+            return words_of(error, self.target)
+        words = f"Redis at {self.target.words} answers in a way that is not understood: {error!r}."
+        if words not in (self.problem, self.live_problem) and not self._closing.is_set():
+            self._log("ERROR", words, event="session_event", exception=error)
+        return words
 
     def _connected(self) -> None:
         if self.problem is not None:
@@ -228,7 +247,7 @@ class Publisher:
                 self._to_send.wait(CONFIRM_S)
 
     def _show(self) -> None:
-        pause, client = Pause(), connect(self.target, f"cupola-{self.station}-live")
+        pause, client = Pause(), self._client("-live")
         while not self._closing.is_set():
             try:
                 self.live.resume(client)
@@ -237,9 +256,9 @@ class Publisher:
                 while not self._closing.is_set():
                     if not self.live.send(client):
                         self.live.arrived.wait()
-            except (*failures(), Superseded) as error:
+            except Exception as error:
                 self.live.lost()
-                words = str(error) if isinstance(error, Superseded) else words_of(error, self.target)
+                words = self._words_of(error)
                 if words != self.live_problem and words != self.problem:
                     self._log("WARNING", f"Live pictures are not streamed: {words}", event="session_event")
                 self.live_problem = words

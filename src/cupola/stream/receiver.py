@@ -159,9 +159,9 @@ class Receiver:
         try:
             found: Any = client.scan_iter(match="cupola:{*}:*", count=1000)
             places = [place for text in found if (place := parse_key(text)) is not None]
-            self.line.works()
+            self.line.works("stations")
         except failures() as error:
-            self.line.failed(error)
+            self.line.failed("stations", error)
             return
         finally:
             client.close()

@@ -146,9 +146,8 @@ class Spool:
 
     @property
     def bytes(self) -> int:
-        """Of what no receiver confirmed. On disk it may be a segment more."""
-        with self._mutex:
-            return sum(self._sizes) - self._consumed
+        """Of what no receiver confirmed; on disk it may be a segment more. Waits for nothing: the lock may be held while the disk hangs."""
+        return max(0, sum(self._sizes) - self._consumed)
 
     @property
     def incarnation(self) -> int:

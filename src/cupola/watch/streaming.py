@@ -33,7 +33,7 @@ class StreamingWatch:
 
     @property
     def active(self) -> list[HostAlarm]:
-        return [alarm.now for alarm in self._alarms.values() if alarm.now is not None]
+        return [_with(alarm.now, self._words(what)) for what, alarm in self._alarms.items() if alarm.now is not None]
 
     def take_up(self, troubles: Mapping[str, Mapping[str, Any]]) -> None:
         """Those that were told before a restart, so that their end is told too."""
@@ -56,7 +56,7 @@ class StreamingWatch:
         for what, value in (("redis", away_s), ("redis_spool", publisher.fill_percent), ("redis_lost", lost)):
             event = self._alarms[what].judge(value, now)
             if event is not None:
-                self._bus.publish(replace_words(event, self._words(what)) if event.active else event)
+                self._bus.publish(_with(event, self._words(what)) if event.active else event)
 
     def _words(self, what: str) -> str:
         """What more there is to say."""
@@ -70,6 +70,6 @@ class StreamingWatch:
         return "See the log for what."
 
 
-def replace_words(event: HostAlarm, more: str) -> HostAlarm:
+def _with(event: HostAlarm, more: str) -> HostAlarm:
     """The alarm with more to say."""
     return event.model_copy(update={"message": f"{event.message}. {more}"}) if more else event

@@ -2107,7 +2107,7 @@ export interface components {
             kind: "host_alarm";
             /**
              * What
-             * @description cpu, memory, threads, processing, disk, temperature, under_voltage, or the name of a sensor that is silent
+             * @description cpu, memory, threads, processing, disk, temperature, under_voltage, redis, redis_spool, redis_lost, or the name of a sensor that is silent
              */
             what: string;
             /**
@@ -2192,6 +2192,20 @@ export interface components {
              * @description Live pictures that had to be encoded since the camera was opened; stands still while nobody watches.
              */
             encoded: number;
+        };
+        /** LiveCounts */
+        LiveCounts: {
+            /** Produced */
+            produced: number;
+            /** Delivered */
+            delivered: number;
+            /** Dropped */
+            dropped: number;
+            /**
+             * Age Seconds
+             * @description Of the newest packet, when Redis had it.
+             */
+            age_seconds: number | null;
         };
         /**
          * Login
@@ -2705,6 +2719,51 @@ export interface components {
              */
             usb_port: string | null;
         };
+        /** RedisStatus */
+        RedisStatus: {
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "starting" | "connected" | "unreachable" | "closed";
+            /** Server */
+            server: string;
+            /**
+             * Station
+             * @description The name it streams under.
+             */
+            station: string;
+            /**
+             * Words
+             * @description All of it in one line.
+             */
+            words: string;
+            /** Problem */
+            problem: string | null;
+            /**
+             * Fill Percent
+             * @description How full the spool is.
+             */
+            fill_percent: number;
+            /**
+             * Full In Seconds
+             * @description Until it is full, if it goes on filling as it does; null while it does not.
+             */
+            full_in_seconds: number | null;
+            /**
+             * Waiting In Archive
+             * @description Stills and clips that the spool had no room for yet.
+             */
+            waiting_in_archive: number;
+            /** Streams */
+            streams: {
+                [key: string]: components["schemas"]["StreamStatus"];
+            };
+            /** Live */
+            live: {
+                [key: string]: components["schemas"]["LiveCounts"];
+            };
+        };
         /**
          * RenderRequest
          * @description Which products are made again; without any, all that are configured.
@@ -3073,6 +3132,8 @@ export interface components {
              * @description What is wrong with this machine or its sensors.
              */
             alarms: components["schemas"]["HostAlarm"][];
+            /** @description How streaming does; null where no Redis is configured. */
+            redis: components["schemas"]["RedisStatus"] | null;
             /** Cameras */
             cameras: components["schemas"]["CameraStatus"][];
         };
@@ -3116,6 +3177,43 @@ export interface components {
              * @description A picture of it, relative to storage.root; at /streaks/1 of the capture, /streaks/2 …
              */
             crop?: string | null;
+        };
+        /** StreamStatus */
+        StreamStatus: {
+            /**
+             * Spool Records
+             * @description That no receiver has confirmed.
+             */
+            spool_records: number;
+            /**
+             * Unsent Records
+             * @description Of these, what Redis has not.
+             */
+            unsent_records: number;
+            /** Spool Bytes */
+            spool_bytes: number;
+            /**
+             * Oldest Seconds
+             * @description Age of the oldest that no receiver has confirmed.
+             */
+            oldest_seconds: number | null;
+            /**
+             * Published
+             * @description Records that Redis took, since the server's start.
+             */
+            published: number;
+            /** Incarnation */
+            incarnation: number;
+            /**
+             * Behind
+             * @description The group of receivers that has confirmed least; null where there is none.
+             */
+            behind: string | null;
+            /**
+             * Lost
+             * @description What could not be streamed, since the server's start.
+             */
+            lost: number;
         };
         /** TestOutcome */
         TestOutcome: {
