@@ -57,6 +57,14 @@ class Patient:
         return file.name
 
 
+def _snapped(station: RunningStation) -> bool:
+    """On a very busy machine the camera may miss a deadline: it comes back by itself."""
+    try:
+        return bool(station.snap())
+    except AssertionError:
+        return False
+
+
 @pytest.fixture(scope="module")
 def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Patient]:
     folder = tmp_path_factory.mktemp("patient")
@@ -67,9 +75,10 @@ def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Patient]:
             disk.folder = folder / "images"
             disk.folder.mkdir()
             stack.enter_context(disk.mounted())
-        after = f"monitoring: {{status_port: {free_port()}}}"
+        busy = "alarms: {cpu_percent: null, memory_percent: null, threads: null, processing_s: null}"  # the machine may be, for other reasons
+        after = f"monitoring: {{status_port: {free_port()}}}\n{busy}\n"
         station = stack.enter_context(running_station(folder, after=after))
-        station.snap()
+        eventually(lambda: _snapped(station), 400)
         yield Patient(station, raspberry(tmp_path_factory.mktemp("machine")), disk)
 
 

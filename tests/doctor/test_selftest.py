@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -44,17 +45,16 @@ def test_a_healthy_installation_passes_every_step_and_leaves_nothing_behind(tmp_
     said = {step["name"]: step["words"] for step in told["steps"]}
     assert list(said) == ["start", "capture", "clip", "night", "end", "clean"]
     assert "raw 640 x 480" in said["capture"] and "jpg 640 x 480" in said["capture"]
-    assert "timelapse of 4 frames" in said["night"] and "keogram" in said["night"] and "startrails" in said["night"]
+    images, frames = map(int, re.findall(r"(\d+) images, .*timelapse of (\d+) frames", said["night"])[0])
+    assert images == frames >= 2 and "keogram" in said["night"] and "startrails" in said["night"]
     assert nothing_left(tmp_path)
 
 
 def test_a_camera_that_does_not_open_fails_its_step_and_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "cupola.yaml").write_text("cameras: [{name: roll, driver: replay, replay: {path: nowhere}}]\n")
-    env = own(tmp_path)
-    command = [sys.executable, "-c", "import cupola.doctor.selftest as s; s.START_S = 15.0; from cupola.cli import main; main()"]
-    done = subprocess.run([*command, "selftest", "--json", "--camera", "roll"], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
-    told = {step["name"]: step for step in json.loads(done.stdout)["steps"]}
-    assert done.returncode == 1 and told["start"]["ok"] is False and "nowhere" in told["start"]["words"]
+    code, answer = selftest(tmp_path, "--camera", "roll")
+    told = {step["name"]: step for step in answer["steps"]}
+    assert code == 1 and told["start"]["ok"] is False and "nowhere" in told["start"]["words"]
     assert told["capture"]["ok"] is None and told["clean"]["ok"] is True
     assert nothing_left(tmp_path)
 

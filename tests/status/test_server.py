@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -88,6 +89,28 @@ def test_logs_are_records_of_a_level_or_worse(server: Running) -> None:
     ]
     for wrong in ("?lines=0", "?lines=1001", "?lines=-1", "?lines=99999999999999999999", "?lines=١", "?level=all", "?file=x", "?lines=1&lines=2"):
         assert server.raw(f"GET /logs{wrong} HTTP/1.0\r\n\r\n".encode()).startswith(b"HTTP/1.1 400"), wrong
+
+
+def test_logs_go_on_with_the_file_before_after_a_rotation(server: Running, told: Files, tmp_path: Path) -> None:
+    def messages(query: str) -> list[str]:
+        return [json.loads(line)["message"] for line in server.get(f"/logs{query}")[2].splitlines()]
+
+    (tmp_path / "cupola.log").write_text("2026-11-21 12:00:01.000 UTC | INFO     | event=capture camera=sky | after it\n")
+    before = (told.station / "cupola.log").read_bytes()
+    old, damaged = tmp_path / "cupola.2026-11-21_12-00-00_000001.log.gz", tmp_path / "cupola.2026-11-21_12-00-00_000002.log.gz"
+    old.write_bytes(gzip.compress(before))
+    told.private(logs=str(tmp_path))
+    try:
+        assert messages("?lines=3") == ["image 59", "it fell | off\nTraceback:\n  line 1", "after it"]
+        assert len(messages("?lines=1000")) == 62 and messages("?lines=1") == ["after it"]
+        damaged.write_bytes(b"\x1f\x8b no more than this")
+        assert messages("?lines=3") == ["after it"]
+        old.unlink()
+        damaged.unlink()
+        damaged.symlink_to(told.station / "cupola.log")
+        assert messages("?lines=3") == ["after it"]
+    finally:
+        told.private()
 
 
 def test_metrics_that_are_off_are_not_found(server: Running, told: Files) -> None:

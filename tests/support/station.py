@@ -139,7 +139,7 @@ class RunningStation:
         self.open()
         answer = self.http.post("/api/cameras/sky/snap", json={"exposure_s": 0.05})
         assert answer.status_code == 200, answer.text
-        return eventually(lambda: (image := self.http.get(f"/api/captures/{answer.json()['id']}").json())["developed"] and image)
+        return eventually(lambda: (image := self.http.get(f"/api/captures/{answer.json()['id']}").json())["developed"] and image, 120)
 
     def cupola(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return cupola(self.folder, *arguments)
@@ -196,7 +196,7 @@ def running_station(folder: Path, *, max_viewers: int = 5, sky: str = SKY, more:
             except (FileNotFoundError, httpx.TransportError):
                 return False
 
-        eventually(answers, 40)
+        eventually(answers, 150)
         yield station
 
 

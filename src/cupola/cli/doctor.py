@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cupola.doctor.finding import Finding, Told
 
 COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
-ANSWER_S = 5.0
+ANSWER_S = 10.0
 
 
 @click.command()

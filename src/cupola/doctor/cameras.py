@@ -25,13 +25,16 @@ LOOKED_FOR = ("zwo", "gphoto", "picamera")  # where a camera that is not found i
 HASHED_MOST = 200 << 20
 GRACE_S = 60.0  # beyond three intervals
 TROUBLED = ("recovering", "degraded")
-FIXES = {
+_LOOK = "Check cable, power and the camera's block in the configuration; what is attached shows: cupola cameras"
+_BUSY = "Close the program that has it; of a DSLR that is often the desktop's: systemctl --user mask --now gvfs-gphoto2-volume-monitor"
+_USB = "Check its USB power and cable (docs/usb-reset.md lets Cupola reset the port). How often it happened: cupola logs"
+FIXES = {  # by the kinds of errors, and by the causes that camera.recovery names
     "library_missing": "Install what it names; docs/drivers.md says how. Then look: cupola cameras",
-    "camera_not_found": "Check cable, power and the camera's block in the configuration; what is attached shows: cupola cameras",
-    "camera_busy": "Close the program that has it; of a DSLR that is often the desktop's: killall gvfs-gphoto2-volume-monitor",
-    "camera_lost": "Check its cable and power (docs/usb-reset.md lets Cupola reset the port). How often it happened: cupola logs",
-    "camera_unresponsive": "Check its USB power and cable (docs/usb-reset.md lets Cupola reset the port). How often it happened: cupola logs",
-    "camera_frozen": "Check the source. One that repeats its pictures needs a longer recovery.frozen_after_s.",
+    "failed": "Do what it says; what a driver needs is in docs/drivers.md. What came before: cupola logs --recent-errors",
+    **dict.fromkeys(("camera_not_found", "unreachable"), _LOOK),
+    **dict.fromkeys(("camera_busy", "busy"), _BUSY),
+    **dict.fromkeys(("camera_lost", "lost", "camera_unresponsive", "hang", "crash"), _USB),
+    **dict.fromkeys(("camera_frozen", "frozen"), "Check the source. One that repeats its pictures needs a longer recovery.frozen_after_s."),
     "storage_full": "Make room; see the findings about the disk.",
 }
 

@@ -13,21 +13,21 @@ from cupola.doctor.patient import Patient
 LOGS = "See journalctl -k -n 50: disks and USB devices that do not answer are named there."
 DISK = "The disk does not answer. See journalctl -k -n 50 for its name; check its cable and supply, then restart the machine."
 CHECKS = (
-    Check("config", versions.config, 15, LOGS),
-    Check("power", machine.power, 15, LOGS),
+    Check("config", versions.config, 30, LOGS),
+    Check("power", machine.power, 30, LOGS),
     Check("disk", disk.check, 30, DISK),
-    Check("server", server.server, 25, LOGS),
+    Check("server", server.server, 30, LOGS),
     Check("cameras", cameras.check, 75, LOGS),
-    Check("clock", machine.clock, 15, LOGS),
-    Check("memory", machine.memory, 15, LOGS),
-    Check("secrets", access.secrets, 15, DISK),
-    Check("tls", access.certificate, 15, DISK),
+    Check("clock", machine.clock, 30, LOGS),
+    Check("memory", machine.memory, 30, LOGS),
+    Check("secrets", access.secrets, 30, DISK),
+    Check("tls", access.certificate, 30, DISK),
     Check("notify", outward.notify, 150, "Check the network of this machine, and its name service: resolvectl status"),
     Check("redis", outward.redis, 30, "Check redis.url, and the network."),
-    Check("devices", devices.check, 15, LOGS),
+    Check("devices", devices.check, 30, LOGS),
     Check("service", server.service, 30, "systemd does not answer: systemctl list-jobs"),
-    Check("status-server", server.status_server, 15, "sudo systemctl restart cupola-status"),
-    Check("versions", versions.versions, 20, DISK),
+    Check("status-server", server.status_server, 30, "sudo systemctl restart cupola-status"),
+    Check("versions", versions.versions, 30, DISK),
 )
 PARTS = tuple(check.part for check in CHECKS)
 FIRST = ("server",)  # what it learns the others use

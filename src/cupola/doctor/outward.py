@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 from urllib.parse import urlsplit
 
 from cupola.config.notify import Hook
@@ -74,9 +73,11 @@ async def _unreachable(hook: Hook, loopback: bool) -> str | None:
 
 def redis(patient: Patient, told: Told) -> None:
     """As the publisher itself looks at it."""
-    if patient.settings is None or getattr(patient.settings, "redis", None) is None:
+    if patient.settings is None or patient.settings.redis is None:
         told.saw("not configured")
         return
-    publisher = importlib.import_module("cupola.stream.publisher")
-    for problem, fix in asyncio.run(publisher.check_redis(patient.settings)):
-        told.error(problem, fix)
+    from cupola.stream.check import check_redis
+
+    for finding in asyncio.run(check_redis(patient.settings)):
+        (told.error if finding.level == "error" else told.warning)(finding.message, finding.fix)
+    told.saw("looked at from here, as the publisher does")

@@ -21,7 +21,8 @@ import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -34,10 +35,11 @@ from cupola.core.errors import CupolaError
 from cupola.storage.files import ORIGINAL_SUFFIX
 from cupola.web.endpoint import Announced, announced
 
-START_S, DEVELOP_S, CLIP_S, NIGHT_S, END_S = 60.0, 120.0, 60.0, 180.0, 20.0
+START_S, DEVELOP_S, CLIP_S, NIGHT_S, END_S = 180.0, 180.0, 120.0, 300.0, 30.0
 PREROLL_S, BEFORE_S, AFTER_S = 4.0, 2.0, 1.0
-IMAGES = 4
+INTERVAL_S, IMAGES = 3.0, 5
 LOOK_S = 0.1
+HOPELESS = ("unreachable", "busy", "failed")  # causes, as camera.recovery names them
 TOLD = 600  # characters of what a server that does not start has printed
 SKY: dict[str, Any] = {
     "name": "selftest",
@@ -79,7 +81,6 @@ class Trial:
     server: Announced
     camera: str
     root: Path
-    taken: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
     def get(self, path: str) -> Any:
         return self.ask(self.server, "GET", path, None, 30.0)
@@ -95,8 +96,15 @@ class Trial:
         return f"/api/cameras/{quote(self.camera, safe='')}"
 
     def opened(self) -> str:
-        """Wait until the camera is open."""
-        status = _until(lambda: (now := self.get(self.at))["state"] == "running" and now, START_S, lambda: self._trouble())
+        """Wait until the camera is open, unless it is told that waiting does not help."""
+
+        def look() -> Any:
+            now = self.get(self.at)
+            if now["problem"] is not None and now["problem"]["kind"] in HOPELESS:
+                raise Failed(now["problem"]["message"])
+            return now["state"] == "running" and now
+
+        status = _until(look, START_S, self._trouble)
         info = status["info"]
         return f"{info['model']}, {info['width']} x {info['height']}"
 
@@ -110,7 +118,6 @@ class Trial:
         image = _until(
             lambda: (now := self.get(f"/api/captures/{image['id']}"))["developed"] and now, DEVELOP_S, lambda: "it was taken, but not developed"
         )
-        self.taken.append(image)
         return ", ".join(self._looked_at(file) for file in image["files"])
 
     def _looked_at(self, file: dict[str, Any]) -> str:
@@ -146,22 +153,22 @@ class Trial:
             raise Failed(f"Of {clip['frames']} frames of the clip {frames} can be decoded.")
         return f"{frames} frames in {clip['duration_s']:.1f} s, {clip['codec']}, {clip['before_got_s']:.1f} s before and {clip['after_got_s']:.1f} s after"
 
-    def night(self) -> str:
-        """Keogram, startrails and video of some stills."""
-        while len(self.taken) < IMAGES:
-            self.capture()
-        at = f"/api/nights/{quote(self.camera, safe='')}/{self.taken[0]['day']}"
-        self.post(f"{at}/render", {"products": []})
+    def night(self, until_s: float) -> str:
+        """Keogram, startrails and video of the night that is captured and ends within `until_s`."""
 
         def ready() -> Any:
-            now = self.get(f"{at}/products")
-            return all(one["state"] != "growing" for one in now["items"]) and now
+            found = self.get(f"/api/nights?camera={quote(self.camera, safe='')}")["items"]
+            return found[0] if found and found[0]["state"] == "finished" else None
 
-        found = _until(ready, NIGHT_S, lambda: "the darkroom does not come to an end with them")
-        if bad := [f"{one['kind']}: {one['message']}" for one in found["items"] if one["state"] != "finished"]:
+        night = _until(ready, until_s + NIGHT_S, lambda: "the night does not begin, or the darkroom does not come to an end with it")
+        if night["photos"] < 2:
+            raise Failed(f"Only {night['photos']} image was taken in it: {self._trouble()}")
+        at = f"/api/nights/{quote(self.camera, safe='')}/{night['day']}"
+        found = self.get(f"{at}/products")["items"]
+        if bad := [f"{one['kind']}: {one['message']}" for one in found if one["state"] != "finished"]:
             raise Failed(f"Not made: {'; '.join(bad)}")
-        told = list[str]()
-        for one in found["items"]:
+        told = [f"{night['photos']} images"]
+        for one in found:
             data = self.get(f"{at}/{one['kind']}")
             if one["kind"] == "timelapse":
                 if (frames := _frames(data)) != one["images"]:
@@ -170,7 +177,7 @@ class Trial:
             else:
                 height, width = _picture(data)
                 told.append(f"{one['kind']} {width} x {height}")
-        return ", ".join(told) or "no products are wanted of this camera"
+        return ", ".join(told)
 
 
 def steps(ask: Ask, settings: Settings | None, camera: Camera | None) -> Iterator[Step]:
@@ -188,7 +195,7 @@ def steps(ask: Ask, settings: Settings | None, camera: Camera | None) -> Iterato
                 ("start", server.start),
                 ("capture", lambda: server.trial.capture()),
                 ("clip", lambda: server.trial.clip()),
-                ("night", lambda: server.trial.night()),
+                ("night", server.night),
                 ("end", server.end),
             ]
         )
@@ -229,14 +236,26 @@ class _Server:
         self._folder, self._ask, self._camera = folder, ask, camera
         self._process: subprocess.Popen[bytes] | None = None
         self._trial: Trial | None = None
+        self._start_s = 0.0
 
     @property
     def trial(self) -> Trial:
         assert self._trial is not None
         return self._trial
 
+    def night(self) -> str:
+        """A night by the schedule, with a start and an end: the shortest that this machine can start in, as windows are in whole minutes."""
+        self.end()
+        now = datetime.now(UTC)
+        least = now + timedelta(seconds=2 * self._start_s + INTERVAL_S * IMAGES)
+        over = least.replace(second=0, microsecond=0) + timedelta(minutes=1)
+        self._camera = {**self._camera, "night": {"window": f"{now:%H:%M}..{over:%H:%M}", "interval_s": INTERVAL_S}}
+        self.start()
+        return self.trial.night((over - datetime.now(UTC)).total_seconds())
+
     def start(self) -> str:
         """It runs, answers, and has the camera open."""
+        began = time.monotonic()
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = int(probe.getsockname()[1])
@@ -259,7 +278,9 @@ class _Server:
         )
         found = _until(self._announced, START_S, self._printed)
         self._trial = Trial(self._ask, found, self._camera["name"], self._folder / "images")
-        return self._trial.opened()
+        told = self._trial.opened()
+        self._start_s = time.monotonic() - began
+        return told
 
     def _environment(self) -> dict[str, str]:
         """This one's, without what would lead to the station's own files, or to systemd."""

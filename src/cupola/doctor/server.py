@@ -10,6 +10,8 @@ import time
 from http.client import HTTPConnection, HTTPException
 from typing import Any
 
+import psutil
+
 from cupola import __version__
 from cupola.core.errors import CupolaError
 from cupola.doctor.finding import Told
@@ -32,7 +34,7 @@ def server(patient: Patient, told: Told) -> None:
     try:
         told.facts = {"status": patient.ask("/api/status"), "notify": patient.ask("/api/notify"), "url": found.url}
     except CupolaError as error:
-        _silent(patient, told, found.pid, str(error))
+        _silent(told, found.pid, str(error))
         return
     status: dict[str, Any] = told.facts["status"]
     told.saw(f"runs at {found.url}, version {status['version']}, for {_span(status['uptime_s'])}")
@@ -65,13 +67,13 @@ def _absent(told: Told) -> None:
         told.error(f"Cupola does not run: it was stopped at {document['updated_at']}.", start)
 
 
-def _silent(patient: Patient, told: Told, pid: int, error: str) -> None:
+def _silent(told: Told, pid: int, error: str) -> None:
     document = files.read(files.runtime_folder(), files.DOCUMENT)
     last = f" The last word of it is of {document['updated_at']}." if document else ""
-    state = next((line.split()[1] for line in (patient.text("proc", str(pid), "status") or "").splitlines() if line.startswith("State:")), "")
-    if state == "T":
+    state = psutil.Process(pid).status() if psutil.pid_exists(pid) else ""
+    if state == psutil.STATUS_STOPPED:
         told.error(f"The server (process {pid}) was paused, and does nothing.{last}", f"kill -CONT {pid}")
-    elif state == "D":
+    elif state == psutil.STATUS_DISK_SLEEP:
         told.error(f"The server (process {pid}) waits for a disk that does not answer.{last}", "See journalctl -k, and the findings about the disk.")
     else:
         told.error(
