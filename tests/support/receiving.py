@@ -38,7 +38,8 @@ class Receiving:
 
     def until(self, **least: int) -> dict[str, int]:
         """Until so much was done, by the names of `tally.Count`."""
-        return eventually(lambda: (total := self.total) and all(total[name] >= number for name, number in least.items()) and total, SOON_S)
+        eventually(lambda: all(self.total[name] >= number for name, number in least.items()), SOON_S)
+        return self.total
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from cupola.config.sensors import Alarms
 from cupola.doctor.finding import Told
 from cupola.doctor.patient import Patient
+from cupola.status.host import processor_sensor, temperature_c
 from cupola.watch import sysfs
 
 # bits of `vcgencmd get_throttled`, as the Raspberry Pi's documentation lists them; 16 higher: since the machine's start
@@ -29,7 +30,7 @@ def power(patient: Patient, told: Told) -> None:
     """Under-voltage and throttling of a Raspberry Pi, over-current of USB ports, heat."""
     alarms = patient.settings.alarms if patient.settings else Alarms()
     bits = _throttled(patient)
-    weak, celsius = sysfs.under_voltage(patient.path("sys")), sysfs.processor_c(patient.path("sys"))
+    weak, celsius = sysfs.under_voltage(patient.path("sys")), temperature_c(processor_sensor(patient.path("sys")))
     if weak or bits & UNDER_VOLTAGE:
         told.error("The supply is too weak: the voltage is below 4.63 V now, and disks and cameras on USB may fail.", SUPPLY)
     elif bits & UNDER_VOLTAGE << SINCE_START:
