@@ -139,9 +139,9 @@ def film(path: Path, seconds: int, codec: str = "libx264") -> Path:
     return path
 
 
-def gaps(found: list[int | None]) -> list[tuple[int | None, int | None]]:
-    """Neighbours whose numbers do not follow each other."""
-    return [(a, b) for a, b in pairwise(found) if a is None or b is None or b != (a + 1) % FRAMES]
+def gaps(found: list[int | None], *, turning: bool = True) -> list[tuple[int | None, int | None]]:
+    """Neighbours whose numbers do not follow each other. `turning`: they begin anew after FRAMES, as the JPEG camera's do, and a film's do not."""
+    return [(a, b) for a, b in pairwise(found) if a is None or b is None or b != ((a + 1) % FRAMES if turning else a + 1)]
 
 
 def moment(clip: dict[str, Any]) -> float:
