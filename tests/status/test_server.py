@@ -50,7 +50,7 @@ def test_it_imports_nothing_but_the_standard_library_and_its_own_few_modules(fol
     modules = set(done.stdout.split())
     ours = {name for name in modules if name.split(".")[0] == "cupola"}
     assert ours == {"cupola", "cupola.__main__", "cupola.status"} | {
-        f"cupola.status.{name}" for name in ("answers", "files", "metrics", "request", "server")
+        f"cupola.status.{name}" for name in ("answers", "files", "logfiles", "metrics", "request", "server")
     }
     assert not modules & {"click", "pydantic", "numpy", "loguru", "fastapi", "http.server", "asyncio", "ssl", "_hashlib", "dataclasses"}
 
