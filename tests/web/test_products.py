@@ -110,7 +110,7 @@ def test_while_a_period_grows_there_is_a_preview_and_its_end_makes_the_files(sta
     refused = station.http.post(f"{address}/render?kind=day", json={})
     assert refused.status_code == 409 and "not over" in refused.json()["detail"]
     with contextlib.closing(sqlite3.connect(station.images / ".cupola" / "catalogue.sqlite", timeout=20)) as catalogue, catalogue:
-        catalogue.execute("UPDATE period SET state = 'finishing' WHERE kind = 'day'")
+        catalogue.execute("UPDATE period SET state = 'finished' WHERE kind = 'day'")
     station.snap()
     eventually(lambda: {item["state"] for item in _products(station, address, "day")} == {"finished"}, 40)
     items = _products(station, address, "day")

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import base64
-import contextlib
-import json
 import os
 import socket
 import struct
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pytest
 from tests.support.station import RunningStation, eventually
 
-from cupola.web import events, live
+from cupola.web import live
 
 SLEPT_S = 8.0  # more than what is waited for, less than until the connection is cut
 
@@ -40,11 +36,6 @@ def _opened(station: RunningStation, path: str) -> Iterator[socket.socket]:
         yield connection
 
 
-def _said(text: str) -> bytes:
-    """A masked text frame (RFC 6455, section 5.2), of less than 126 bytes."""
-    return bytes([0x81, 0x80 | len(text)]) + bytes(4) + text.encode()
-
-
 def _last(connection: socket.socket) -> tuple[int, bytes]:
     """Opcode and payload of the last frame."""
     data = bytearray()
@@ -66,20 +57,6 @@ def _closed(connection: socket.socket) -> tuple[int, str]:
     opcode, payload = _last(connection)
     assert opcode == 8, (opcode, payload[:80])
     return struct.unpack("!H", payload[:2])[0], payload[2:].decode()
-
-
-def test_who_takes_no_events_is_closed_with_1013_and_the_reason(station: RunningStation) -> None:
-    assert events.SEND_TIMEOUT_S + 1 < SLEPT_S
-    with _opened(station, "/ws/events") as connection:
-        connection.settimeout(1)
-        message = _said(json.dumps({"type": "renew", "camera": "there is no such camera, and no other one", "epoch": 1}))
-        with contextlib.suppress(TimeoutError):
-            for _ in range(100_000):  # each is answered; at some time the server waits for its answers to be read, and reads no more
-                connection.sendall(message)
-            pytest.fail("the server reads on and on")
-        time.sleep(SLEPT_S)
-        connection.settimeout(20)
-        assert _closed(connection) == (1013, "too slow: nothing was taken for 5 s")
 
 
 def test_a_viewer_who_takes_no_pictures_is_closed_with_1013_and_the_reason(station: RunningStation) -> None:
