@@ -5,7 +5,7 @@ PYTHON ?= python3
 ARGS ?=
 ONLY ?=
 # Seconds after which the whole test run gives up; one test has 120 (pyproject.toml) unless it says otherwise.
-TEST_LIMIT ?= 4500
+TEST_LIMIT ?= 4800
 
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --quiet --require-hashes
