@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import json
 import os
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from tests.support.station import RunningStation, eventually
+import pytest
+from tests.support.station import RunningStation, eventually, running_station
 
-from cupola.web import live
+from cupola.web import events, live
 
 SLEPT_S = 8.0  # more than what is waited for, less than until the connection is cut
+LAVISH = """
+import sys
+if "run" in sys.orig_argv:
+    import cupola.web.wire
+    cupola.web.wire.FRAMES_AT_ONCE = 10**9
+    cupola.web.wire.Frugal._left = 1e9
+"""
 
 
 @contextmanager
@@ -34,6 +46,11 @@ def _opened(station: RunningStation, path: str) -> Iterator[socket.socket]:
             answer += connection.recv(1)
         assert answer.startswith(b"HTTP/1.1 101 "), answer
         yield connection
+
+
+def _said(text: str) -> bytes:
+    """A masked text frame (RFC 6455, section 5.2), of less than 126 bytes."""
+    return bytes([0x81, 0x80 | len(text)]) + bytes(4) + text.encode()
 
 
 def _last(connection: socket.socket) -> tuple[int, bytes]:
@@ -57,6 +74,23 @@ def _closed(connection: socket.socket) -> tuple[int, str]:
     opcode, payload = _last(connection)
     assert opcode == 8, (opcode, payload[:80])
     return struct.unpack("!H", payload[:2])[0], payload[2:].decode()
+
+
+def test_who_takes_no_events_is_closed_with_1013_and_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a station that lets everybody send as much as they like: else who fills its buffers is turned out for that."""
+    assert events.SEND_TIMEOUT_S + 1 < SLEPT_S
+    (tmp_path / "sitecustomize.py").write_text(LAVISH)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", ""))))
+    with running_station(tmp_path) as station, _opened(station, "/ws/events") as connection:
+        connection.settimeout(1)
+        message = _said(json.dumps({"type": "renew", "camera": "there is no such camera, and no other one", "epoch": 1}))
+        with contextlib.suppress(TimeoutError):
+            for _ in range(100_000):  # each is answered; at some time the server waits for its answers to be read, and reads no more
+                connection.sendall(message)
+            pytest.fail("the server reads on and on")
+        time.sleep(SLEPT_S)
+        connection.settimeout(20)
+        assert _closed(connection) == (1013, "too slow: nothing was taken for 5 s")
 
 
 def test_a_viewer_who_takes_no_pictures_is_closed_with_1013_and_the_reason(station: RunningStation) -> None:
