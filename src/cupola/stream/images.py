@@ -132,7 +132,7 @@ class Images:
         found = NAME.fullmatch(file.path)
         if found is None or not 0 < file.bytes <= PARTS_MAX * DATA_MAX:
             raise Gone(file.path, "its name or its size is none that receivers take.")
-        meta = _still_meta(row) if isinstance(row, ImageRow) else _clip_meta(row, META_MAX // 2)
+        meta = StillMeta.of(row) if isinstance(row, ImageRow) else _clip_meta(row, META_MAX // 2)
         facts = {"kind": note.what, "about": note.about, "name": file.path, "camera": row.camera, "size": file.bytes, "sha256": file.sha256}
         return {**facts, "parts": parts_of(file.bytes), "meta": meta.to_json()}
 
@@ -226,41 +226,9 @@ def _part(order: dict[str, Any], number: int, data: bytes) -> Part:
     )
 
 
-def _still_meta(row: ImageRow) -> StillMeta:
-    return StillMeta(
-        sequence=row.sequence,
-        opened_at=row.opened_at,
-        ended_at=row.ended_at,
-        clock_synced=row.clock_synced,
-        exposure_s=row.exposure_s,
-        gain=row.gain,
-        f_number=row.f_number,
-        temperature_c=row.temperature_c,
-        width=row.width,
-        height=row.height,
-        day=row.day,
-        id=row.id,
-    )
-
-
 def _clip_meta(row: ClipRow, most: int) -> ClipMeta:
     """Of triggers that came with more than fits into `most` characters, only when they came and from where."""
     triggers, missing = row.triggers[:ITEMS_MOST], row.missing[:ITEMS_MOST]
     if len(json.dumps([triggers, missing])) > most:
         triggers, missing = [{**trigger, "payload": None} for trigger in triggers], missing[: ITEMS_MOST // 4]
-    return ClipMeta(
-        id=row.id,
-        label=row.label,
-        triggered_at=row.triggered_at,
-        triggers=triggers,
-        before_s=row.before_s,
-        after_s=row.after_s,
-        before_got_s=row.before_got_s,
-        after_got_s=row.after_got_s,
-        frames=row.frames,
-        duration_s=row.duration_s,
-        missing=missing,
-        codec=row.codec,
-        width=row.width,
-        height=row.height,
-    )
+    return ClipMeta.of(row, triggers=triggers, missing=missing)

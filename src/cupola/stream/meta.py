@@ -15,6 +15,11 @@ from cupola.core.clock import iso_utc, parse_utc
 
 
 class _Meta:
+    @classmethod
+    def of(cls, row: object, **other: Any) -> Self:
+        """Of a row of the catalogue, whose columns are called the same; `other` instead of some of them."""
+        return cls(**{field.name: getattr(row, field.name) for field in fields(cls)} | other)  # type: ignore[arg-type]
+
     def to_json(self) -> dict[str, Any]:
         """JSON types; times as `2026-11-21T23:15:02.123456Z`."""
         return {name: iso_utc(value) if isinstance(value, datetime) else value for name, value in asdict(self).items()}  # type: ignore[call-overload]
