@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
 from cupola.config.base import Address, Block, ConfigPath, Int, group, key
+from cupola.config.url import parts_of
 
 _HINT = {"hint": "such as redis://roof:${REDIS_PASSWORD}@redis.example.org:6379/0, or rediss:// for TLS"}
 
 
 def _redis_url(value: Address) -> Address:
-    text = value.get_secret_value()
-    try:
-        parts = urlsplit(text)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        raise PydanticCustomError("redis_url", "is no URL of a Redis", _HINT) from None
-    if parts.scheme not in ("redis", "rediss") or not host or not text.isascii() or not text.isprintable() or " " in text:
+    if (parts := parts_of(value, "redis", "rediss")) is None:
         raise PydanticCustomError("redis_url", "is no URL of a Redis", _HINT)
     if parts.query or parts.fragment or not (parts.path in ("", "/") or parts.path[1:].isdigit()):
         raise PydanticCustomError("redis_url", "has more than user, password, host, port and number of the database", _HINT)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
@@ -22,15 +22,21 @@ class Url(Address):
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/***"
 
 
-def _url(value: Url) -> Url:
+def parts_of(value: Address, *schemes: str) -> SplitResult | None:
+    """An address with a host and one of `schemes`; None for what is none."""
     text = value.get_secret_value()
     try:
         parts = urlsplit(text)
         host, _ = parts.hostname, parts.port
     except ValueError:
-        raise PydanticCustomError("url", "is no URL", _HINT) from None
-    if parts.scheme not in ("http", "https") or not host or not text.isascii() or not text.isprintable() or " " in text or len(text) > 2000:
+        return None
+    return parts if parts.scheme in schemes and host and text.isascii() and text.isprintable() and " " not in text and len(text) <= 2000 else None
+
+
+def _url(value: Url) -> Url:
+    if (parts := parts_of(value, "http", "https")) is None:
         raise PydanticCustomError("url", "is no URL with http:// or https://", _HINT)
+    host = str(parts.hostname)
     try:
         refused = why_refused(host, loopback=True)
     except ValueError:
