@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 import simplejpeg
 from tests.support.ext4 import Disk, missing_feature
-from tests.support.light_station import CAMERA, PLACE, LightStation, jpeg_of
+from tests.support.light_station import CAMERA, PLACE, LightStation
 from tests.support.redis_server import RedisServer
 
 from cupola.core.errors import StorageFailed
 from cupola.storage.reconcile import reconcile
-from cupola.stream.format import frames_key, key, unpack_event, unpack_frame, unpack_part, unpack_status
+from cupola.stream.format import key, unpack_event, unpack_part, unpack_status
 from cupola.stream.words import in_words
 from cupola.watch.streaming import StreamingWatch
 
@@ -357,38 +357,6 @@ async def test_a_spool_belongs_to_one_program(tmp_path: Path) -> None:
     async with LightStation(tmp_path, "redis://127.0.0.1:1/0", "roof"):
         with pytest.raises(StorageFailed, match="Another Cupola"):
             LightStation(tmp_path, "redis://127.0.0.1:1/0", "roof")
-
-
-async def test_live_packets_are_delivered_or_dropped_and_each_is_counted(tmp_path: Path) -> None:
-    stream = frames_key("roof", CAMERA)
-    with RedisServer(tmp_path / "redis") as server:
-        async with LightStation(tmp_path / "station", server.url, "roof", live_keep=100_000) as station:
-            await until(lambda: station.publisher.state == "connected")
-            data = jpeg_of(20_000, 1)
-
-            async def packets(first: int, count: int) -> None:
-                for number in range(first, first + count):
-                    station.packet(number, data)
-                    await asyncio.sleep(0.005)
-
-            await packets(1, 100)
-            server.kill()
-            await packets(101, 100)
-            server.start()
-            await packets(201, 100)
-            with server.paused():
-                await packets(301, 100)
-            await packets(401, 50)
-            await until(lambda: (now := station.publisher.live.counts[CAMERA])["delivered"] + now["dropped"] == now["produced"] == 450)
-            await asyncio.sleep(0.5)
-            station.packet(451, data)
-            await until(lambda: (now := station.publisher.live.counts[CAMERA])["delivered"] + now["dropped"] == 451)
-            frames = [unpack_frame(stream, id_.decode(), raw) for id_, raw in server.client().xrange(stream)]
-        sequences = [frame.sequence for frame in frames]
-        assert sequences == sorted(set(sequences)) and sequences[-1] == 451
-        counts = station.publisher.live.counts[CAMERA]
-        assert (len(frames), frames[-1].dropped) == (counts["delivered"], counts["dropped"])
-        assert len(frames) + frames[-1].dropped == 451 and frames[-1].dropped > 0
 
 
 async def test_the_status_stands_in_its_hash(redis: RedisServer, tmp_path: Path) -> None:

@@ -25,8 +25,10 @@ WAITING_PACKETS = 30
 BATCH = 16
 
 # KEYS: the stream, the station's status. ARGV: who may add, how many stay, fields. An order of a connection that was given up, and that Redis
-# comes to only later, is refused: it was counted as dropped.
+# comes to only later, is refused: it was counted as dropped. Live packets stay out of the append-only file and off replicas (REPL_NONE): else each would
+# wait for a disk's sync, and wear it, though nobody wants it a second later.
 ADD = """
+redis.set_repl(redis.REPL_NONE)
 if redis.call('HGET', KEYS[2], 'live') ~= ARGV[1] then return false end
 return redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', unpack(ARGV, 3))
 """
