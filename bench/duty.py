@@ -31,6 +31,7 @@ from cupola.drivers.indi_client import IndiClient
 READOUT_S = 0.2
 SENSOR = {"width": 3096, "height": 2080, "readout_s": READOUT_S, "sky_time": "night"}
 STILLS, PICTURES = 8, 12
+INDI_SHOTS = 20  # its simulator's readout varies by 30 ms, so the slowest of ours is held against the slowest of those
 
 
 def _exposure_s(options: Options) -> float:
@@ -135,12 +136,12 @@ def indi(options: Options) -> Iterator[Result]:
         readouts = _indi_readouts(server.port, exposure_s)
         camera = {"driver": "indi", "indi": {"host": "127.0.0.1", "port": server.port, "device": INDI_CAMERA}}
         with cupola(options.folder, camera) as running:
-            running.ask("POST", "/api/cameras/bench/start", {"exposure_s": exposure_s, "count": STILLS + 1})
-            rows = _wait_for(running, STILLS + 1, (exposure_s + 5) * (STILLS + 1))
-    readout_ms = 1000 * statistics.median(readouts)
+            running.ask("POST", "/api/cameras/bench/start", {"exposure_s": exposure_s, "count": INDI_SHOTS + 1})
+            rows = _wait_for(running, INDI_SHOTS + 1, (exposure_s + 5) * (INDI_SHOTS + 1))
+    slowest_ms = 1000 * max(readouts)
     gaps = [1000 * (_opened(after) - _opened(before, "ended_at")) for before, after in pairwise(rows)]
-    note = f"INDI's simulator, 1.3 MP; {readout_ms:.0f} ms of it readout ({1000 * min(readouts):.0f} to {1000 * max(readouts):.0f})"
-    yield p99("duty.indi.gap", gaps, "ms", round(readout_ms + 50), note=note)
+    note = f"INDI's simulator, 1.3 MP; its readout alone takes {1000 * min(readouts):.0f} to {slowest_ms:.0f} ms, median {1000 * statistics.median(readouts):.0f}"
+    yield p99("duty.indi.gap", gaps, "ms", round(slowest_ms + 50), note=note)
 
 
 def _indi_readouts(port: int, exposure_s: float) -> list[float]:
@@ -157,7 +158,7 @@ def _indi_readouts(port: int, exposure_s: float) -> list[float]:
         client.connect(5, Abort())
         client.wait(lambda: client.vector(INDI_CAMERA, "CCD1"), 5, lambda: False)
         client.watch(INDI_CAMERA, "CCD1")
-        for _ in range(5):
+        for _ in range(INDI_SHOTS):
             shot = client.shoot(exposure_s)
             client.wait(lambda shot=shot: shot.data, exposure_s + 10, lambda: False)
             found.append((shot.arrived_ns - shot.requested_ns) / 1e9 - exposure_s)

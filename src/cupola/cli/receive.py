@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cupola.core.clock import iso_utc, utc_now
-from cupola.stream.format import GROUP, STATION
+from cupola.stream.names import GROUP, STATION
 
 if TYPE_CHECKING:
     from rich.live import Live

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cupola.status.server import HOST, PORT
+from cupola.status import HOST, PORT
 
 
 @click.command()

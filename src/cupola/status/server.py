@@ -15,11 +15,10 @@ import threading
 import time
 from collections import deque
 
-from cupola.status import files
+from cupola.status import HOST, PORT, files
 from cupola.status.answers import DISK, Answer, Answers, as_json
 from cupola.status.request import END, HEAD_MAX, Refused, Request, parse
 
-HOST, PORT = "127.0.0.1", 8080
 HEAD_S = 5.0  # to send the head of a request in
 LINGER_S = 1.0  # for a refused client to read why
 WAITING_MAX = 200  # clients that have not sent a whole head; one more, and the oldest has to go

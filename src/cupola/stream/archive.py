@@ -27,8 +27,9 @@ from cupola.storage.files import TMP, ensure_folder, inside, store_durable, sync
 from cupola.storage.reconcile import reconcile
 from cupola.storage.rows import FileRow, NewImage
 from cupola.storage.space import Lock, free_space
-from cupola.stream.format import STATION, Id, Malformed, Part
+from cupola.stream.format import Id, Malformed, Part
 from cupola.stream.meta import ClipMeta, StillMeta
+from cupola.stream.names import STATION
 
 STATE = ".cupola"
 FREE_PERCENT = 1.0  # kept free, so that the catalogue can still be written and folded

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, Self, cast
 
-GROUP = "archive"  # the consumer group of receivers, if nobody names another
+from cupola.stream.names import STATION
+
 DATA_MAX = 1_000_000  # bytes of an image or clip in one record; every part but the last has exactly so many
 PARTS_MAX = 100_000
 EVENT_MAX = 1_000_000  # bytes of JSON
@@ -28,7 +29,6 @@ Kind = Literal["still", "clip"]
 CODECS: tuple[Codec, ...] = ("jpeg", "h264", "h265")
 MEDIA_TYPES: dict[Kind, str] = {"still": "image/jpeg", "clip": "video/mp4"}
 
-STATION = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?", re.ASCII)
 _CAMERA = STATION.pattern  # as of a camera's folder
 NAME = re.compile(rf"({_CAMERA})/(\d{{4}}/\d\d/\d\d)/(jpg|clips)/([A-Za-z0-9][A-Za-z0-9._-]{{0,199}}\.(?:jpg|mp4))", re.ASCII)
 _KEY = re.compile(rf"cupola:\{{({STATION.pattern})\}}:(?:(log|images|status)|({_CAMERA}):frames)", re.ASCII)

@@ -15,8 +15,9 @@ from typing import Protocol
 from cupola.core.clock import iso_utc, parse_utc
 from cupola.core.errors import StorageFailed, StorageFull
 from cupola.stream.archive import Archives, Arrived, Event
-from cupola.stream.format import NUMBER_MAX, STATION, Id, Malformed, Part, Raw, unpack_event, unpack_part
+from cupola.stream.format import NUMBER_MAX, Id, Malformed, Part, Raw, unpack_event, unpack_part
 from cupola.stream.meta import ClipMeta, StillMeta
+from cupola.stream.names import STATION
 from cupola.stream.quarantine import Quarantine
 from cupola.stream.tally import Tally
 

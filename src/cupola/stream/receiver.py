@@ -18,10 +18,11 @@ from cupola.storage.files import ensure_folder, telling
 from cupola.storage.space import Lock
 from cupola.stream.archive import Archives
 from cupola.stream.consumer import Consumer
-from cupola.stream.format import GROUP, parse_key
+from cupola.stream.format import parse_key
 from cupola.stream.intake import EventIntake, ImageIntake
 from cupola.stream.line import Line, target_of
 from cupola.stream.link import connect, failures
+from cupola.stream.names import GROUP
 from cupola.stream.tally import Tally
 
 LOOK_S = 5.0
