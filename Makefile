@@ -6,6 +6,7 @@ ARGS ?=
 ONLY ?=
 # Seconds after which the whole test run gives up; one test has 120 (pyproject.toml) unless it says otherwise.
 TEST_LIMIT ?= 4800
+WORKERS ?= 2
 
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --quiet --require-hashes
@@ -62,7 +63,7 @@ test-deps: ## install the Debian packages that only tests need
 
 test: setup $(STAMP)/test test-deps ## run everything: unit, contract, browser and torture tests
 	@$(BIN)/python tools/build_ui.py --run test
-	@$(BIN)/python tools/run_tests.py -ra --session-timeout=$(TEST_LIMIT) $(ARGS)
+	@$(BIN)/python tools/run_tests.py -ra -n $(WORKERS) --dist loadfile --session-timeout=$(TEST_LIMIT) $(ARGS)
 
 test-vm: setup ## try webcams on a real kernel's /dev/video0, in a virtual machine; nightly
 	@tests/vm/run.sh
