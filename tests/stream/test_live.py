@@ -3,48 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from pathlib import Path
 from typing import Any
 
-from redis.exceptions import RedisError
 from tests.stream.test_publishing import until
 from tests.support.light_station import CAMERA, LightStation, jpeg_of
+from tests.support.live_reader import LiveReader
 from tests.support.redis_server import RedisServer
 
-from cupola.stream.format import FramePacket, frames_key, unpack_frame
+from cupola.stream.format import frames_key
 
 STREAM = frames_key("roof", CAMERA)
 
 
-class Reader(threading.Thread):
-    """A consumer that takes each packet as soon as it is there, and comes back to a Redis that was away."""
-
-    def __init__(self, server: RedisServer) -> None:
-        super().__init__(daemon=True)
-        self.frames: list[FramePacket] = []
-        self._server, self._ended = server, threading.Event()
-
-    def run(self) -> None:
-        client, after = self._server.client(), "0-0"
-        while not self._ended.is_set():
-            try:
-                answer: Any = client.xread({STREAM: after}, block=100, count=100)
-            except RedisError:
-                self._ended.wait(0.02)
-                continue
-            for id_, raw in answer[0][1] if answer else []:
-                after = id_.decode()
-                self.frames.append(unpack_frame(STREAM, after, raw))
-
-    def close(self) -> None:
-        self._ended.set()
-        self.join(10)
-
-
 async def test_live_packets_are_delivered_or_dropped_and_each_is_counted(tmp_path: Path) -> None:
     with RedisServer(tmp_path / "redis") as server:
-        reader = Reader(server)
+        reader = LiveReader(server, STREAM)
         async with LightStation(tmp_path / "station", server.url, "roof", live_keep=100_000) as station:
             await until(lambda: station.publisher.state == "connected")
             reader.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import shutil
@@ -14,10 +15,12 @@ from pathlib import Path
 
 import pytest
 from tests.support.ext4 import Disk, missing_feature
+from tests.support.light_station import CAMERA
+from tests.support.live_reader import LiveReader
 from tests.support.redis_server import RedisServer
 from tests.support.station import eventually
 
-from cupola.stream.format import Id, key, unpack_event, unpack_part
+from cupola.stream.format import Id, frames_key, key, unpack_event, unpack_part
 
 pytestmark = pytest.mark.torture
 
@@ -145,14 +148,17 @@ def read_for(collector: Collector, seconds: float) -> None:
 
 
 LOAD = ("--events-per-s", "200", "--stills-per-s", "10")
+LIVE = ("--live-fps", "30", "--live-bytes", "50000")
 IDLE = ("--events-per-s", "1", "--stills-per-s", "0")
+UNREAD = 10  # live packets that Redis may have and no reader yet when it is killed
 
 
 def test_nothing_is_lost_twice_or_out_of_order_when_redis_is_killed_under_load(tmp_path: Path) -> None:
     dice, folder = random.Random(8), tmp_path / "station"
     with RedisServer(tmp_path / "redis") as server:
-        collector = Collector(server)
-        with Run(folder, server.url, *LOAD) as station:
+        collector, reader = Collector(server), LiveReader(server, frames_key("roof", CAMERA))
+        reader.start()
+        with contextlib.closing(reader), Run(folder, server.url, *LOAD, *LIVE) as station:
             for _ in range(RESTARTS):
                 read_for(collector, dice.uniform(0.5, 1.5))
                 server.kill()
@@ -163,6 +169,10 @@ def test_nothing_is_lost_twice_or_out_of_order_when_redis_is_killed_under_load(t
         with Run(folder, server.url, *IDLE):
             collector.drain(told)
         collector.check(told)
+        counted, seen = json.loads(told[-1].removeprefix("live ")), [frame.sequence for frame in reader.frames]
+        assert counted["produced"] == counted["delivered"] + counted["dropped"]
+        assert seen == sorted(set(seen)) and reader.frames[-1].dropped == counted["dropped"] > 0
+        assert counted["delivered"] - UNREAD * RESTARTS <= len(seen) <= counted["delivered"]
 
 
 def test_nothing_is_lost_twice_or_out_of_order_when_the_publisher_is_killed_under_load(tmp_path: Path) -> None:
