@@ -26,6 +26,7 @@ Indices = npt.NDArray[np.intp]
 
 CORE_SIGMA_PX = 0.85
 KERNEL = 5  # pixels of the filter
+HALO = 4  # rows that are looked at above and below a band: what the filter reaches, and a peak's neighbours; even, as a mosaic's rows are
 BLOCK = 4  # pixels of a side of the frame's small copy
 COARSE = 8  # pixels of a side of a node of the background
 SMOOTH = 5  # nodes whose median is the background: stars and streaks are narrower than half of it
@@ -156,26 +157,27 @@ def _extent(sky: npt.NDArray[np.bool_]) -> tuple[int, int]:
     return (int(seen[0]) * COARSE, (int(seen[-1]) + 1) * COARSE) if len(seen) else (0, COARSE)
 
 
-def _smoothed(pixels: Pixels, gains: Floats, offsets: Floats, bands: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int, Floats]]:
+def _smoothed(pixels: Pixels, gains: Floats, offsets: Floats, bands: Iterable[tuple[int, int]]) -> Iterator[tuple[int, Floats]]:
     """The matched filter's answer in each of `bands` of rows [from, to), with a row more above and below where there is one.
 
-    Yields the first and one past the last row of the answer.
+    Yields the first row of the answer, and the answer, in whose place the next one will be.
     """
     cv2 = opencv()
     height, width = pixels.shape
     plain = bool(np.all(gains == 1))
     scales, shifts = np.tile(gains, (1, width // 2)), np.tile(offsets, (1, width // 2))
+    levels, answers = (np.empty((CELL + 2 * HALO, width), np.float32) for _ in range(2))
     for top, end in bands:
-        first, last = max(0, top - 1 - KERNEL // 2), min(height, end + 1 + KERNEL // 2)
-        part = pixels[first:last].astype(np.float32)
-        for row in (0, 1):
-            rows = part[row::2]
-            if not plain:
-                rows *= scales[(first + row) & 1]
-            rows -= shifts[(first + row) & 1]
-        answer = cv2.GaussianBlur(part, (KERNEL, KERNEL), CORE_SIGMA_PX)
-        above, below = max(0, top - 1), min(height, end + 1)
-        yield above, below, answer[above - first : below - first]
+        first, last = max(0, top - HALO), min(height, end + HALO)
+        part, answer = levels[: last - first], answers[: last - first]
+        np.copyto(part, pixels[first:last])
+        pairs = part.reshape(-1, 2, width)  # both rows of the mosaic at once: `first` is even
+        if not plain:
+            pairs *= scales
+        pairs -= shifts
+        cv2.GaussianBlur(part, (KERNEL, KERNEL), CORE_SIGMA_PX, answer)
+        above = max(0, top - 1)
+        yield above, answer[above - first : min(height, end + 1) - first]
 
 
 def _scan(pixels: Pixels, gains: Floats, offsets: Floats, background: Floats, sky: npt.NDArray[np.bool_], blocks: Floats) -> tuple[Peaks, Floats]:
@@ -194,13 +196,15 @@ def _scan(pixels: Pixels, gains: Floats, offsets: Floats, background: Floats, sk
     found: list[tuple[Indices, Indices, Floats]] = []
     bands = [(top, min(top + CELL, height)) for top in range(0, height, CELL)]
     bands = [(top, end) for top, end in bands if seen[top // COARSE : end // COARSE].any()]
-    for (first, last, answer), (top, end) in zip(_smoothed(part, gains, offsets, bands), bands, strict=True):
+    grounds = np.empty((CELL + 2 * COARSE, width + 2 * COARSE), np.float32)
+    for (first, answer), (top, end) in zip(_smoothed(part, gains, offsets, bands), bands, strict=True):
         whole, sees = answer[top - first : end - first], seen[top // COARSE : end // COARSE]
+        halves = cv2.resize(whole, (width // 2, (end - top) // 2), interpolation=cv2.INTER_AREA)  # twice by 2 is quicker than by 4
         size = (width // BLOCK, (end - top) // BLOCK)
-        blocks[top // BLOCK : end // BLOCK, left // BLOCK : right // BLOCK] = cv2.resize(whole, size, interpolation=cv2.INTER_AREA)
-        nodes = around[top // COARSE : end // COARSE + 2]
-        ground = cv2.resize(nodes, (nodes.shape[1] * COARSE, nodes.shape[0] * COARSE), interpolation=cv2.INTER_LINEAR)
-        cv2.subtract(answer, ground[COARSE - (top - first) : COARSE + last - top, COARSE:-COARSE], answer)
+        blocks[top // BLOCK : end // BLOCK, left // BLOCK : right // BLOCK] = cv2.resize(halves, size, interpolation=cv2.INTER_AREA)
+        nodes, ground = around[top // COARSE : end // COARSE + 2], grounds[: end - top + 2 * COARSE]
+        cv2.resize(nodes, ground.shape[::-1], ground, interpolation=cv2.INTER_LINEAR)
+        cv2.subtract(answer, ground[COARSE - (top - first) :, COARSE:-COARSE][: len(answer)], answer)
         here = _noise(whole, sees)
         noise[top // CELL, left // CELL : left // CELL + len(here)] = here
         least = cv2.erode(np.where(np.isnan(here), _NEVER, here)[None], np.ones((1, 3), np.uint8))[0]
@@ -221,10 +225,11 @@ def _noise(excess: Floats, sees: npt.NDArray[np.bool_]) -> Floats:
     From every other of SURVEYED rows in the middle and every fourth column: neighbours tell the same.
     """
     height, width = excess.shape
-    rows = np.arange(max(0, (height - SURVEYED) // 2), (height + SURVEYED) // 2, 2)[: height // 2]
-    cells = np.full((len(rows), -(-width // CELL) * CELL // 4), _NEVER, np.float32)
-    cells[:, : width // 4] = np.where(np.repeat(sees[rows // COARSE], COARSE // 4, axis=1), np.abs(excess[rows, ::4]), _NEVER)
-    sizes = np.sort(cells.reshape(len(rows), -1, CELL // 4).transpose(1, 0, 2).reshape(-1, len(rows) * CELL // 4), axis=1)
+    rows = slice(max(0, (height - SURVEYED) // 2), (height + SURVEYED) // 2, 2)
+    samples = excess[rows, ::4]
+    cells = np.full((len(samples), -(-width // CELL) * CELL // 4), _NEVER, np.float32)
+    np.absolute(samples, cells[:, : width // 4], where=np.repeat(sees[np.arange(height)[rows] // COARSE], COARSE // 4, axis=1))
+    sizes = np.sort(cells.reshape(len(samples), -1, CELL // 4).transpose(1, 0, 2).reshape(-1, len(samples) * CELL // 4), axis=1)
     known = (sizes < _NEVER).sum(axis=1)
     middle = np.take_along_axis(sizes, known[:, None] // 2 * (known[:, None] > 0), axis=1)[:, 0]
     return np.where(known > 8, np.float32(1.4826) * middle, np.float32(np.nan))

@@ -133,6 +133,7 @@ def _sums(field: Field, peaks: Peaks) -> tuple[Floats, Floats]:
     ground, total = field.background_at(peaks.x, peaks.y), weights.sum(axis=0)
     sums, centre = np.empty((len(peaks.x), weights.shape[1]), np.float32), np.empty(len(peaks.x), np.float32)
     for site, chosen in enumerate(field.sites(peaks.x, peaks.y)):
+        chosen = chosen[np.argsort(peaks.y[chosen])]  # so that pixels are near those of the peak before
         place = np.ix_((around + site // 2) & 1, (around + site % 2) & 1)
         gains, offsets = field.gains[place], field.offsets[place]
         raw = field.samples(peaks.x[chosen], peaks.y[chosen], REACH).astype(np.float32)
@@ -140,8 +141,8 @@ def _sums(field: Field, peaks: Peaks) -> tuple[Floats, Floats]:
             raw.reshape(-1, around.size**2) @ (weights * gains.reshape(-1, 1)) - offsets.reshape(-1) @ weights - ground[chosen, None] * total
         )
         middle = slice(REACH - 1, REACH + 2)
-        levels = raw[:, middle, middle] * gains[middle, middle] - offsets[middle, middle]
-        centre[chosen] = levels.max(axis=(1, 2)) - ground[chosen]
+        levels = (raw[:, middle, middle] * gains[middle, middle] - offsets[middle, middle]).reshape(-1, 9)
+        centre[chosen] = np.ascontiguousarray(levels.T).max(axis=0) - ground[chosen]  # along the peaks, not nine at a time
     return sums, centre
 
 
