@@ -90,7 +90,7 @@ def speed(options: Options) -> Iterator[Result]:
     calibrator, facts = Calibrator(), original.facts
     calibrate, _, clean = _timed(lambda: calibrator.calibrate(original.data, facts, recipe, None), runs)
     yield median("develop.step.read", read, "ms", note="Rice decoding, in astropy's C")
-    yield median("develop.step.calibrate", calibrate, "ms", note=f"hot pixels: {clean.mended} mended; no master dark")
+    yield median("develop.step.calibrate", calibrate, "ms", note=f"hot pixels: {clean.mended} mended, in a copy; no master dark")
     stars, _, found = _timed(lambda: measure(clean.pixels, clean.layout, EXPOSURE_S), runs)
     yield median("develop.step.measure", stars, "ms", note=f"{found.get('stars')} stars, sharpness, streaks against the frame before")
     tones, _, picture = _timed(lambda: tones_and_debayering(clean.pixels, clean.layout, recipe), runs)

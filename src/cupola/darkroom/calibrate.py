@@ -61,7 +61,8 @@ class Calibrator:
         self._flat: tuple[str, tuple[int, ...], npt.NDArray[np.float32]] | None = None
 
     def calibrate(self, pixels: Pixels, facts: Facts, recipe: Recipe, darks: Path | None) -> Calibrated:
-        """`pixels` of an original are left as they are. `darks`: the folder of the camera's masters.
+        """`pixels` of an original are mended where they are if they are writeable, and else left as they are. `darks`: the folder of the
+        camera's masters.
 
         RGB pictures, which a camera has developed itself, come back as they are. A master or flat that cannot be used is a
         problem to be told, and left out: the night goes on without it.
@@ -83,7 +84,7 @@ class Calibrator:
             hotpixels.mend(result, dark.master.bad, pitch)
             name, mended = dark.match.entry.path.name, dark.master.bad.size
         if recipe.hot_pixels and (hot := hotpixels.find(result, layout)).size:
-            result = result.copy() if result is pixels else result
+            result = result.copy() if result is pixels and not pixels.flags.writeable else result
             hotpixels.mend(result, hot, pitch)
             mended += hot.size
         if recipe.flat is not None:

@@ -228,7 +228,8 @@ def _noise(excess: Floats, sees: npt.NDArray[np.bool_]) -> Floats:
     rows = slice(max(0, (height - SURVEYED) // 2), (height + SURVEYED) // 2, 2)
     samples = excess[rows, ::4]
     cells = np.full((len(samples), -(-width // CELL) * CELL // 4), _NEVER, np.float32)
-    np.absolute(samples, cells[:, : width // 4], where=np.repeat(sees[np.arange(height)[rows] // COARSE], COARSE // 4, axis=1))
+    np.absolute(samples, cells[:, : width // 4])
+    cells[:, : width // 4][~np.repeat(sees[np.arange(height)[rows] // COARSE], COARSE // 4, axis=1)] = _NEVER
     sizes = np.sort(cells.reshape(len(samples), -1, CELL // 4).transpose(1, 0, 2).reshape(-1, len(samples) * CELL // 4), axis=1)
     known = (sizes < _NEVER).sum(axis=1)
     middle = np.take_along_axis(sizes, known[:, None] // 2 * (known[:, None] > 0), axis=1)[:, 0]

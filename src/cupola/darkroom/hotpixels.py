@@ -39,12 +39,13 @@ def find(pixels: Pixels, layout: PixelFormat) -> Places:
     def light(down: int, right: int) -> npt.NDArray[np.float32]:
         return pixels[rows + down, columns + right].astype(np.float32)
 
+    centre = light(0, 0)
     for down, right in ((0, 2), (-2, 0), (2, 0)):  # the one to the left was asked; few are left for the rest
-        stands = light(0, 0) - light(down, right) > SIGMAS * sigma
-        rows, columns = rows[stands], columns[stands]
+        stands = centre - light(down, right) > SIGMAS * sigma
+        rows, columns, centre = rows[stands], columns[stands], centre[stands]
     around = np.stack([light(0, -2), light(0, 2), light(-2, 0), light(2, 0)])  # of the same colour, in any pattern
     level = around.max(axis=0)
-    excess = light(0, 0) - level
+    excess = centre - level
     beside = sum(light(y, x) - light(3 * y, 3 * x) for y, x in ((0, -1), (0, 1), (-1, 0), (1, 0)))
     black = float(layout.black_level << layout.padding_bits)
     usual = max(background - black, 4 * sigma)

@@ -89,7 +89,7 @@ class Developer:
         return replace(_of_picture(source, order), measured=measured)
 
     def _of_sensor(self, path: Path, order: Order, measure: Measure | None) -> Made:
-        original = read_original(path)
+        original = read_original(path, writeable=True)  # nobody else has them: they are mended in place
         facts = original.facts
         pixels = original.data
         del original

@@ -207,10 +207,10 @@ def _fits_time(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
 
 
-def read_original(path: Path) -> Original:
+def read_original(path: Path, *, writeable: bool = False) -> Original:
     """The pixels and facts of a file that `encode_original` made.
 
-    Pixels come as stored: padding shifted out, so `facts.format.padding_bits` is 0. Raises StorageFailed
+    Pixels come as stored: padding shifted out, so `facts.format.padding_bits` is 0; read-only, unless they are wanted `writeable`. Raises StorageFailed
     when the file is not there, cut short, damaged (its checksums are compared) or not ours.
     """
     load_encoder()
@@ -231,7 +231,8 @@ def read_original(path: Path) -> Original:
         import numpy as np
 
         data = cast("Pixels", np.ascontiguousarray(np.moveaxis(data, 0, 2)))
-    data.flags.writeable = False
+    if not writeable:
+        data.flags.writeable = False
     return Original(data, facts)
 
 
