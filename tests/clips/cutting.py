@@ -73,11 +73,15 @@ class Cutting:
     def finished(self, number: int, seconds: float = 90) -> dict[str, Any]:
         return eventually(lambda: (clip := self.clip(number))["state"] != "recording" and clip, seconds)
 
+    def video(self, number: int, **wanted: str) -> Path:
+        """The clip as it is served, until the next one is asked for."""
+        path = self.folder / "clip.mp4"
+        path.write_bytes(self.http.get(f"/api/clips/{number}/video", params=wanted).raise_for_status().content)
+        return path
+
     def frames(self, number: int) -> list[int | None]:
         """The numbers in the clip's pictures."""
-        path = self.folder / "clip.mp4"
-        path.write_bytes(self.http.get(f"/api/clips/{number}/video").raise_for_status().content)
-        return numbers(path)
+        return numbers(self.video(number))
 
 
 def numbers(path: Path) -> list[int | None]:
@@ -119,17 +123,17 @@ def busy_machine() -> Iterator[None]:
             other.wait()
 
 
-def film(path: Path, seconds: int, codec: str = "libx264") -> Path:
+def film(path: Path, seconds: int, codec: str = "libx264", size: tuple[int, int] = (640, 360)) -> Path:
     """H.264 (or H.265) at 25 frames a second, numbered, a keyframe each second."""
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream(codec, rate=FPS)
-        stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"
+        (stream.width, stream.height), stream.pix_fmt = size, "yuv420p"
         keyframes = {"g": str(FPS), "keyint_min": str(FPS), "sc_threshold": "0", "threads": "1"}
         if codec == "libx265":
             keyframes = {"x265-params": f"log-level=error:keyint={FPS}:min-keyint={FPS}:scenecut=0:bframes=0:pools=1"}
             stream.codec_context.codec_tag = "hvc1"
         stream.options = {"preset": "ultrafast", "tune": "zerolatency", "crf": "24", **keyframes}
-        image = picture(640, 360, 0).copy()
+        image = picture(*size, 0).copy()
         for number in range(seconds * FPS):
             draw_barcode(image, number)
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")

@@ -29,7 +29,7 @@ from cupola.core.hub import FrameHub
 from cupola.process.wire import Head
 from cupola.storage.catalogue import Catalogue
 from cupola.storage.clips import ClipRow, ClipRows
-from cupola.storage.files import camera_folder, inside, relative_name
+from cupola.storage.files import camera_folder, inside, relative_name, sha256_of
 from cupola.storage.space import free_space
 
 RETRY_S = 10.0  # what a full disk did not take is tried again
@@ -91,6 +91,7 @@ class Clips:
         self._prerolls: dict[str, PreRoll] = {}
         self.rings: dict[str, Ring] = {}
         self._running: dict[Recorder, int] = {}  # their clips
+        self._summing = asyncio.Lock()  # one checksum at a time: a disk that stalls takes no more than one thread
         self._turn: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # one trigger of a camera at a time
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -167,8 +168,9 @@ class Clips:
         try:
             while True:
                 try:
-                    made = await recorder.run(journal, target)
-                    return await self._saved(row, target, journal, made)
+                    async with recorder.written(journal, target) as made:
+                        await self._saved(row, target, journal, made)
+                    return None
                 except ClipFailed as failure:
                     if not failure.full:
                         return await self._failed(row, str(failure))
@@ -185,6 +187,7 @@ class Clips:
         if noted is None:
             return
         row = noted
+        self._begin(row, self._sum(row, target))
         self._bus.publish(
             ClipSaved(camera=row.camera, id=row.id, label=row.label, path=str(row.path), duration_s=made["duration_s"], frames=made["frames"])
         )
@@ -192,6 +195,17 @@ class Clips:
         self._log("INFO", f"Saved the clip {row.path}: {made['duration_s']:.1f} s, {made['frames']} frames{gaps}", event="clip", camera=row.camera)
         with suppress(OSError):  # if it stays, the next start deletes it
             await asyncio.to_thread(journal.unlink, missing_ok=True)
+
+    async def _sum(self, row: ClipRow, path: Path) -> None:
+        """Its checksum, into its row: nobody waits for that who wants to see the clip."""
+        try:
+            async with self._summing:
+                digest = await asyncio.to_thread(sha256_of, path)
+        except StorageFailed as error:  # the next start tries again
+            if path.exists():
+                self._log("ERROR", f"The checksum of clip {row.id} is missing: {error}", event="clip", camera=row.camera)
+        else:
+            await self._note(row, sha256=digest)
 
     async def _failed(self, row: ClipRow, message: str) -> None:
         self._log("ERROR", f"Clip {row.id} failed: {message}", event="clip", camera=row.camera)
@@ -203,10 +217,10 @@ class Clips:
         told = ""
         while True:
             try:
-                if await self._catalogue.run(self.rows.one, row.id) is None:
-                    return None
                 return await self._catalogue.run(self.rows.update, row.id, **values)
             except (StorageFull, StorageFailed) as error:
+                if await self._catalogue.run(self.rows.one, row.id) is None:
+                    return None
                 if told != (told := str(error)):
                     self._log("ERROR", f"How clip {row.id} ended cannot be noted yet: {error}", event="clip", camera=row.camera)
             await asyncio.sleep(RETRY_S)
@@ -229,6 +243,9 @@ class Clips:
                 self._spawn(row, Recorder.recovered(row.camera, row.label, row.after_s, self._log))
             else:
                 self._begin(row, self._failed(row, "Cupola ended before any of it was written."))
+        for row in await self._catalogue.run(self.rows.unsummed):
+            if row.path is not None:
+                self._begin(row, self._sum(row, inside(self._root, row.path)))
         for path in journals.values():
             row = await self._catalogue.run(self.rows.one, int(path.stem)) if path.stem.isdigit() else None
             if row is None or row.state == "saved":
@@ -244,7 +261,7 @@ class Clips:
 
     async def delete(self, row: ClipRow) -> None:
         """A finished clip and its file. Raises NotAllowed while it is recorded."""
-        if row.id in self._running.values():
+        if row.state == "recording" and row.id in self._running.values():
             raise NotAllowed(f"Clip {row.id} is being recorded; delete it when it is finished.")
         await self._catalogue.run(self.rows.delete, row.id)
         if row.path is not None:

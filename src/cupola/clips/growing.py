@@ -82,7 +82,7 @@ class Growing(threading.Thread):
             raise Unfit("nothing came")
         clip, packets = beginning[0], chain([first], packets)
         made = (self._encode if first[0]["codec"] == "jpeg" else self._copy)(packets, mp4)
-        return mp4.record(clip, self._after_s, *made) | mp4.seal(self._tmp, self._target)
+        return {**mp4.record(clip, self._after_s, *made), "bytes": mp4.seal(self._tmp, self._target)}
 
     def _encode(self, packets: Iterator[tuple[Head, bytes]], mp4: Any) -> tuple[list[Head], list[int], list[int]]:
         if sys.platform == "linux":  # where niceness is a thread's own

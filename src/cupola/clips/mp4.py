@@ -12,7 +12,6 @@ import math
 import os
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from fractions import Fraction
 from itertools import chain, islice, pairwise
@@ -25,7 +24,7 @@ import av.error
 from cupola.clips import journal
 from cupola.core.clock import iso_utc, parse_utc
 from cupola.process.wire import Head
-from cupola.storage.files import TMP, ensure_folder, sha256_of, sync_folder, telling
+from cupola.storage.files import TMP, ensure_folder, sync_folder, telling
 
 TICKS = 90_000  # a second, the usual clock of video
 STEP_S = 1.0  # a source's clock that is off by more than this between two packets was set anew
@@ -44,7 +43,7 @@ class NothingToShow(ValueError):
 
 
 def make(book: Path, target: Path, after_s: float, progress: Callable[[int], None]) -> Head:
-    """Write `target`, which was to go on for `after_s` from the first trigger; the record: frames, duration_s, before_got_s, after_got_s, missing, codec, width, height, bytes, sha256.
+    """Write `target`, which was to go on for `after_s` from the first trigger; the record: frames, duration_s, before_got_s, after_got_s, missing, codec, width, height, bytes.
 
     Raises NothingToShow, StorageFull, StorageFailed; av.error.FFmpegError for packets that no container takes.
     """
@@ -58,21 +57,20 @@ def make(book: Path, target: Path, after_s: float, progress: Callable[[int], Non
         try:
             jpegs = heads[0]["codec"] == "jpeg"
             made = encode(from_keyframe(journal.read(book)), tmp, progress) if jpegs else _copy(book, heads, tmp, progress)
-            sealed = seal(tmp, target)
+            size = seal(tmp, target)
         finally:
             tmp.unlink(missing_ok=True)
-    return record(clip, after_s, *made) | sealed
+    return {**record(clip, after_s, *made), "bytes": size}
 
 
-def seal(tmp: Path, target: Path) -> Head:
-    """Make a written file durable, and give it its name; its bytes and sha256. Raises OSError."""
-    with ThreadPoolExecutor(1) as beside, tmp.open("rb+") as file:
-        digest = beside.submit(sha256_of, tmp)  # while the disk writes
+def seal(tmp: Path, target: Path) -> int:
+    """Make a written file durable, and give it its name; its bytes. Raises OSError."""
+    with tmp.open("rb+") as file:
         os.fsync(file.fileno())
-        made = {"bytes": tmp.stat().st_size, "sha256": digest.result()}
+        size = os.fstat(file.fileno()).st_size
     os.replace(tmp, target)
     sync_folder(target.parent)
-    return made
+    return size
 
 
 def record(clip: Head, after_s: float, heads: list[Head], stamps: list[int], unreadable: Sequence[int]) -> Head:
@@ -250,7 +248,7 @@ def _encoder(container: Any, rate: Fraction, width: int, height: int, pixels: st
 
 
 def copy(source: Path, target: Path, progress: Callable[[int], None]) -> Head:
-    """Write `target`, an H.264 copy of a clip with the same times: its frames, bytes and sha256. Raises as `make` does."""
+    """Write `target`, an H.264 copy of a clip with the same times: its frames and bytes. Raises as `make` does."""
     tmp, frames = target.with_name(target.name + TMP), 0
     with telling(target, "write"):
         try:
@@ -270,7 +268,7 @@ def copy(source: Path, target: Path, progress: Callable[[int], None]) -> Head:
                 if not frames:
                     raise NothingToShow("None of the clip's pictures can be decoded.")
                 container.mux(stream.encode(None))
-            sealed = seal(tmp, target)
+            size = seal(tmp, target)
         finally:
             tmp.unlink(missing_ok=True)
-    return {"frames": frames, **sealed}
+    return {"frames": frames, "bytes": size}

@@ -12,7 +12,7 @@ From the server:
     close                                                                         →  the process ends
     copy     source, target (absolute paths); instead of start                    →  progress, then saved or failed
 
-`saved` is what `mp4.make` answers and the file's bytes and sha256; `failed` has kind and message. When the server is gone the
+`saved` is what `mp4.make` answers; `failed` has kind and message. When the server is gone the
 process ends; the journal is for the next server.
 """
 

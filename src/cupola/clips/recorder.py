@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from cupola.camera.messages import packet_head
@@ -41,7 +41,7 @@ class ClipFailed(CupolaError):
 
 
 class Recorder:
-    """`add` takes the camera's packets from the moment this is made; `run` writes them, and returns the record of the finished file."""
+    """`add` takes the camera's packets from the moment this is made; `written` writes them, and gives the record of the finished file."""
 
     def __init__(
         self, camera: str, label: str, trigger_ns: int, before_s: float, after_s: float, longest_s: float, beginning: list[Packet], log: Log
@@ -95,22 +95,26 @@ class Recorder:
         if packet.monotonic_ns >= self.end_ns + LEEWAY_NS:
             self._whole.set()
 
-    async def run(self, journal: Path, target: Path) -> Head:
-        """Until the file is durable. Raises ClipFailed."""
+    @asynccontextmanager
+    async def written(self, journal: Path, target: Path) -> AsyncGenerator[Head]:
+        """The record of the file, when that is durable. Its process is ended on leaving: a clip is told of before that, which takes longer. Raises ClipFailed."""
         ending = asyncio.create_task(self._time_out())
         try:
-            for attempt in range(1, ATTEMPTS + 1):
-                try:
-                    return await self._write(journal, target)
-                except OSError as error:
-                    self._log("ERROR", f"The process that writes a clip failed: {error}", event="clip", camera=self.camera)
-                    if attempt < ATTEMPTS:
-                        await asyncio.sleep(AGAIN_S)
-            raise ClipFailed(f"The process that writes the clip failed {ATTEMPTS} times; see the log. What was recorded is kept in {journal}.")
+            yield await self._tried(journal, target)
         finally:
             ending.cancel()
             if self._child is not None:
                 await self._child.end(ask_s=0.5)
+
+    async def _tried(self, journal: Path, target: Path) -> Head:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return await self._write(journal, target)
+            except OSError as error:
+                self._log("ERROR", f"The process that writes a clip failed: {error}", event="clip", camera=self.camera)
+                if attempt < ATTEMPTS:
+                    await asyncio.sleep(AGAIN_S)
+        raise ClipFailed(f"The process that writes the clip failed {ATTEMPTS} times; see the log. What was recorded is kept in {journal}.")
 
     async def _time_out(self) -> None:
         """A source that stalls does not hold up the clip's end."""

@@ -28,7 +28,8 @@ def copy_of(path: Path) -> Path:
 class ClipRow:
     """One clip. Seconds count from the first trigger; `after_s` grows with later ones. `missing`: gaps, each {after_s, frames | null, seconds}.
 
-    `triggers`: each {at, source, payload}. `path` is relative to storage.root. `message`: why it failed, or what to know of it.
+    `triggers`: each {at, source, payload}. `path` is relative to storage.root. `sha256` of its file follows after it is saved.
+    `message`: why it failed, or what to know of it.
     """
 
     id: int
@@ -83,8 +84,7 @@ class ClipRows:
         stored = {name: json.dumps(value) if name in ("missing", "triggers") else value for name, value in values.items()}
         with self.writing() as connection:
             connection.execute(f"UPDATE clip SET {', '.join(f'{name} = ?' for name in stored)} WHERE id = ?", (*stored.values(), clip))
-            if values.get("state") == "saved":
-                self._catalogue.note_for_stream(clip, saved=True, clip=True)
+            self._catalogue.note_for_stream(clip, saved=values.get("state") == "saved", clip="sha256" in values)
             return self._one(clip)
 
     @writes
@@ -105,6 +105,10 @@ class ClipRows:
     def unfinished(self) -> list[ClipRow]:
         """Those that were being recorded: after a start, what the server before this one left."""
         return [_clip(row) for row in self._catalogue.read("SELECT * FROM clip WHERE state = 'recording' ORDER BY id")]
+
+    def unsummed(self) -> list[ClipRow]:
+        """Saved, but without the checksum of their files."""
+        return [_clip(row) for row in self._catalogue.read("SELECT * FROM clip WHERE state = 'saved' AND sha256 IS NULL ORDER BY id")]
 
     def newest(self, camera: str | None, before: int | None, limit: int) -> list[ClipRow]:
         """By id, newest first; `before` is an id."""

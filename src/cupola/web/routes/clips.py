@@ -66,7 +66,7 @@ class Clip(BaseModel):
     width: int | None
     height: int | None
     bytes: int | None
-    sha256: str | None
+    sha256: str | None = Field(description="Of the file; follows a moment after the clip is saved.")
     message: str | None
     h264_copy: Literal["none", "making", "ready", "failed"] | None = Field(
         default=None, description="For browsers that do not play H.265; null: the clip needs none."
@@ -171,12 +171,11 @@ async def video(request: Request, number: Id, codec: Literal["h264"] | None = No
     if row.path is None:
         raise NoSuchThing(f"Clip {number} has no file. It {'is being recorded' if row.state == 'recording' else f'failed: {row.message}'}.")
     path = await runtime.stored(row.path, f"clip {number}")
-    tag = row.sha256
     if codec is not None and row.codec == "h265":
         if runtime.clips.copies.state(row) != "ready":
             raise NoSuchThing(f"There is no H.264 copy of clip {number} (yet). POST /api/clips/{number}/h264 has it made.")
-        path, tag = runtime.clips.copies.path(row), f"{tag}-{codec}"
-    headers = {"Cache-Control": "private, max-age=31536000, immutable", "ETag": f'"{tag}"'}
+        path = runtime.clips.copies.path(row)
+    headers = {"Cache-Control": "private, max-age=31536000, immutable"}
     return FileResponse(path, media_type="video/mp4", filename=path.name, content_disposition_type="inline", headers=headers)
 
 
