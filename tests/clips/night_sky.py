@@ -16,13 +16,15 @@ WIDTH, HEIGHT, FPS = 640, 360, 10
 CROSSING_S = 1.5
 
 
-def sky(number: int, streak: float | None = None, *, noise: float = 4.0, light: float = 30.0, row: float = 0.35) -> npt.NDArray[np.uint8]:
+def sky(
+    number: int, streak: float | None = None, *, noise: float = 4.0, light: float = 30.0, row: float = 0.35, thick: float = 4.0
+) -> npt.NDArray[np.uint8]:
     """(H, W) picture `number`: stars, noise, a gradient. `streak`: how far one has come, 0 to 1; its middle's height is `row`."""
     scene = light + STARS
     if streak is not None:
         x, y = streak * WIDTH, (row - 0.1 + 0.2 * streak) * HEIGHT
         along, across = COLUMNS - x, ROWS - y - 0.11 * (COLUMNS - x)
-        scene += 220 * np.exp(-((across / 4) ** 2)) * ((along < 0) & (along > -90))
+        scene += 220 * np.exp(-((across / thick) ** 2)) * ((along < 0) & (along > -90))
     scene += noise * np.roll(NOISE, 977 * number)
     return scene.clip(0, 255).astype(np.uint8)
 

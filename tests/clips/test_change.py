@@ -66,6 +66,10 @@ def test_less_sensitive_needs_more() -> None:
     assert not any(crossing(learned(5))) and all(crossing(learned(100)))
 
 
+def test_a_trail_as_thin_as_a_real_meteors_counts_for_a_detector_that_is_sensitive_enough() -> None:
+    assert not any(crossing(learned(50), thick=1.5)) and all(crossing(learned(75), thick=1.5))
+
+
 def test_what_stays_becomes_background() -> None:
     detector, there = learned(), small(sky(7, 0.5))
     seen = [detector.look(there) is not None for _ in range(200)]
