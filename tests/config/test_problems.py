@@ -43,7 +43,7 @@ def test_two_cameras_with_one_webcam_are_both_named() -> None:
     [
         (
             "webb:\n  port: 1\n",
-            'cupola.yaml:1: webb: unknown key; did you mean "web"? Allowed: station, storage, cameras, clips, mqtt, redis, sensors, outputs, alarms, notify, web, monitoring, logging',
+            'cupola.yaml:1: webb: unknown key; did you mean "web"? Allowed: version, station, storage, cameras, clips, mqtt, redis, sensors, outputs, alarms, notify, web, monitoring, logging',
         ),
         (
             "web:\n  zzzzz: 1\n",

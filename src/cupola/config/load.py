@@ -1,6 +1,7 @@
 """Find the configuration, fill in the environment, check it, and say everything that is wrong at once.
 
-Which keys there are is `model`'s business, how YAML is read `document`'s, how a problem is put into words `explain`'s.
+Which keys there are is `model`'s business, how YAML is read `document`'s, how an old file becomes one of today `version`'s, how a problem is put
+into words `explain`'s.
 """
 
 import os
@@ -15,6 +16,7 @@ from cupola.config.document import Document, Origin, parse, plain
 from cupola.config.explain import explain
 from cupola.config.model import Settings
 from cupola.config.problems import ConfigNotFound, ConfigProblems, KeyPath, Problem
+from cupola.config.version import bring_up
 
 MAX_BYTES = 1_000_000
 _PREFIX = "CUPOLA_"
@@ -101,6 +103,7 @@ def _build(text: str, name: str, base: Path, values: Mapping[str, str]) -> Setti
     if not _is_group(document.data):
         document.report((), "a configuration is a group of keys", "begin with station: or cameras:")
         raise ConfigProblems(document.problems)
+    bring_up(document)
     _override(document, values)
     settings: Settings | None = None
     try:

@@ -30,6 +30,7 @@ from cupola.config.problems import nearest, suggestion
 from cupola.config.redis import Redis
 from cupola.config.retention import Retention
 from cupola.config.sensors import Alarms, Output, Sensor
+from cupola.config.version import VERSION
 
 
 def _known_zone(name: str) -> str:
@@ -169,6 +170,14 @@ class Logging(Block):
 class Settings(Block):
     """The whole configuration."""
 
+    version: Int = key(
+        VERSION,
+        "Version",
+        "Of the keys in this file, as `cupola init` writes it. A file without one is of version 1.",
+        rule=str(VERSION),
+        ge=VERSION,
+        le=VERSION,
+    )
     station: Station = group(dict, "Station", "Where the cameras stand.")
     storage: Storage = group(dict, "Storage", "Where images go, and how full the disk may get.")
     cameras: list[Camera] = Field(default_factory=list[Camera], title="Cameras", description="One entry a camera.", max_length=64)

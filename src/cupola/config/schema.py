@@ -18,6 +18,7 @@ from cupola.config.drivers import DRIVERS
 from cupola.config.load import from_text
 from cupola.config.model import Settings
 from cupola.config.problems import ConfigProblems
+from cupola.config.version import VERSION
 from cupola.core.errors import InvalidSetting
 
 _INTRODUCTION = """# Configuration
@@ -42,11 +43,15 @@ prints the settings in force. The files in `examples/` are complete.
   `CUPOLA_CAMERAS__0__CAPTURE__INTERVAL_S=30`. A list or group is written as `[1, 2]` or `{a: 1}`. `CUPOLA_DEBUG=true` is
   short for `CUPOLA_LOGGING__DEBUG=true`.
 - Passwords in addresses are shown as `***`.
+- `version` says for which keys the file was written. A new key needs no new version; after one that was renamed, files of before it are understood
+  as they were meant, and stay as they are. A file of a newer Cupola is refused.
 - YAML 1.2: only `true` and `false` are truth values; tabs do not indent; the same key twice is an error.
 """
 
 _STARTER = """# Configuration of a Cupola station. Every key: docs/configuration.md, or cupola config schema.
 # Check it with: cupola config check
+
+version: {version} # of these keys: leave it as it is
 
 station:
   name: {name}
@@ -122,7 +127,7 @@ def show_yaml(settings: Settings) -> str:
 
 def initial_yaml(name: str, latitude: float, longitude: float) -> str:
     """A commented first configuration, with a simulated camera. Raises InvalidSetting for values a station cannot have."""
-    text = _STARTER.format(name=json.dumps(name), latitude=json.dumps(latitude), longitude=json.dumps(longitude))
+    text = _STARTER.format(version=VERSION, name=json.dumps(name), latitude=json.dumps(latitude), longitude=json.dumps(longitude))
     try:
         from_text(text, "cupola.yaml", Path())
     except ConfigProblems as error:

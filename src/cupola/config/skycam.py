@@ -18,6 +18,7 @@ import yaml
 from cupola.config.document import Document, parse
 from cupola.config.load import from_text, read_text
 from cupola.config.problems import ConfigProblems, KeyPath, Problem, key_text, printable
+from cupola.config.version import VERSION
 
 DRIVERS = {"dslr": "gphoto", "astro": "zwo"}
 CAMERA: KeyPath = ("cameras", 0)
@@ -136,7 +137,7 @@ def _leaves(group: dict[Any, Any], above: KeyPath) -> Iterator[tuple[KeyPath, An
 
 
 def _yaml(ours: dict[KeyPath, Any], file: Path) -> str:
-    data: dict[str, Any] = {}
+    data: dict[str, Any] = {"version": VERSION}
     if any(path[:2] == CAMERA for path in ours):
         data["cameras"] = [{"name": "sky"}]
     if any(path[:2] == SENSOR for path in ours):
@@ -146,7 +147,7 @@ def _yaml(ours: dict[KeyPath, Any], file: Path) -> str:
         for part in path[:-1]:
             holder = holder[part] if isinstance(part, int) else holder.setdefault(part, {})
         holder[path[-1]] = value
-    ordered = {key: data[key] for key in ("storage", "cameras", "sensors", "web", "monitoring", "logging") if key in data}
+    ordered = {key: data[key] for key in ("version", "storage", "cameras", "sensors", "web", "monitoring", "logging") if key in data}
     head = f"# Of {json.dumps(file.name)}, by cupola config import. Say where the station is: station.latitude and station.longitude, in degrees.\n"
     return head + yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, width=150)
 
