@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.status.rig import TOKENS, Files, Running, made_files, status_server
+from tests.support import ext4
 from tests.support.station import cupola, environment, eventually
 
 from cupola.status import files
@@ -104,13 +105,36 @@ def test_logs_go_on_with_the_file_before_after_a_rotation(server: Running, told:
         assert messages("?lines=3") == ["image 59", "it fell | off\nTraceback:\n  line 1", "after it"]
         assert len(messages("?lines=1000")) == 62 and messages("?lines=1") == ["after it"]
         damaged.write_bytes(b"\x1f\x8b no more than this")
-        assert messages("?lines=3") == ["after it"]
+        assert messages("?lines=3") == ["image 59", "it fell | off\nTraceback:\n  line 1", "after it"]
+        (tmp_path / "cupola.log").rename(tmp_path / "away")  # in the moment of a rotation
+        assert messages("?lines=1") == ["it fell | off\nTraceback:\n  line 1"]
+        (tmp_path / "away").rename(tmp_path / "cupola.log")
+        damaged.write_bytes(gzip.compress(before)[:200])  # being packed, or half packed when the power was cut
+        damaged.with_suffix("").write_bytes(before.replace(b"image", b"picture"))
+        assert messages("?lines=3")[0] == "picture 59"
+        damaged.with_suffix("").unlink()
         old.unlink()
         damaged.unlink()
         damaged.symlink_to(told.station / "cupola.log")
         assert messages("?lines=3") == ["after it"]
     finally:
         told.private()
+
+
+@pytest.mark.skipif(bool(missing := ext4.missing_feature()), reason=str(missing))
+def test_a_log_whose_place_of_the_disk_cannot_be_read_costs_only_its_records(server: Running, told: Files, tmp_path: Path) -> None:
+    """A regular file that gives an error of input for each read: the memory of the server's process, at the address zero."""
+    (tmp_path / "cupola.log").write_text("2026-11-21 12:00:01.000 UTC | INFO     | event=capture camera=sky | after it\n")
+    bad = tmp_path / "cupola.2026-11-21_12-00-00_000001.log"
+    bad.touch()
+    subprocess.run(["mount", "--bind", f"/proc/{server.process.pid}/mem", bad], check=True)
+    told.private(logs=str(tmp_path))
+    try:
+        status, _, body = server.get("/logs?lines=3")
+        assert status == 200 and [json.loads(line)["message"] for line in body.splitlines()] == ["after it"]
+    finally:
+        told.private()
+        subprocess.run(["umount", bad], check=True)
 
 
 def test_metrics_that_are_off_are_not_found(server: Running, told: Files) -> None:

@@ -6,6 +6,7 @@ server named. Standard library only.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 LINES_MOST = 1000
 TAIL_BYTES = 1_000_000
 PACKED_MOST = 1_000_000  # bytes of a packed log that are unpacked for its end: about 10 MB of text
+FILES_MOST = 4  # files of one log that are looked into, when those after them tell nothing
 FILES = {"debug": "cupola-debug.log", "error": "cupola-error.log", "critical": "cupola-error.log"}  # else cupola.log
 NO_LOGIN = "This needs a token: Authorization: Bearer … (made with: cupola token create NAME --scope view)"
 SILENT = "Cupola has told nothing since this machine started: it does not run, or not as this user. See: cupola service status"
@@ -166,37 +168,49 @@ class Answers:
             raise Refused(400, f"level is one of {', '.join(LEVELS)}.")
         if not lines.isascii() or not lines.isdecimal() or not 1 <= int(lines[:5]) <= LINES_MOST or len(lines) > 4:
             raise Refused(400, f"lines is a number from 1 to {LINES_MOST}.")
-        folder, wanted, most = self._private()["logs"], FILES.get(level, "cupola.log"), int(lines)
-        file, size, _ = self._opened(os.path.join(folder, wanted))
-        with file:
-            file.seek(max(0, size - TAIL_BYTES))
-            tail = file.read(TAIL_BYTES)
-        found = self._told_at(level, most, tail, whole=size <= TAIL_BYTES)
-        if len(found) < most and size <= TAIL_BYTES:  # it may be new: there is one before it
-            found = (self._before(folder, wanted, level, most) + found)[-most:]
+        wanted, most = FILES.get(level, "cupola.log"), int(lines)
+        found: list[logfiles.Record] = []
+        refusals, paths = list[Refused](), self._newest_first(wanted)
+        for path in paths:
+            try:
+                tail, whole = self._tail(path)
+            except Refused as refused:  # the logger has just packed or deleted it
+                refusals.append(refused)
+                continue
+            told = self._told_at(level, most, tail, whole=whole)
+            found = (told + found)[-most:]
+            if len(found) == most or not whole or (told and os.path.basename(path) != wanted):
+                break
+        if len(refusals) == len(paths):
+            raise refusals[0]
         return Answer(200, "application/x-ndjson", "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in found).encode())
 
-    def _before(self, folder: str, name: str, level: str, most: int) -> list[logfiles.Record]:
-        """Of the end of the newest file that was rotated away; none of one that is larger than can be unpacked in time."""
+    def _newest_first(self, wanted: str) -> list[str]:
+        """What is being written, and those before it: it may be new, and the one before it damaged. Raises Refused."""
+        folder = self._private()["logs"]
         try:
-            path = next(iter([path for path in logfiles.rotations(folder, name) if os.path.basename(path) != name][-1:]), None)
-            if path is None:
-                return []
-            file, size, _ = self._opened(path)
-        except (OSError, Refused):  # the logger has just packed or deleted it
-            return []
+            return logfiles.rotations(folder, wanted)[: -FILES_MOST - 1 : -1] or [os.path.join(folder, wanted)]
+        except OSError as error:
+            raise Refused(404, f"The folder of the logs cannot be read: {error.strerror}.") from None
+
+    def _tail(self, path: str) -> tuple[bytes, bool]:
+        """The end of a log, and whether that is all of it; of a damaged one what can be read, none of one that is larger than can be unpacked in time.
+        Raises Refused.
+        """
+        file, size, _ = self._opened(path)
         with file:
             packed, tail, whole = path.endswith(".gz"), b"", True
             if size > (PACKED_MOST if packed else TAIL_BYTES):
                 if packed:
-                    return []
+                    return b"", True
                 file.seek(size - TAIL_BYTES)
                 whole = False
-            for piece in logfiles.pieces(file, packed):
-                tail += piece
-                if len(tail) > 2 * TAIL_BYTES:
-                    tail, whole = tail[-TAIL_BYTES:], False
-        return self._told_at(level, most, tail, whole=whole)
+            with contextlib.suppress(OSError):  # a bad place of the disk
+                for piece in logfiles.pieces(file, packed):
+                    tail += piece
+                    if len(tail) > 2 * TAIL_BYTES:
+                        tail, whole = tail[-TAIL_BYTES:], False
+        return tail, whole
 
     @staticmethod
     def _told_at(level: str, most: int, tail: bytes, *, whole: bool) -> list[logfiles.Record]:

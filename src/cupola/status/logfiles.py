@@ -31,11 +31,15 @@ _ROTATED = re.compile(r"\.\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_\d+")  # cupola.2026-11
 
 
 def rotations(folder: str, name: str) -> list[str]:
-    """The files of one log (`cupola.log`), the oldest first; what is being written comes last. Raises OSError."""
+    """The files of one log (`cupola.log`), the oldest first; what is being written comes last. Raises OSError.
+
+    A packed file beside which it is still there unpacked is left out: it is being packed, or the power was cut meanwhile.
+    """
     stem, suffix = os.path.splitext(name)
     old = [
         file for file in os.listdir(folder) if file.startswith(stem) and _ROTATED.match(file, len(stem)) and file.endswith((suffix, f"{suffix}.gz"))
     ]
+    old = [file for file in old if file.removesuffix(".gz") == file or file.removesuffix(".gz") not in old]
     now = [name] if os.path.exists(os.path.join(folder, name)) else []
     return [os.path.join(folder, file) for file in sorted(old) + now]
 
