@@ -64,6 +64,14 @@ def test_a_record_has_its_event_its_camera_and_further_facts(tmp_path: Path) -> 
     ]
 
 
+@pytest.mark.parametrize(("slow_s", "event"), [(0.5, "performance"), (1.0, "capture"), (None, "capture")])
+def test_what_took_longer_than_the_limit_is_a_record_of_performance(tmp_path: Path, slow_s: float | None, event: str) -> None:
+    logs.set_up(tmp_path, debug=False, console=False, slow_s=slow_s)
+    logs.write("INFO", "Developed a.jpg", event="capture", camera="sky", took_s=0.812)
+    (found,) = records(written(tmp_path).splitlines())
+    assert (found["event"], found["message"]) == (event, "Developed a.jpg in 812 ms")
+
+
 def test_a_full_file_is_put_aside_compressed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs.Rotation, "__init__", _small)
     logs.set_up(tmp_path, debug=False, console=False)

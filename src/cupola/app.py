@@ -365,7 +365,7 @@ def run(settings: Settings, invite: Callable[[str], None]) -> None:
     """Run a station until it is stopped; `invite` is shown the link to claim it. Raises ConfigError for what is wrong before anything started."""
     _refuse_strangers(settings)
     sock = listen(settings.web.host, settings.web.port)
-    logs.set_up(settings.logging.folder, debug=settings.logging.debug, secrets=secrets_of(settings))
+    logs.set_up(settings.logging.folder, debug=settings.logging.debug, secrets=secrets_of(settings), slow_s=settings.alarms.processing_s)
     try:
         asyncio.run(_main(settings, sock, invite))
     finally:

@@ -38,6 +38,7 @@ RECORD_MAX = 20_000  # characters
 SHORTEST_SECRET = 4
 _SECRET_WORDS = re.compile(r"(?i)(\bbearer\s+|#claim=)[^\s\"']+")
 _secrets: list[str] = []
+_slow_s: float | None = None
 
 
 class Rotation:
@@ -62,7 +63,7 @@ class _FromLogging(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         level = record.levelname if record.levelname in PRIORITIES else "INFO"
-        event = "websocket" if record.name.startswith("uvicorn") else "performance"
+        event = "websocket" if record.name.startswith("uvicorn") else "-"
         exception = record.exc_info[1] if record.exc_info else None
         write(level, f"{record.name}: {record.getMessage()}", event=event, exception=exception)
 
@@ -100,11 +101,14 @@ class Journal:
 tail = LogTail()
 
 
-def set_up(folder: Path, *, debug: bool, console: bool = True, secrets: Iterable[str] = ()) -> None:
-    """`debug` adds the third file: what passes between server and camera processes. `secrets`: texts that must not be written.
+def set_up(folder: Path, *, debug: bool, console: bool = True, secrets: Iterable[str] = (), slow_s: float | None = None) -> None:
+    """`debug` adds the third file: what passes between server and camera processes. `secrets`: texts that must not be written. What took longer
+    than `slow_s` is a record of `performance`.
 
     Raises ConfigError when the folder cannot be written.
     """
+    global _slow_s
+    _slow_s = slow_s
     _secrets[:] = sorted({text for text in secrets if len(text) >= SHORTEST_SECRET}, key=len, reverse=True)
     logger.remove()
     logger.configure(extra={"event": "-", "camera": "-", "private": False})
@@ -159,9 +163,22 @@ def _remember(message: Message) -> None:
 
 
 def write(
-    level: str, message: str, *, event: str = "-", camera: str = "-", private: bool = False, exception: BaseException | None = None, **facts: object
+    level: str,
+    message: str,
+    *,
+    event: str = "-",
+    camera: str = "-",
+    private: bool = False,
+    exception: BaseException | None = None,
+    took_s: float | None = None,
+    **facts: object,
 ) -> None:
-    """One record; further facts are appended as `name=value`. `private`: about logins, which is the business of admins."""
+    """One record; further facts are appended as `name=value`. `private`: about logins, which is the business of admins. `took_s`: how long that
+    took which the message says has been done.
+    """
+    if took_s is not None:
+        message += f" in {1000 * took_s:.0f} ms"
+        event = "performance" if _slow_s is not None and took_s > _slow_s else event
     more = "".join(f" {name}={value}" for name, value in facts.items())
     trace = "" if exception is None else "\n" + "".join(traceback.format_exception(exception)).rstrip()
     logger.bind(event=event, camera=camera, private=private).log(level, "{}", _masked(message + more + trace))

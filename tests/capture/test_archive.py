@@ -128,6 +128,7 @@ async def test_an_image_is_announced_although_the_end_of_its_series_cannot_be_wr
         "day": "2026-11-21",
         "period": None,
         "correction": None,
+        "took_s": 0.1,
     }
     with bus.subscribe() as events:
         assert await archive.captured("north", head) == 1

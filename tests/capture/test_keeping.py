@@ -258,6 +258,7 @@ async def _capture(archive: Archive, filled: Filled, at: Any, period: int) -> in
         "day": day_of(at, STATION),
         "period": period,
         "correction": None,
+        "took_s": 0.1,
     }
     image = await archive.captured(CAMERA, head)
     jpg = await asyncio.to_thread(filled.put, "jpg", sequence, at, filled.jpg_bytes)

@@ -134,7 +134,7 @@ class LiveWorker(threading.Thread):
                 return  # the server is gone; the main thread notices too
             except (CupolaError, ValueError, MemoryError) as error:
                 self.dropped += 1
-                self._log("WARNING", "performance", f"a live picture could not be encoded: {error}")
+                self._log("WARNING", "capture", f"a live picture could not be encoded: {error}")
 
     def _publish(self, picture: Frame | Packet, mode: Stream, codecs: frozenset[Codec], focus: FocusView | None) -> None:
         due = focus is not None and focus.due(time.monotonic())

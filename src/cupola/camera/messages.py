@@ -15,7 +15,7 @@ From the camera process:
   applied    mode, generation, applied             what the hardware took
   packet     mode, facts of the frame + payload    one live picture, or one of the stream for recording
   focus      facts of the frame, region, sharpness + payload      the region as a JPEG, and how sharp its stars are
-  captured   facts of the frame, file, native, sequence, session, token, day, period, correction     durable on disk, not yet in the catalogue
+  captured   facts of the frame, file, native, sequence, session, token, day, period, correction, took_s     durable on disk, not yet in the catalogue
   failed     kind, message, session, token         an exposure or its storing failed
   recovery   rung, attempt, ok, kind, message      the camera failed and is helped: ok null at the start, then whether it came back
   lost       kind, message                         the device is gone; the process exits after this

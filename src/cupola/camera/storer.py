@@ -11,6 +11,7 @@ import contextlib
 import math
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -126,7 +127,9 @@ class Storer(threading.Thread):
             self._look_at_space()
             if self._passed_over(still):
                 return False
+            began = time.monotonic()
             kind, written, native = self._write(still, day)
+            took_s = time.monotonic() - began
         except CupolaError as error:
             self._tell({"type": "failed", "kind": error.kind, "message": str(error), **whose})
             return False
@@ -143,7 +146,7 @@ class Storer(threading.Thread):
             temperature = None  # a sensor's way to say that it has no reading, which no message can carry
         facts = facts_of(still.picture)
         beside = None if native is None else _file("raw", native)
-        known = {"temperature_c": temperature, "correction": still.correction, "day": day, "period": still.period}
+        known = {"temperature_c": temperature, "correction": still.correction, "day": day, "period": still.period, "took_s": round(took_s, 4)}
         self._tell({"type": "captured", "sequence": self._sequence, "file": file, "native": beside, **known, **facts, **whose})
         self._sequence += 1
         return True

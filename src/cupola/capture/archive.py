@@ -111,7 +111,7 @@ class Archive:
         except CupolaError as error:  # the image is safe, and the ones behind it wait; the next start finds the series complete
             self._log("ERROR", f'The end of the series of camera "{camera}" cannot be written: {error}', event="storage", camera=camera)
         if row.acknowledged:
-            self._announce(row, row.files[0].path)
+            self._announce(row, row.files[0].path, head["took_s"])
         self.stored()
         return row.id
 
@@ -119,9 +119,11 @@ class Archive:
         base = self._queue if file["kind"] == "queue" else self._root
         return FileRow(file["kind"], Path(file["path"]).relative_to(base).as_posix(), file["bytes"], file["sha256"])
 
-    def _announce(self, row: ImageRow, path: str) -> None:
+    def _announce(self, row: ImageRow, path: str, took_s: float | None = None) -> None:
+        """`took_s`: to encode it and write it durably, where that is known."""
         self._bus.publish(captured_event(row, path))
-        self._log("INFO", f"Captured {path}", event="capture", camera=row.camera)
+        stored = "" if took_s is None else ", stored"
+        self._log("INFO", f"Captured {path}{stored}", event="capture", camera=row.camera, took_s=took_s)
 
     def failed(self, camera: str, head: Head) -> None:
         """An exposure or its storing failed: said, counted, and on a full disk some room given back."""

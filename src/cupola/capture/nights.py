@@ -96,7 +96,7 @@ class Scheduler:
         except (StorageFull, StorageFailed) as error:
             self._failed(camera, f'The schedule of camera "{camera}" waits: {error}', "storage")
         except Exception as error:  # one camera's schedule must not take the live view and the other cameras with it
-            self._failed(camera, f'The schedule of camera "{camera}" failed, and is tried again: {error!r}.', "performance", error)
+            self._failed(camera, f'The schedule of camera "{camera}" failed, and is tried again: {error!r}.', "capture", error)
         else:
             self._trouble.pop(camera, None)
             self.problems.pop(camera, None)
@@ -147,7 +147,7 @@ class Scheduler:
             raise
         except Exception as error:  # the summary says which products there are
             words = f"The products of the {period.kind} of {period.day} are not complete: {error}"
-            self._log("ERROR", words, event="performance", camera=period.camera, exception=None if isinstance(error, CupolaError) else error)
+            self._log("ERROR", words, event="capture", camera=period.camera, exception=None if isinstance(error, CupolaError) else error)
         made = await self.summary(period)
         path = folder_of(self._root, period.camera, period.day) / f"{period.prefix}summary.json"
         await asyncio.to_thread(write_durable, path, json.dumps(made, indent=2).encode())

@@ -266,7 +266,7 @@ class Darkroom:
         took_ms: float = head["took_ms"]
         self._publish(ImageDeveloped(camera=row.camera, id=row.id, sequence=row.sequence, path=file.path, took_ms=took_ms))
         self._measuring.tell(row, head.get("measured") or {})
-        self._log("INFO", f"Developed {file.path} in {took_ms:.0f} ms", event="capture", camera=row.camera)
+        self._log("INFO", f"Developed {file.path}", event="capture", camera=row.camera, took_s=took_ms / 1000)
         if (waiting := image.file("queue")) is not None:
             with suppress(OSError, ValueError):  # if it stays, reconciliation deletes it at the next start
                 await asyncio.to_thread(lambda: inside(self._queue, waiting.path).unlink())

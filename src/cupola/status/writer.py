@@ -152,7 +152,7 @@ class StatusWriter:
     def _complain(self, what: str, words: str, error: Exception | None = None) -> None:
         """Once, until it is well again."""
         if self._said.get(what) != words:
-            self._log("WARNING", words, event="storage" if error is None else "performance", exception=error)
+            self._log("WARNING", words, event="storage" if error is None else "-", exception=error)
         self._said[what] = words
 
 

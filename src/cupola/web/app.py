@@ -33,6 +33,7 @@ from cupola.web.routes import (
     watch,
 )
 from cupola.web.runtime import NoSuchThing, Runtime
+from cupola.web.slow import Slow
 
 STATIC = Path(__file__).parent / "static"
 NOT_BUILT = "<!doctype html><title>Cupola</title><p>The page is not built. Run <code>make setup</code> in the source folder. The API is described at <a href=/api/openapi.json>/api/openapi.json</a>."
@@ -76,7 +77,7 @@ def create_app(runtime: Runtime, *, tls: bool = False) -> FastAPI:
         responses={"default": {"model": models.ProblemDetail, "description": "What was wrong, and what to do (RFC 9457)."}},
     )
     app.state.runtime = runtime
-    app.add_middleware(Gate)
+    app.add_middleware(Gate, slow=Slow(runtime.log))
     app.add_middleware(Guard, addresses=runtime.addresses, tls=tls)  # the last one added is the outermost
     problems.install(app, runtime.log)
 

@@ -28,6 +28,7 @@ from cupola.web.access.rights import PAGE, RULES, Rule
 from cupola.web.access.who import WHO, Role, Who
 from cupola.web.guard import SAFE
 from cupola.web.runtime import Runtime
+from cupola.web.slow import Slow
 
 CLIENT, SECURE = "cupola.client", "cupola.secure"
 COOKIE, SECURE_COOKIE = "cupola", "__Host-cupola"
@@ -84,8 +85,8 @@ def entries(routes: list[BaseRoute]) -> list[Entry]:
 
 
 class Gate:
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, slow: Slow) -> None:
+        self._app, self._slow = app, slow
         self._entries: list[Entry] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -126,6 +127,8 @@ class Gate:
             await self._stream(
                 scope, receive, send, runtime, who, (lambda: _judge_lease(runtime, who, values, headers) is None) if rule.lease else None
             )
+        elif scope["type"] == "http" and scope["method"] in SAFE:  # others wait for what they cause
+            await self._app(scope, receive, self._slow.timed(key or PAGE, send))
         else:
             await self._app(scope, receive, send)
 
