@@ -171,6 +171,11 @@ def test_a_window_after_midnight_by_the_clock_bears_the_date_of_that_time() -> N
     assert (window.day, window.starts_at) == ("2026-11-22", datetime(2026, 11, 22, 0, 0, tzinfo=UTC))
 
 
+def test_a_time_of_the_clock_may_have_seconds() -> None:
+    (window,) = windows(timetable(night="window: 21:59:58..22:00:05"), "2026-11-21", 1)
+    assert (window.starts_at.second, (window.ends_at - window.starts_at).total_seconds()) == (58, 7)
+
+
 def test_always_is_one_period_a_night_without_a_hole() -> None:
     found = windows(timetable(night="window: always"), "2026-11-21", 10)
     assert all(after.starts_at == before.ends_at for before, after in pairwise(found))

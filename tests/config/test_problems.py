@@ -56,6 +56,7 @@ def test_two_cameras_with_one_webcam_are_both_named() -> None:
         (camera("night: {window: dusk to dawn}"), f"cupola.yaml:4: cameras[0].night.window: is no window; {HOW}"),
         (camera("night: {window: sunset..sunrice}"), "cupola.yaml:4: cameras[0].night.window: is no window; did you mean sunrise?"),
         (camera("night: {window: 25:00..sunrise}"), "cupola.yaml:4: cameras[0].night.window: is no window; a time of the clock is 00:00 to 23:59"),
+        (camera("night: {window: 22:00:60..sunrise}"), "cupola.yaml:4: cameras[0].night.window: is no window; a time of the clock is 00:00 to 23:59"),
         (camera("day: {window: sunrise-13h..sunset}"), "cupola.yaml:4: cameras[0].day.window: is no window; an offset is at most 12h"),
         (camera("day: {window: sunrise-..sunset}"), f"cupola.yaml:4: cameras[0].day.window: is no window; {HOW}"),
         (

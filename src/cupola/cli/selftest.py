@@ -19,7 +19,7 @@ MARKS = {True: ("ok", "green"), False: ("failed", "red"), None: ("–", "dim")}
 @click.option("--config", "file", type=click.Path(path_type=Path), help="The configuration file; else as `run` finds it. Only with --camera.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 def selftest(name: str | None, file: Path | None, as_json: bool) -> None:
-    """Take a picture, a clip and a small night's products with a server of its own in a temporary folder, and look at every file. Takes two minutes."""
+    """Take a picture, a clip and a small night's products with a server of its own in a temporary folder, and look at every file. Takes a minute."""
     from cupola.cli.client import request
     from cupola.cli.settings import settings_for
     from cupola.doctor.selftest import steps, terminated

@@ -20,7 +20,7 @@ TWILIGHTS = {"civil": -6.0, "nautical": -12.0, "astronomical": -18.0}
 RISING = {"sunrise": -0.8333, **{f"{name}_dawn": height for name, height in TWILIGHTS.items()}}
 FALLING = {"sunset": -0.8333, **{f"{name}_dusk": height for name, height in TWILIGHTS.items()}}
 
-_EDGE = re.compile(r"(?:(?P<clock>\d\d?:\d\d)|(?P<event>[a-z_]+))(?:(?P<sign>[+-])(?:(?P<h>\d{1,2})h)?(?:(?P<m>\d{1,3})m)?)?", re.ASCII)
+_EDGE = re.compile(r"(?:(?P<clock>\d\d?:\d\d(?::\d\d)?)|(?P<event>[a-z_]+))(?:(?P<sign>[+-])(?:(?P<h>\d{1,2})h)?(?:(?P<m>\d{1,3})m)?)?", re.ASCII)
 _HOW = "write it as sunset..sunrise, astronomical_dusk..dawn, sunrise-30m..sunset+30m, 22:00..04:30 or always"
 _FARTHEST = timedelta(hours=12)
 
@@ -62,10 +62,11 @@ def _edge(text: str, other: str) -> Edge:
     if found["sign"] == "-":
         offset = -offset
     if found["clock"]:
-        hour, minute = map(int, found["clock"].split(":"))
-        if hour > 23 or minute > 59:
-            raise ValueError("a time of the clock is 00:00 to 23:59")
-        return Edge(None, time(hour, minute), offset)
+        try:
+            hour, minute, second = (*map(int, found["clock"].split(":")), 0)[:3]
+            return Edge(None, time(hour, minute, second), offset)
+        except ValueError:
+            raise ValueError("a time of the clock is 00:00 to 23:59") from None
     event = found["event"]
     if event in ("dusk", "dawn"):  # of the same kind as the other end: `astronomical_dusk..dawn`
         event = f"{next((name for name in TWILIGHTS if other.startswith(name)), 'civil')}_{event}"

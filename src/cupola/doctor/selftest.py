@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import io
 import json
+import math
 import os
 import shutil
 import signal
@@ -37,7 +38,7 @@ from cupola.web.endpoint import Announced, announced
 
 START_S, DEVELOP_S, CLIP_S, NIGHT_S, END_S = 180.0, 180.0, 120.0, 300.0, 30.0
 PREROLL_S, BEFORE_S, AFTER_S = 4.0, 2.0, 1.0
-INTERVAL_S, IMAGES = 3.0, 5
+INTERVAL_S, IMAGES = 2.0, 4
 LOOK_S = 0.1
 HOPELESS = ("unreachable", "busy", "failed")  # causes, as camera.recovery names them
 TOLD = 600  # characters of what a server that does not start has printed
@@ -115,10 +116,19 @@ class Trial:
     def capture(self) -> str:
         """A still: every file of it is there, whole, and a picture."""
         image = self.post(f"{self.at}/snap", timeout_s=DEVELOP_S + 600)
-        image = _until(
-            lambda: (now := self.get(f"/api/captures/{image['id']}"))["developed"] and now, DEVELOP_S, lambda: "it was taken, but not developed"
-        )
+
+        def look() -> Any:
+            now = self.get(f"/api/captures/{image['id']}")
+            if not now["developed"] and self.get("/api/status")["darkroom"]["state"] == "waiting":
+                raise Failed(f"It was taken, but the darkroom cannot work: {self._last_error()}")
+            return now["developed"] and now
+
+        image = _until(look, DEVELOP_S, lambda: "it was taken, but not developed")
         return ", ".join(self._looked_at(file) for file in image["files"])
+
+    def _last_error(self) -> str:
+        told = self.get("/logs?lines=1&level=error").decode().splitlines()
+        return json.loads(told[-1])["message"][:TOLD] if told else "it has told nothing"
 
     def _looked_at(self, file: dict[str, Any]) -> str:
         path = self.root / file["path"]
@@ -244,12 +254,11 @@ class _Server:
         return self._trial
 
     def night(self) -> str:
-        """A night by the schedule, with a start and an end: the shortest that this machine can start in, as windows are in whole minutes."""
+        """A night by the schedule, with a start and an end: the shortest in which this machine can start and take some images."""
         self.end()
-        now = datetime.now(UTC)
-        least = now + timedelta(seconds=2 * self._start_s + INTERVAL_S * IMAGES)
-        over = least.replace(second=0, microsecond=0) + timedelta(minutes=1)
-        self._camera = {**self._camera, "night": {"window": f"{now:%H:%M}..{over:%H:%M}", "interval_s": INTERVAL_S}}
+        now = datetime.now(UTC).replace(microsecond=0)
+        over = now + timedelta(seconds=math.ceil(2 * self._start_s + INTERVAL_S * IMAGES))
+        self._camera = {**self._camera, "night": {"window": f"{now:%H:%M:%S}..{over:%H:%M:%S}", "interval_s": INTERVAL_S}}
         self.start()
         return self.trial.night((over - datetime.now(UTC)).total_seconds())
 
