@@ -63,19 +63,32 @@ async def reading(folder: Path, root: Path, **keys: Any) -> AsyncIterator[Readin
         telemetry.close()
 
 
-async def test_digitemp_is_read_through_garbage_silence_and_being_unplugged(tmp_path: Path) -> None:
-    port = {"name": "roof", "source": "digitemp", "port": str(tmp_path / "usb-FTDI*"), "silent_s": 1.5}
+DIGITEMP = (
+    "4:25:43 Sensor 0 C: 11.11 F: 52.00\n",
+    "May 24 21:25:43 Sensor 0 C: 23.66 F: 74.59\r\nMay 24 21:25:44 Sensor 1 C: -3.50 F: 25.70\r\n",
+    "May 24 21:25:45 Sensor 0 C: 99.99 F: 1.00\n",
+    "\nMay 24 21:26:43 Sensor 0 C: 24.00 F: 75.20\n",
+    ("0", "1"),
+)
+ARDUINO = ("t: 11.11\n", "box: 23.66, lid: -3.50\r\n", "box: 9e999\n", "\nbox: 24.00\n", ("box", "lid"))
+
+
+@pytest.mark.parametrize(("source", "spoken"), [("digitemp", DIGITEMP), ("arduino", ARDUINO)])
+async def test_a_serial_device_is_read_through_garbage_silence_and_being_unplugged(tmp_path: Path, source: str, spoken: tuple[Any, ...]) -> None:
+    half, two_values, impossible, later, names = spoken
+    first, second = (f"roof.{name}" for name in names)
+    port = {"name": "roof", "source": source, "port": str(tmp_path / "usb-FTDI*"), "silent_s": 1.5}
     with SerialDevice(tmp_path / "usb-FTDI_A1") as device:
         async with reading(tmp_path, tmp_path, **port) as told:
             await told.until(lambda: told.state.problem is None)
-            device.says("4:25:43 Sensor 0 C: 11.11 F: 52.00\n")  # it was speaking when we came
-            device.says("May 24 21:25:43 Sensor 0 C: 23.66 F: 74.59\r\nMay 24 21:25:44 Sensor 1 C: -3.50 F: 25.70\r\n")
-            await told.until(lambda: told.value("roof.0") == 23.66 and told.value("roof.1") == -3.5)
+            device.says(half)  # it was speaking when we came
+            device.says(two_values)
+            await told.until(lambda: told.value(first) == 23.66 and told.value(second) == -3.5)
             assert told.state.bad == 0
 
-            device.says(b"\x00\xff\xfe garbage\n\n" + b"x" * 5000 + b"\nMay 24 21:25:45 Sensor 0 C: 99.99 F: 1.00\n")
+            device.says(b"\x00\xff\xfe garbage\n\n" + b"x" * 5000 + b"\n" + impossible.encode())
             await told.until(lambda: told.state.bad >= 3)
-            assert told.value("roof.0") == 23.66 and sorted(told.state.names) == ["0", "1"]
+            assert told.value(first) == 23.66 and tuple(sorted(told.state.names)) == names
 
             await told.until(lambda: told.alarms and told.alarms[-1].active)
             assert told.alarms[0].what == "sensor roof"
@@ -85,10 +98,10 @@ async def test_digitemp_is_read_through_garbage_silence_and_being_unplugged(tmp_
             device.name = tmp_path / "usb-FTDI_A1"  # the same adapter, at another port of the computer
             device.plug_in()
             await told.until(lambda: told.state.problem is None)
-            device.says("\nMay 24 21:26:43 Sensor 0 C: 24.00 F: 75.20\n")
-            await told.until(lambda: told.value("roof.0") == 24.0)
+            device.says(later)
+            await told.until(lambda: told.value(first) == 24.0)
             await told.until(lambda: not told.alarms[-1].active)
-        assert [one.value for one in told.read if one.series == "roof.0"] == [23.66, 24.0]
+        assert [one.value for one in told.read if one.series == first] == [23.66, 24.0]
 
 
 async def test_an_arduino_gives_its_values_by_name_and_their_dew_point(tmp_path: Path) -> None:
