@@ -81,6 +81,7 @@ def test_what_differs_by_numbers_paths_and_addresses_only_is_one_pattern(one: st
 
 def test_different_faults_stay_apart() -> None:
     assert generalised("camera north did not answer within 3 s") != generalised("camera south did not answer within 3 s")
+    assert generalised("GET /api/captures/12/image failed: 3") == "GET /api/captures/#/image failed: #"
 
 
 def test_rotated_and_packed_files_are_read_in_their_order(tmp_path: Path) -> None:

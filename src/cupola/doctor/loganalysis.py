@@ -39,8 +39,8 @@ _GENERAL = (  # in this order
     (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", re.IGNORECASE), "<id>"),
     (re.compile(r"\[?\b(?:\d{1,3}\.){3}\d{1,3}\b\]?(?::\d+)?"), "<address>"),
     (re.compile(r"\[?(?<![\w:])(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}(?![\w:])\]?(?::\d+)?", re.IGNORECASE), "<address>"),
-    (re.compile(r"(?<![\w.@+-])[\w.@+-]*(?:/[\w.@+~-]+){2,}/?"), "<path>"),
-    (re.compile(r"(?<![\w/])/[\w.@+-]+"), "<path>"),
+    (re.compile(r"(?<![\w.@+/-])(?!/api/)[\w.@+-]*(?:/[\w.@+~-]+){2,}/?"), "<path>"),  # addresses of ours are kept apart
+    (re.compile(r"(?<![\w/}])(?!/api/)/[\w.@+-]+"), "<path>"),
     (re.compile(r"\b0x[0-9a-f]+\b", re.IGNORECASE), "<hex>"),
     (re.compile(r"\b(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{8,}\b", re.IGNORECASE), "<hex>"),
     (re.compile(r"(?<![A-Za-z_])-?\d+(?:[.,]\d+)*"), "#"),
