@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from tests.support.station import cupola
+from tests.support import ext4
+from tests.support.station import environment
 
 from cupola.config.load import from_text
 from cupola.doctor import tuning
@@ -89,11 +93,69 @@ def test_what_is_too_much_names_the_key_and_a_value_that_fits(
     assert advice.fits is False and any(words in line for line in advice.words), advice
 
 
+QUICK = """
+import sys
+from cupola.doctor import tuning
+tuning.EACH_S, tuning.SIZES = 0.0, tuning.SIZES if "every" in sys.argv else ((320, 240),)
+sys.argv = ["cupola", "tune", "--json", "--config", "cupola.yaml"]
+from cupola.__main__ import main
+main()
+"""
+
+
+def tune(folder: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """The command, whose runs are as short as can be: what is measured is not judged here."""
+    (folder / "home").mkdir(exist_ok=True)
+    return subprocess.run(
+        [sys.executable, "-c", QUICK, *words], cwd=folder, env=environment(folder) | more, capture_output=True, text=True, timeout=300
+    )
+
+
 def test_the_command_measures_this_machine_and_says_it_in_json(tmp_path: Path) -> None:
-    (tmp_path / "home").mkdir()
     (tmp_path / "cupola.yaml").write_text("storage: {root: images}\ncameras: []\n")
-    done = cupola(tmp_path, "tune", "--json", timeout_s=500)
+    done = tune(tmp_path, "every")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert {"processors", "memory_mb", "disk_mb_s", "sync_s", "measured", "advice"} <= told.keys()
     assert {(one["width"], one["height"]) for one in told["measured"]} >= {(640, 480), (1280, 720), (1920, 1080)}
+
+
+def test_a_configuration_that_asks_for_too_much_ends_with_1_and_the_key_to_change(tmp_path: Path) -> None:
+    (tmp_path / "cupola.yaml").write_text(CAMERA.replace("FPS", "1").replace("INTERVAL", "0.001"))
+    done = tune(tmp_path)
+    advice = json.loads(done.stdout)["advice"][-1]
+    assert (done.returncode, advice["camera"], advice["fits"]) == (1, "sky", False) and any("set interval_s: " in line for line in advice["words"])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("storrage: {root: images}\n", "cupola.yaml:1: storrage: unknown key"), (None, "cupola.yaml: there is no such file")]
+)
+def test_a_configuration_that_cannot_be_used_is_told_in_place_of_figures(tmp_path: Path, text: str | None, words: str) -> None:
+    if text is not None:
+        (tmp_path / "cupola.yaml").write_text(text)
+    done = tune(tmp_path)
+    assert (done.returncode, done.stdout) == (1, "") and words in done.stderr
+
+
+@pytest.mark.parametrize("library", ["cv2", "simplejpeg"])
+def test_a_library_that_does_not_load_is_named(tmp_path: Path, library: str) -> None:
+    (tmp_path / "cupola.yaml").write_text("cameras: []\n")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / f"{library}.py").write_text(f"raise ImportError('{library} is broken')\n")
+    done = tune(tmp_path, PYTHONPATH=f"{tmp_path / 'broken'}{os.pathsep}{os.environ['PYTHONPATH']}")
+    assert done.returncode == 1 and f"{library} is broken" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(bool(missing := ext4.missing_feature()), reason=str(missing))
+def test_a_disk_that_takes_nothing_is_told_in_place_of_another_ones_figures(tmp_path: Path) -> None:
+    disk = ext4.Disk(tmp_path, 16)
+    with disk.mounted() as mount:
+        (tmp_path / "cupola.yaml").write_text(f"storage: {{root: {mount}}}\ncameras: []\n")
+        with (mount / "fill").open("wb") as file:
+            free = os.statvfs(mount)
+            os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_frsize - 1_000_000)
+        full = tune(tmp_path)
+        subprocess.run(["mount", "-o", "remount,ro", mount], check=True)
+        read_only = tune(tmp_path)
+    for done, words in ((full, "full"), (read_only, "Read-only")):
+        assert (done.returncode, done.stdout) == (1, "") and words in done.stderr and str(mount) in done.stderr, done.stderr

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cupola.core.errors import CupolaError
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -26,9 +28,12 @@ def tune(file: Path | None, as_json: bool) -> None:
     from cupola.doctor.tuning import measure, wanted_sizes
 
     settings = settings_for(file, demo=False)
-    found = measure(
-        settings, {**wanted_sizes(settings), **_open_ones()}, lambda words: None if as_json else click.echo(f"measuring: {words}", err=True)
-    )
+    try:
+        found = measure(
+            settings, {**wanted_sizes(settings), **_open_ones()}, lambda words: None if as_json else click.echo(f"measuring: {words}", err=True)
+        )
+    except ImportError as error:
+        raise CupolaError(f"A library that is needed cannot be loaded: {error}. Install Cupola anew; see: cupola doctor versions") from None
     if as_json:
         click.echo(json.dumps(found.to_dict(), indent=2))
     else:
@@ -42,7 +47,6 @@ def tune(file: Path | None, as_json: bool) -> None:
 def _open_ones() -> dict[str, tuple[int, int]]:
     """Sizes of the cameras that a running server has open, which know them best."""
     from cupola.cli.client import request
-    from cupola.core.errors import CupolaError
     from cupola.web.endpoint import announced
 
     if announced() is None:

@@ -24,6 +24,7 @@ from cupola.config.camera import Camera
 from cupola.config.drivers import SimulatorOptions
 from cupola.config.model import Settings
 from cupola.config.products import Products
+from cupola.core.errors import StorageFailed
 from cupola.core.frame import CameraInfo, Controls, Frame, PixelFormat, PixelKind, Station
 
 SIZES = ((640, 480), (1280, 720), (1920, 1080), (3096, 2080))
@@ -90,9 +91,9 @@ def measure(settings: Settings, sizes: dict[str, tuple[int, int]], tell: Callabl
     """Takes about a minute. `sizes`: of the cameras whose size is known. Raises StorageFull and StorageFailed for a disk that cannot be written."""
     import psutil
 
+    tell(f"disk of {settings.storage.root}")  # before it is touched: one that hangs is the last that was said
     folder = _folder(settings)
     try:
-        tell(f"disk of {folder.parent}")
         rate, sync_s = _disk(folder)
         every = sorted({*SIZES, *sizes.values()}, key=lambda size: size[0] * size[1])
         memory = psutil.virtual_memory()
@@ -114,12 +115,14 @@ def measure(settings: Settings, sizes: dict[str, tuple[int, int]], tell: Callabl
 
 
 def _folder(settings: Settings) -> Path:
-    """On the disk of the images, if it can be written."""
+    """On the disk of the images, if that is there yet."""
     root = settings.storage.root
     try:
-        return Path(tempfile.mkdtemp(prefix=".cupola-tune-", dir=root if root.is_dir() else None))
-    except OSError:
-        return Path(tempfile.mkdtemp(prefix="cupola-tune-"))
+        return Path(tempfile.mkdtemp(prefix=".cupola-tune-", dir=root)) if root.is_dir() else Path(tempfile.mkdtemp(prefix="cupola-tune-"))
+    except OSError as error:
+        raise StorageFailed(
+            f"{root} cannot be written ({error.strerror}), so that it cannot be measured. Run it as the service's user; see: cupola doctor disk"
+        ) from None
 
 
 def _disk(folder: Path) -> tuple[float, float]:
