@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 from tests.support.station import config, environment, eventually, free_port, running_station
 
 
-def selftest(folder: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
-    """Exit code and answer; temporary files go below `folder/tmp`."""
+def selftest(folder: Path, *arguments: str, **more: str) -> tuple[int, dict[str, Any]]:
+    """Exit code and answer; temporary files go below `folder/tmp`. `more`: of its environment."""
     command = [sys.executable, "-m", "cupola", "selftest", "--json", *arguments]
-    done = subprocess.run(command, cwd=folder, env=own(folder), capture_output=True, text=True, timeout=500)
+    done = subprocess.run(command, cwd=folder, env=own(folder) | more, capture_output=True, text=True, timeout=500)
     assert done.stdout, done.stderr
     return done.returncode, json.loads(done.stdout)
 
@@ -65,6 +66,19 @@ def test_a_program_that_does_not_start_says_what_it_printed(tmp_path: Path) -> N
     (tmp_path / "broken" / "uvicorn.py").write_text("raise ImportError('uvicorn is broken')\n")
     done = subprocess.run([sys.executable, "-m", "cupola", "selftest"], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1 and "uvicorn is broken" in done.stdout
+    assert nothing_left(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("library", "step", "words"),
+    [("astropy", "capture", "astropy"), ("cv2", "capture", "the darkroom cannot work"), ("av", "clip", "The clip failed")],
+)
+def test_a_library_that_does_not_load_fails_the_step_that_needs_it(tmp_path: Path, library: str, step: str, words: str) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / f"{library}.py").write_text(f"raise ImportError('{library} is broken')\n")
+    code, answer = selftest(tmp_path, PYTHONPATH=f"{tmp_path / 'broken'}{os.pathsep}{os.environ['PYTHONPATH']}")
+    first = next(one for one in answer["steps"] if not one["ok"])
+    assert (code, first["name"], first["ok"]) == (1, step, False) and words in first["words"] and library in first["words"], answer
     assert nothing_left(tmp_path)
 
 

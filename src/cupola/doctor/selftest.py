@@ -41,7 +41,7 @@ PREROLL_S, BEFORE_S, AFTER_S = 4.0, 2.0, 1.0
 INTERVAL_S, IMAGES = 2.0, 4
 LOOK_S = 0.1
 HOPELESS = ("unreachable", "busy", "failed")  # causes, as camera.recovery names them
-TOLD = 600  # characters of what a server that does not start has printed
+TOLD, ERRORS = 600, 5  # characters of what a server that does not start has printed; records of its log
 SKY: dict[str, Any] = {
     "name": "selftest",
     "driver": "simulator",
@@ -120,15 +120,16 @@ class Trial:
         def look() -> Any:
             now = self.get(f"/api/captures/{image['id']}")
             if not now["developed"] and self.get("/api/status")["darkroom"]["state"] == "waiting":
-                raise Failed(f"It was taken, but the darkroom cannot work: {self._last_error()}")
+                raise Failed(f"It was taken, but the darkroom cannot work. {self._log()}")
             return now["developed"] and now
 
         image = _until(look, DEVELOP_S, lambda: "it was taken, but not developed")
         return ", ".join(self._looked_at(file) for file in image["files"])
 
-    def _last_error(self) -> str:
-        told = self.get("/logs?lines=1&level=error").decode().splitlines()
-        return json.loads(told[-1])["message"][:TOLD] if told else "it has told nothing"
+    def _log(self) -> str:
+        """The last errors: the log itself goes with the server."""
+        told = [json.loads(line)["message"] for line in self.get(f"/logs?lines={ERRORS}&level=error").decode().splitlines()]
+        return f"The log says: {' · '.join(dict.fromkeys(told))}"[-TOLD:]
 
     def _looked_at(self, file: dict[str, Any]) -> str:
         path = self.root / file["path"]
@@ -156,7 +157,7 @@ class Trial:
         clip = self.post(f"{self.at}/trigger", {"before_s": before_s, "after_s": AFTER_S, "label": "selftest"})
         clip = _until(lambda: (now := self.get(f"/api/clips/{clip['id']}"))["state"] != "recording" and now, CLIP_S, lambda: "it does not end")
         if clip["state"] != "saved":
-            raise Failed(f"The clip failed: {clip['message']}")
+            raise Failed(f"The clip failed: {clip['message']} {self._log()}")
         frames = _frames(self.get(f"/api/clips/{clip['id']}/video"))
         self.delete(f"/api/clips/{clip['id']}")
         if frames != clip["frames"]:
