@@ -123,10 +123,14 @@ def _alone(event: Event, disk: Callable[[], str]) -> Sign | None:
         case ProductFailed():
             video = event.product == "timelapse"
             title = f"The {'video' if video else event.product} of the {event.period_kind} of {event.day} failed"
-            return once(f"product:{event.product}:{event.day}", title, f"Camera {of}: {event.message}", "ERROR" if video else "WARNING")
+            return once(
+                f"product:{event.product}:{event.period_kind}:{event.day}", title, f"Camera {of}: {event.message}", "ERROR" if video else "WARNING"
+            )
         case ProductFinished() if event.product == "timelapse":
             title = f"The video of the {event.period_kind} of {event.day} is ready"
-            return once(f"product:{event.product}:{event.day}", title, f"Camera {of}: {event.images} images, {event.path}.", "INFO")
+            return once(
+                f"product:{event.product}:{event.period_kind}:{event.day}", title, f"Camera {of}: {event.images} images, {event.path}.", "INFO"
+            )
         case StorageFull():
             return Sign("begun", "storage", event.kind, "The disk is full", event.message, "ERROR", facts=facts)
         case StorageLow():
