@@ -33,9 +33,11 @@ class Patient:
     machine: Path
     disk: ext4.Disk | None
 
-    def doctor(self, *arguments: str, config: str = "cupola.yaml", machine: Path | None = None, **more: str) -> tuple[int, dict[str, Any]]:
+    def doctor(
+        self, *arguments: str, config: str = "cupola.yaml", machine: Path | None = None, program: tuple[str, ...] = ("-m", "cupola"), **more: str
+    ) -> tuple[int, dict[str, Any]]:
         """Its exit code and what it says."""
-        command = [sys.executable, "-m", "cupola", "doctor", *arguments, "--json", "--config", config, "--root", str(machine or self.machine)]
+        command = [sys.executable, *program, "doctor", *arguments, "--json", "--config", config, "--root", str(machine or self.machine)]
         folder = self.station.folder
         done = subprocess.run(command, cwd=folder, env=environment(folder) | more, capture_output=True, text=True, timeout=300)
         assert done.stdout, done.stderr
@@ -227,11 +229,21 @@ def test_a_full_disk(patient: Patient) -> None:
     assert part == "disk" and "full" in what
 
 
+IMPATIENT = """
+from dataclasses import replace
+from cupola.doctor import examine
+examine.CHECKS = tuple(replace(check, limit_s=5) for check in examine.CHECKS)
+from cupola.__main__ import main
+main()
+"""
+
+
 @needs_disk
 def test_a_disk_that_does_not_answer(patient: Patient) -> None:
+    """With limits of 5 s rather than 30: it would hang for ever."""
     assert patient.disk is not None
     with patient.disk.stalled():
-        code, told = patient.doctor("disk")
+        code, told = patient.doctor("disk", program=("-c", IMPATIENT))
     assert code == 1 and "hangs" in told["findings"][0]["what"] and told["findings"][0]["part"] == "disk"
 
 
