@@ -125,6 +125,8 @@ def test_a_silent_sensor_is_an_alarm_that_ends(observatory: Observatory) -> None
 # Home Assistant's documentation of MQTT discovery, sensor.mqtt and binary_sensor.mqtt, and of the device classes of sensors: what is used of it
 _COMMON = {"name", "unique_id", "availability_topic", "device", "origin", "state_topic", "value_template", "device_class", "expire_after"}
 _KEYS = {"sensor": _COMMON | {"state_class", "unit_of_measurement"}, "binary_sensor": _COMMON | {"json_attributes_topic"}}
+_DEVICE = {"identifiers", "connections", "manufacturer", "model", "name", "hw_version", "serial_number", "sw_version", "via_device"}
+_ORIGIN = {"name", "sw_version", "support_url"}
 _UNITS = {
     "temperature": {"°C", "°F", "K"},
     "humidity": {"%"},
@@ -147,7 +149,10 @@ def test_home_assistant_is_told_of_every_series_as_it_documents_it(observatory: 
         assert re.fullmatch(r"homeassistant/(binary_sensor|sensor)/[A-Za-z0-9_-]+/[A-Za-z0-9_-]+/config", topic)
         component = topic.split("/")[1]
         assert config.keys() <= _KEYS[component] and {"state_topic", "unique_id", "device"} <= config.keys()
-        assert config["device"]["identifiers"] and config["origin"]["name"]
+        assert config["device"]["identifiers"] and config["device"].keys() <= _DEVICE
+        assert config["origin"]["name"] and config["origin"].keys() <= _ORIGIN
+        assert all(isinstance(value, str) for name, value in config.items() if name not in ("device", "origin", "expire_after"))
+        assert isinstance(config.get("expire_after", 0), int)
         assert listener.newest[config["availability_topic"]] == "online"
         state = json.loads(listener.newest[config["state_topic"]])
         field = re.fullmatch(r"\{\{ value_json\.(\w+) \}\}", config["value_template"])
