@@ -71,7 +71,7 @@ class Patient:
 def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Patient]:
     folder = tmp_path_factory.mktemp("patient")
     storage: dict[str, Any] = {"retention": {"keep_free_percent": 0}}
-    faulty = [sky(name, faults=faults, autostart=True) | {"connect": False} for name, faults in FAULTS.items()]
+    faulty: list[dict[str, Any]] = [sky(name, faults=faults, autostart=True) | {"connect": False} for name, faults in FAULTS.items()]
     for number, camera in enumerate(faulty):
         camera["recovery"] = {"reopen": 0, "frozen_after_s": 1}
         camera["simulator"]["seed"] = 700 + number  # a device of its own
