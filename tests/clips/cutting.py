@@ -24,7 +24,7 @@ from tests.support.mjpeg_source import draw_barcode, picture, read_barcode
 from tests.support.station import as_owner, eventually, free_port, station_at
 
 FPS = 25
-FRAMES = 2000  # the source's, over and over
+FRAMES = 1000  # the source's, over and over
 CONFIG = """
 cameras:
   - name: gate
