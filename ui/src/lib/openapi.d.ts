@@ -1806,7 +1806,10 @@ export interface components {
             height: number | null;
             /** Bytes */
             bytes: number | null;
-            /** Sha256 */
+            /**
+             * Sha256
+             * @description Of the file; follows a moment after the clip is saved.
+             */
             sha256: string | null;
             /** Message */
             message: string | null;
