@@ -10,8 +10,11 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
+from tests.support.redis_server import RedisServer
+from tests.support.redis_station import PublishedStation
 from tests.support.station import eventually, free_port
 from tests.support.systemd import PYTHON, Systemd, booted, why_not
 
@@ -222,6 +225,33 @@ def test_an_interpreter_or_folder_the_user_cannot_use_is_said_before_anything_is
     done = machine.cupola("service", "install", "--config", "/etc/cupola/closed.yaml")
     assert done.returncode == 1 and "cannot start Cupola with this configuration" in done.stderr
     assert machine.run("test", "-e", "/etc/systemd/system/cupola.service").returncode == 1
+
+
+def test_a_machine_that_is_no_station_receives_as_a_service(machine: Systemd, tmp_path: Path) -> None:
+    machine.cupola("service", "uninstall")
+    told = machine.cupola("service", "install", "--receive")
+    assert told.returncode == 1 and "has to stand in /etc/cupola/receive.env" in told.stderr
+    roof = PublishedStation("roof")
+    roof.still(b"a picture")
+    with RedisServer(tmp_path / "redis", ["appendfsync no"]) as redis:
+        roof.send(redis.client())
+        machine.write("/etc/cupola/receive.env", f"CUPOLA_RECEIVE_REDIS={redis.url}\n")
+        machine.run("chmod", "600", "/etc/cupola/receive.env")
+        done = machine.cupola("service", "install", "--receive", "--json")
+        assert done.returncode == 0 and json.loads(done.stdout)["into"] == "/var/lib/cupola-archive", done.stderr
+        [name] = roof.files
+        eventually(lambda: machine.run("sha256sum", f"/var/lib/cupola-archive/roof/{name}").stdout.startswith(roof.files[name]), 60)
+        told = machine.cupola("service", "status")
+        assert (told.returncode, told.stdout.splitlines()[0].partition(" (")[0]) == (0, "cupola-receive.service: active"), told.stdout
+        state = json.loads(machine.cupola("service", "status", "--json").stdout)["others"][-1]
+        facts = machine.run("cat", f"/proc/{state['pid']}/status").stdout
+        assert "CapBnd:\t0000000000000000" in facts and "Seccomp:\t2" in facts
+        assert machine.run("stat", "-c", "%U", f"/proc/{state['pid']}").stdout.strip() == "cupola"
+    assert machine.cupola("service", "uninstall").stdout.endswith("add --user.\n")
+    assert machine.cupola("service", "uninstall", "--receive").returncode == 0
+    assert machine.cupola("service", "status").returncode == 1
+    assert machine.run("ls", f"/var/lib/cupola-archive/roof/{name}").returncode == 0
+    assert machine.run("ls", "/etc/systemd/system/cupola-receive.service").returncode != 0
 
 
 def test_a_user_without_root_has_a_service_of_their_own(machine: Systemd) -> None:

@@ -14,8 +14,9 @@ from tests.support.station import cupola
 from cupola.cli import main
 from cupola.config.load import load
 from cupola.core.errors import ConfigError
-from cupola.service import manage
-from cupola.service.unit import HOMES, RULES, SERVER, STATUS, TEST, TIMER, Unit, udev_rules, unit_for
+from cupola.service import system
+from cupola.service.receiver import install
+from cupola.service.unit import HOMES, RECEIVER, RULES, SERVER, STATUS, TEST, TIMER, ReceiverUnit, Unit, udev_rules, unit_for
 
 analyze = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd on this machine")
 HOME_CONFIG = Path("/home/pi/cupola.yaml")
@@ -32,6 +33,17 @@ def unit(**changes: object) -> Unit:
         "groups": ("video", "plugdev"),
     }
     return Unit(**(facts | changes))  # type: ignore[arg-type]
+
+
+def receiver(**changes: object) -> ReceiverUnit:
+    facts = {
+        "python": Path("/bin/sh"),
+        "into": Path("/srv/archive"),
+        "environment": Path("/etc/cupola/receive.env"),
+        "readable": (),
+        "user": "daemon",
+    }
+    return ReceiverUnit(**(facts | changes))  # type: ignore[arg-type]
 
 
 def values(text: str, key: str) -> list[str]:
@@ -60,6 +72,25 @@ def test_the_exposure_that_systemd_counts_is_two_at_most(tmp_path: Path, config:
 def test_systemd_finds_nothing_to_complain_about(tmp_path: Path, user: str | None, name: str) -> None:
     done = analyzed(tmp_path, unit(user=user).text(name), "verify", "--man=no", name=name)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@analyze
+@pytest.mark.parametrize("user", ["daemon", None])
+def test_systemd_finds_nothing_to_complain_about_in_the_receivers_unit(tmp_path: Path, user: str | None) -> None:
+    text = receiver(user=user, environment=Path("/dev/null")).text()
+    done = analyzed(tmp_path, text, "verify", "--man=no", name=RECEIVER)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@analyze
+def test_the_receiver_is_closed_in_more_tightly_still(tmp_path: Path) -> None:
+    text = receiver().text()
+    done = analyzed(tmp_path, text, "security", "--offline=true", "--threshold=15", "--no-pager", name=RECEIVER)
+    assert done.returncode == 0, done.stdout[-200:]
+    assert [values(text, key) for key in ("User", "ReadWritePaths", "PrivateDevices", "ProtectHome", "EnvironmentFile")] == [
+        ["daemon"], ['"/srv/archive"'], ["yes"], ["yes"], ["/etc/cupola/receive.env"],
+    ]  # fmt: skip
+    assert values(receiver(into=Path("/srv/my sky/100%h")).text(), "ExecStart")[0].endswith('receive --into "/srv/my sky/100%%h"')
 
 
 @analyze
@@ -179,20 +210,47 @@ def test_the_command_prints_the_unit_without_changing_anything(tmp_path: Path) -
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cupola.yaml", "home"]
 
 
+def test_the_receivers_unit_needs_no_configuration(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    done = cupola(tmp_path, "service", "install", "--receive", "--into", "archive", "--print")
+    assert done.returncode == 0 and f"cupola receive --into {tmp_path}/archive\n" in done.stdout and "cupola run" not in done.stdout
+    own = cupola(tmp_path, "service", "install", "--receive", "--print", "--user")
+    assert f"EnvironmentFile={tmp_path}/home/cupola/receive.env" in own.stdout and f"--into {tmp_path}/home/cupola-archive" in own.stdout
+    mixed = cupola(tmp_path, "service", "install", "--into", "archive")
+    assert mixed.returncode == 2 and "--into for --receive" in mixed.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
+def test_a_receivers_url_of_redis_is_its_owners_only_and_has_to_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setattr("cupola.service.receiver.require_systemd", lambda: None)
+    file = tmp_path / "cupola" / "receive.env"
+    with pytest.raises(ConfigError, match="install -m 600 /dev/stdin") as told:
+        install(tmp_path / "archive", own=True)
+    command = str(told.value).partition("Write it by: ")[2]
+    subprocess.run(["bash", "-c", command], check=True)
+    assert file.read_text() == "CUPOLA_RECEIVE_REDIS=rediss://archive:PASSWORD@HOST:6379\n"
+    file.chmod(0o644)
+    with pytest.raises(ConfigError, match="chmod 600"):
+        install(tmp_path / "archive", own=True)
+
+
 def test_without_a_configuration_it_says_how_to_make_one(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     done = cupola(tmp_path, "service", "install")
     assert done.returncode == 1 and "cupola init" in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [("status",), ("status", "--user", "--json"), ("uninstall",), ("install", "--config", "cupola.yaml")])
+@pytest.mark.parametrize(
+    "arguments", [("status",), ("status", "--user", "--json"), ("uninstall",), ("install", "--config", "cupola.yaml"), ("install", "--receive")]
+)
 def test_without_systemd_it_says_what_to_do_instead(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
 ) -> None:
     """Also where systemd runs: this machine is looked at as if it did not."""
     (tmp_path / "cupola.yaml").write_text("cameras: [{name: sky, driver: simulator}]\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(manage, "BOOTED", tmp_path / "run" / "systemd" / "system")
+    monkeypatch.setattr(system, "BOOTED", tmp_path / "run" / "systemd" / "system")
     monkeypatch.setattr(sys, "argv", ["cupola", "service", *arguments])
     with pytest.raises(SystemExit) as ended:
         main()

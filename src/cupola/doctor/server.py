@@ -92,10 +92,11 @@ def _again(verb: str) -> str:
     """The command that starts the server, as it is installed."""
     if sys.platform == "linux":
         with contextlib.suppress(CupolaError, ImportError):
-            from cupola.service.manage import unit_file
+            from cupola.service.system import unit_file
+            from cupola.service.unit import SERVER
 
             for own in (False, True):
-                if unit_file(own).exists():
+                if unit_file(own, SERVER).exists():
                     return f"{'systemctl --user' if own else 'sudo systemctl'} {verb} cupola"
     return "end it and start it again: cupola run" if verb == "restart" else "cupola run"
 
@@ -109,12 +110,12 @@ def service(patient: Patient, told: Told) -> None:
     if sys.platform != "linux":
         told.saw("only Linux has systemd")
         return
-    from cupola.service import manage
+    from cupola.service import manage, system
 
-    if not patient.is_this_machine or not manage.BOOTED.is_dir():
+    if not patient.is_this_machine or not system.BOOTED.is_dir():
         told.saw("systemd does not run this machine")
         return
-    own = not manage.unit_file(False).exists()
+    own = not system.unit_file(False, manage.NAME).exists()
     states = manage.look_at_all(own=own)
     if not states[0].installed:
         told.saw("not installed as a service")
@@ -175,6 +176,6 @@ def status_server(patient: Patient, told: Told) -> None:
 def _installed() -> bool:
     if sys.platform != "linux":
         return False
-    from cupola.service import manage
+    from cupola.service import manage, system
 
-    return any(manage.unit_file(own, manage.STATUS).exists() for own in (False, True))
+    return any(system.unit_file(own, manage.STATUS).exists() for own in (False, True))
