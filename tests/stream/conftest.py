@@ -24,3 +24,10 @@ def redis(shared_redis: RedisServer) -> RedisServer:
 @pytest.fixture
 def into(tmp_path: Path) -> Path:
     return tmp_path / "archive"
+
+
+@pytest.fixture(autouse=True)
+def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a publisher does every second, and a receiver every five, is done more often: tests wait for it."""
+    monkeypatch.setattr("cupola.stream.publisher.CONFIRM_S", 0.1)
+    monkeypatch.setattr("cupola.stream.receiver.LOOK_S", 0.5)

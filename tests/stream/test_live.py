@@ -6,9 +6,9 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from tests.stream.test_publishing import until
 from tests.support.light_station import CAMERA, LightStation, jpeg_of
 from tests.support.live_reader import LiveReader
+from tests.support.publishing import until
 from tests.support.redis_server import RedisServer
 
 from cupola.stream.format import frames_key

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from cupola.config.model import Settings
-from cupola.stream.format import frames_key, key
+from cupola.stream.format import Id, frames_key, key
 from cupola.stream.link import Target, connect, failures, words_of
 from cupola.stream.live import ADD as ADD_LIVE
 from cupola.stream.sender import ADD
+from cupola.stream.words import give_up, span
 
 DEADLINE_S = 20.0
+ABANDONED_S = 600.0  # without a word; a receiver asks for more twice a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ def _check(settings: Settings) -> list[Finding]:
     client = connect(target, "cupola-doctor")
     try:
         client.ping()
-        found = [*_rights(client, target, station, block.live), *_lasting(client)]
+        found = [*_rights(client, target, station, block.live), *_lasting(client), *_abandoned(client, target, station)]
     except failures() as error:
         words, _, fix = words_of(error, target).partition(". ")
         return [Finding("error", words + ".", fix or "Correct redis.url.")]
@@ -102,6 +104,33 @@ def _lasting(client: Any) -> list[Finding]:
     if values["maxmemory-policy"] not in (None, "noeviction"):
         words = f"Redis throws records away when its memory is full (maxmemory-policy {values['maxmemory-policy']})."
         found.append(Finding("error", words, f"Set maxmemory-policy noeviction. {conf}"))
+    return found
+
+
+def _abandoned(client: Any, target: Target, station: str) -> list[Finding]:
+    """Groups of receivers that hold records back, and that nobody serves. Where the station's user may not see who serves them, nothing is said."""
+    from redis.exceptions import NoPermissionError
+
+    found: list[Finding] = []
+    held: dict[str, tuple[list[str], list[float]]] = {}  # by group: its streams, and for how long each of its receivers was quiet
+    try:
+        for stream in (key(station, "log"), key(station, "images")):
+            if not client.exists(stream):
+                continue
+            newest = Id.parse(client.xinfo_stream(stream)["last-generated-id"])
+            for group in client.xinfo_groups(stream):
+                if group["pending"] or Id.parse(group["last-delivered-id"]) < newest:
+                    streams, quiet_s = held.setdefault(group["name"].decode(errors="replace"), ([], []))
+                    streams.append(stream)
+                    quiet_s += [one["idle"] / 1000 for one in client.xinfo_consumers(stream, group["name"])]
+    except NoPermissionError:
+        return []
+    for group, (streams, quiet_s) in held.items():
+        if min(quiet_s, default=ABANDONED_S) >= ABANDONED_S:
+            since = f"for {span(min(quiet_s))}" if quiet_s else "yet"
+            words = f"No receiver of the group {group} has asked for anything {since}, so station and Redis keep all records for it."
+            fix = f"Start its receiver, or if nobody needs it any more: {give_up(target.words, [(stream, group) for stream in streams])}"
+            found.append(Finding("warning", words, fix))
     return found
 
 

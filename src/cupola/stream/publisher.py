@@ -11,7 +11,6 @@ import contextlib
 import json
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +24,7 @@ from cupola.core.frame import Packet
 from cupola.storage.catalogue import Catalogue
 from cupola.storage.rows import captured_event
 from cupola.storage.to_stream import ANNOUNCED, Note, ToStream
+from cupola.stream.filling import Filling
 from cupola.stream.format import key, pack_status
 from cupola.stream.images import Images
 from cupola.stream.journal import Journal, key_of
@@ -38,7 +38,6 @@ CONFIRM_S = 1.0
 STATUS_S = 5.0
 CLOSE_S = 3.0
 TAKE_RETRY_S = 2.0
-FORECAST_S = 600.0  # how long the filling of the spool is watched to say when it will be full
 State = Literal["starting", "connected", "unreachable", "closed"]
 
 
@@ -74,7 +73,7 @@ class Publisher:
         self._to_take, self._to_send = threading.Event(), threading.Event()
         self.journal.woken = self.images.woken = self._to_send.set
         self._status_text: tuple[str, str] | None = None
-        self._filling: deque[tuple[float, int, int]] = deque(maxlen=61)
+        self.filling = Filling(self.cap_bytes // 10, self.cap_bytes - self.cap_bytes // 10)
         self._failed: BaseException | None = None
         self._clients: list[Any] = []
         self._threads = [
@@ -132,9 +131,7 @@ class Publisher:
         while True:
             if (failed := self._failed or self.journal.failed) is not None:
                 raise failed
-            now = time.monotonic()
-            if not self._filling or now - self._filling[-1][0] >= FORECAST_S / 60:
-                self._filling.append((now, self.journal.spool.bytes, self.images.linked_bytes))
+            self.filling.look(time.monotonic(), *self._held)
             document = self.document()
             if document:
                 self._status_text = json.dumps(document, separators=(",", ":")), iso_utc(utc_now())
@@ -269,29 +266,28 @@ class Publisher:
     # ── how it is doing ────────────────────────────────────────────────────
 
     @property
+    def _held(self) -> tuple[int, int]:
+        return self.journal.spool.bytes, self.images.linked_bytes
+
+    @property
     def fill_percent(self) -> float:
         """Of the fuller of both spools."""
-        cap = self.cap_bytes
-        return 100.0 * max(self.journal.spool.bytes / (cap // 10), self.images.linked_bytes / (cap - cap // 10))
+        return self.filling.percent(*self._held)
+
+    @property
+    def full_in_s(self) -> float | None:
+        """When the spool will be full if it goes on filling as in the last minutes; None while it does not."""
+        return self.filling.full_in_s
+
+    @property
+    def waited_for(self) -> list[tuple[str, str]]:
+        """Of each stream of which something waits: its key, and the group of receivers that has confirmed least, if there is any."""
+        return [(sender.key, sender.behind) for sender in self.senders.values() if sender.source.spool.depth and sender.behind is not None]
 
     @property
     def lost(self) -> int:
         """Events, stills and clips that are not in the streams, since the start."""
         return self.journal.lost_total + self.images.lost_total
-
-    @property
-    def full_in_s(self) -> float | None:
-        """When the spool will be full if it goes on filling as in the last minutes; None while it does not."""
-        if len(self._filling) < 2:
-            return None
-        cap, (then, *before), (now, *filled) = self.cap_bytes, self._filling[0], self._filling[-1]
-        caps = (cap // 10, cap - cap // 10)
-        left = [
-            max(0.0, (most - new) * (now - then) / (new - old))
-            for most, old, new in zip(caps, before, filled, strict=True)
-            if new > old and now - then >= 30.0
-        ]
-        return min(left, default=None)
 
     def report(self) -> dict[str, Any]:
         """For status, metrics and page; JSON types."""

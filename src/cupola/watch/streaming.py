@@ -10,6 +10,7 @@ from typing import Any
 from cupola.core.bus import Bus
 from cupola.core.events import HostAlarm
 from cupola.stream.publisher import Publisher
+from cupola.stream.words import give_up, span
 from cupola.watch.alarms import Alarm, Limits
 
 EVERY_S = 5.0
@@ -63,10 +64,14 @@ class StreamingWatch:
         if what == "redis":
             return self._publisher.problem or ""
         if what == "redis_spool":
-            full_in_s = self._publisher.full_in_s
-            when = "" if full_in_s is None else f"Full in {full_in_s / 3600:.1f} h. "
-            behind = next((sender.behind for sender in self._publisher.senders.values() if sender.behind is not None), None)
-            return when + (self._publisher.problem or (f"The receivers {behind} are behind." if behind else "There is no receiver."))
+            publisher = self._publisher
+            when = "" if publisher.full_in_s is None else f"Full in {span(publisher.full_in_s)}. "
+            if publisher.problem:
+                return when + publisher.problem
+            if not (held := publisher.waited_for):
+                return when + "There is no receiver."
+            groups = " and ".join(sorted({group for _, group in held}))
+            return f"{when}It waits for the receivers of {groups}. If nobody needs them any more: {give_up(publisher.target.words, held)}"
         return "See the log for what."
 
 
