@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.live_packets import jpegs, publish
 from tests.support.receiving import Stored
 from tests.support.redis_server import RedisServer
 from tests.support.redis_station import PublishedStation
@@ -29,8 +30,9 @@ def test_as_lines_it_tells_what_it_does_and_ends_in_order_at_sigterm(redis: Redi
     roof.still(b"a picture")
     roof.event()
     roof.send(redis.client())
+    publish(redis, jpegs([1]))
     process = subprocess.Popen(
-        [sys.executable, "-m", "cupola", "receive", "--redis", redis.url, "--into", "archive"],
+        [sys.executable, "-m", "cupola", "receive", "--redis", redis.url, "--into", "archive", "--frames", "0"],
         cwd=tmp_path,
         env=environment(tmp_path),
         stdout=subprocess.PIPE,
@@ -38,7 +40,7 @@ def test_as_lines_it_tells_what_it_does_and_ends_in_order_at_sigterm(redis: Redi
     )
     try:
         stored = Stored(tmp_path / "archive" / "roof")
-        eventually(lambda: stored.listed == roof.files and stored.events == roof.events, 60)
+        eventually(lambda: stored.listed == roof.files and stored.events == roof.events and any(stored.root.rglob("frames/*.jpg")), 60)
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=30)
     finally:
@@ -50,7 +52,7 @@ def test_as_lines_it_tells_what_it_does_and_ends_in_order_at_sigterm(redis: Redi
     assert (lines[0]["redis"], lines[0]["group"]) == (f"127.0.0.1:{redis.port}", "archive")
     assert any(line["event"] == "told" and line["message"] == "Receiving station roof." for line in lines)
     assert lines[-1]["stations"]["roof"] | {"bytes": 0} == {
-        "stills": 1, "clips": 0, "events": 1, "bytes": 0, "again": 0, "set_aside": 0, "gone": 0, "taken_over": 0,
+        "stills": 1, "clips": 0, "events": 1, "bytes": 0, "again": 0, "set_aside": 0, "gone": 0, "taken_over": 0, "frames": 1,
     }  # fmt: skip
 
 

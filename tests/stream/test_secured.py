@@ -1,18 +1,24 @@
 """A publisher and the check from outside, with a Redis that has TLS and the users that lie in deploy/."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from redis import Redis
 from tests.support.light_station import LightStation
+from tests.support.live_packets import jpegs, publish
+from tests.support.receiving import Stored, receiving
 from tests.support.redis_server import RedisServer
+from tests.support.redis_station import PublishedStation
 from tests.support.station import eventually
 
 from cupola.config.load import from_text
 from cupola.config.model import Settings, Tls
+from cupola.stream import frames
 from cupola.stream.check import check_redis
-from cupola.stream.format import key
+from cupola.stream.format import frames_key, key
 from cupola.web.tls import certificate_for
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "redis"
@@ -64,6 +70,35 @@ async def test_a_station_with_its_own_user_publishes_by_tls(secured: RedisServer
         await asyncio.to_thread(eventually, lambda: station.publisher.live.counts["sky"]["delivered"], 60)
         assert (station.publisher.problem, station.publisher.live_problem) == (None, None)
         assert name.startswith("sky/")
+
+
+def test_a_receiver_and_a_viewer_get_it_all_by_tls_with_their_own_users(secured: RedisServer, tmp_path: Path) -> None:
+    dome = PublishedStation("dome")
+    dome.still(b"x" * 1_500_000)
+    dome.event()
+    dome.send(Redis.from_url(secured.url_of("dome", "secret-of-dome")))
+    publish(secured, jpegs([1]), frames_key("dome", "sky"))
+    with receiving(secured.url_of("archive", "secret-of-archive"), tmp_path, stations=["dome"], frames_every_s=0.0) as work:
+        work.until(stills=1, events=1, frames=1)
+        assert work.receiver.problems() == {}
+    assert Stored(tmp_path / "dome").listed == dome.files
+    with receiving(url_of(secured, "archive"), tmp_path, stations=["dome"]) as work:  # without the authority
+        work.until_told("certificate", "error")
+    watching = frames(secured.url_of("viewer", "secret-of-viewer"), station="dome", camera="sky")
+    over = threading.Event()
+
+    def shoot() -> None:
+        while not over.wait(0.05):
+            publish(secured, jpegs([2]), frames_key("dome", "sky"))
+
+    shooting = threading.Thread(target=shoot)
+    shooting.start()
+    try:
+        assert next(watching).array.shape == (48, 64, 3)
+    finally:
+        over.set()
+        shooting.join()
+        watching.close()
 
 
 async def test_a_station_that_may_only_write_another_name_is_told_so(secured: RedisServer, tmp_path: Path) -> None:

@@ -6,63 +6,20 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import av
 import numpy as np
-import numpy.typing as npt
 import pytest
 import simplejpeg
+from tests.support.live_packets import KEY, h264, jpegs, packet, picture, publish, shows
 from tests.support.redis_server import RedisServer
 from tests.support.station import eventually
 
 from cupola.core.errors import ConfigError
 from cupola.stream import Frame, frames
-from cupola.stream.format import Codec, FramePacket, frames_key, pack_frame
+from cupola.stream.format import Codec
 
 PROJECT = Path(__file__).parents[2]
-KEY = frames_key("roof", "sky")
-BEGAN = datetime(2026, 11, 21, 23, 15, 2, 250_000, tzinfo=UTC)
-
-
-def picture(number: int) -> npt.NDArray[np.uint8]:
-    """(48, 64, 3) RGB, one colour that tells the number."""
-    array = np.empty((48, 64, 3), np.uint8)
-    array[:] = ((number * 37) % 200 + 20, (number * 61) % 200 + 20, (number * 83) % 200 + 20)
-    return array
-
-
-def shows(frame: Frame, number: int) -> bool:
-    return bool(np.abs(frame.array.astype(int) - picture(number)).max() <= 8)
-
-
-def packet(number: int, data: bytes, codec: Codec = "jpeg", key: bool = True, dropped: int = 0, incarnation: int = 1) -> FramePacket:
-    at = BEGAN + timedelta(milliseconds=100 * number)
-    return FramePacket(number, incarnation, "1700000000.3", at, codec, key, 64, 48, dropped, data)
-
-
-def jpegs(numbers: Iterator[int] | range) -> list[FramePacket]:
-    return [packet(number, simplejpeg.encode_jpeg(picture(number), quality=95, colorsubsampling="444")) for number in numbers]
-
-
-def h264(count: int, every: int) -> list[FramePacket]:
-    """Annex B with a keyframe of its own parameter sets every so many."""
-    context = av.CodecContext.create("libx264", "w")
-    context.width, context.height, context.pix_fmt, context.framerate = 64, 48, "yuv444p", 25  # type: ignore[attr-defined]
-    context.options = {
-        "preset": "ultrafast",
-        "tune": "zerolatency",
-        "crf": "5",
-        "x264-params": f"keyint={every}:min-keyint={every}:scenecut=0:repeat-headers=1",
-    }
-    made: list[FramePacket] = []
-    for number in range(1, count + 1):
-        frame = av.VideoFrame.from_ndarray(picture(number), format="rgb24")
-        frame.pts = number
-        made += [packet(number, bytes(one), "h264", one.is_keyframe) for one in context.encode(frame)]  # type: ignore[attr-defined]
-    return made
 
 
 class Watching:
@@ -97,12 +54,6 @@ class Watching:
         assert not self._thread.is_alive()
 
 
-def publish(redis: RedisServer, packets: list[FramePacket]) -> None:
-    client = redis.client()
-    for one in packets:
-        client.xadd(KEY, pack_frame(one), maxlen=1000)  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize("codec", ["jpeg", "h264"])
 def test_every_frame_comes_with_its_pixels_time_and_number(redis: RedisServer, codec: Codec) -> None:
     publish(redis, jpegs(range(1, 3)))  # before anybody looked
@@ -111,7 +62,7 @@ def test_every_frame_comes_with_its_pixels_time_and_number(redis: RedisServer, c
         publish(redis, made)
         eventually(lambda: len(watching.seen) == len(made))
     assert [frame.sequence for frame in watching.seen] == [one.sequence for one in made]
-    assert all(shows(frame, frame.sequence) and frame.array.shape == (48, 64, 3) and frame.array.dtype == np.uint8 for frame in watching.seen)
+    assert all(shows(frame.array, frame.sequence) and frame.array.shape == (48, 64, 3) and frame.array.dtype == np.uint8 for frame in watching.seen)
     assert [frame.time for frame in watching.seen] == [one.time for one in made]
     assert {(frame.missing, frame.incarnation, frame.generation) for frame in watching.seen} == {(0, 1, "1700000000.3")}
 
@@ -134,7 +85,7 @@ def test_h264_goes_on_at_the_next_keyframe_after_a_gap(redis: RedisServer) -> No
         eventually(lambda: watching.seen and watching.seen[-1].sequence == 20)
     assert [frame.sequence for frame in watching.seen] == [6, 7, *range(11, 21)]
     assert {frame.sequence: frame.missing for frame in watching.seen if frame.missing} == {11: 3}
-    assert all(shows(frame, frame.sequence) for frame in watching.seen)
+    assert all(shows(frame.array, frame.sequence) for frame in watching.seen)
 
 
 @pytest.mark.parametrize("codec", ["jpeg", "h264"])
@@ -144,7 +95,7 @@ def test_who_is_slow_and_wants_the_newest_gets_it(redis: RedisServer, codec: Cod
         publish(redis, made)
         eventually(lambda: watching.seen and watching.seen[-1].sequence == 100)
     assert len(watching.seen) < 30
-    assert all(shows(frame, frame.sequence) for frame in watching.seen)
+    assert all(shows(frame.array, frame.sequence) for frame in watching.seen)
     first = watching.seen[0].sequence
     assert len(watching.seen) + sum(frame.missing for frame in watching.seen) == 100 - first + 1
 

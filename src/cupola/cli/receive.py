@@ -40,7 +40,7 @@ def _name(context: click.Context, parameter: click.Parameter, value: tuple[str, 
     help="Such as redis://USER:PASSWORD@HOST:6379; rediss:// for TLS, with ?ssl_ca_certs=FILE. Else CUPOLA_RECEIVE_REDIS, as others see a command line.",
 )
 @click.option("--station", "stations", multiple=True, callback=_name, help="Only this station; may be given again. Else all there are.")
-@click.option("--camera", "cameras", multiple=True, callback=_name, help="Only stills and clips of this camera; may be given again.")
+@click.option("--camera", "cameras", multiple=True, callback=_name, help="Only pictures and clips of this camera; may be given again.")
 @click.option(
     "--into",
     type=click.Path(path_type=Path, file_okay=False),
@@ -58,15 +58,40 @@ def _name(context: click.Context, parameter: click.Parameter, value: tuple[str, 
     metavar="S",
     help="Take over what another receiver of the group was handed and has not acknowledged for so long.",
 )
+@click.option(
+    "--frames",
+    "frames_every_s",
+    type=click.FloatRange(min=0.0),
+    metavar="S",
+    help="Keep live pictures too, one of each camera every S seconds, 0 for all that come. Of these some may be missing.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Tell as lines of JSON, as it does anyway where no terminal is.")
-def receive(url: str, stations: tuple[str, ...], cameras: tuple[str, ...], into: Path, group: str, claim_after_s: float, as_json: bool) -> None:
+def receive(
+    url: str,
+    stations: tuple[str, ...],
+    cameras: tuple[str, ...],
+    into: Path,
+    group: str,
+    claim_after_s: float,
+    frames_every_s: float | None,
+    as_json: bool,
+) -> None:
     """Store stills, clips and events of other stations that come over Redis, until it is ended."""
     from cupola.stream.receiver import Receiver
 
     if not STATION.fullmatch(group):
         raise click.BadParameter("use letters, digits, '-', '_' and '.'.", param_hint="--group")
     screen = _Lines() if as_json or not sys.stdout.isatty() else _Screen()
-    receiver = Receiver(url, into.absolute(), screen.tell, stations=stations, cameras=cameras, group=group, claim_after_s=claim_after_s)
+    receiver = Receiver(
+        url,
+        into.absolute(),
+        screen.tell,
+        stations=stations,
+        cameras=cameras,
+        group=group,
+        claim_after_s=claim_after_s,
+        frames_every_s=frames_every_s,
+    )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: receiver.stop())
     with screen:
@@ -169,7 +194,7 @@ class _Screen:
             f"events {total['events']} ({rates['events']:.1f}/s)",
             f"{rates['bytes'] / 1e6:.1f} MB/s",
         ]
-        words += [f"{name.replace('_', ' ')} {total[name]}" for name in ("again", "set_aside", "gone", "taken_over") if total[name]]
+        words += [f"{name.replace('_', ' ')} {total[name]}" for name in ("frames", "again", "set_aside", "gone", "taken_over") if total[name]]
         self._live.update(Text(" · ".join(words) + (f" · {problem}" if problem else ""), style="red" if problem else "green"))
 
     def end(self, receiver: Receiver) -> None:

@@ -169,6 +169,15 @@ class Archive:
                 self._list(writer, one)
             return [one.id for one in fresh]
 
+    def add_frame(self, name: str, data: bytes) -> None:
+        """Put a live picture where it belongs; it is on no list. By one thread. Raises StorageFull, StorageFailed."""
+        self._check_room(len(data))
+        tmp = self.arriving / f"frame{TMP}"
+        store_durable(tmp, data)
+        folder = self._place(tmp, name)
+        with telling(folder, "sync"):
+            sync_folder(folder)
+
     def try_storing(self) -> None:
         """Whether there is room again for what was to be stored last. Raises StorageFull, StorageFailed."""
         self._room(self._wanted_bytes)
@@ -179,6 +188,9 @@ class Archive:
 
     def _room(self, size: int) -> None:
         self._wanted_bytes = size
+        self._check_room(size)
+
+    def _check_room(self, size: int) -> None:
         free = free_space(self.root)
         if free.percent < FREE_PERCENT or free.bytes < size:
             raise StorageFull(

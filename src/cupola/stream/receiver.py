@@ -1,6 +1,7 @@
 """Receives what stations publish: finds them, has their streams consumed, ends in order.
 
-One thread reads events of all stations, one stills and clips, so that a long clip holds up no event; this one looks for new stations.
+One thread reads events of all stations, one stills and clips, so that a long clip holds up no event, one live pictures where these are kept; this one looks
+for new stations.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from cupola.stream.archive import Archives
 from cupola.stream.consumer import Consumer
 from cupola.stream.format import parse_key
 from cupola.stream.intake import EventIntake, ImageIntake
+from cupola.stream.keeping import Keeper
 from cupola.stream.line import Line, target_of
 from cupola.stream.link import connect, failures
 from cupola.stream.names import GROUP
@@ -71,7 +73,7 @@ class Receiver:
     """Made and run in one thread; `stop` may be called from any, or by a signal.
 
     `stations`: only these, else all that the user of Redis may read, also those that come later. With `cameras` only their stills and clips; the
-    group is then one of its own, as others still want the rest.
+    group is then one of its own, as others still want the rest. `frames_every_s`: keep live pictures of each camera so often, 0 for all; None: none.
     """
 
     def __init__(
@@ -84,10 +86,11 @@ class Receiver:
         cameras: Sequence[str] = (),
         group: str = GROUP,
         claim_after_s: float = CLAIM_AFTER_S,
+        frames_every_s: float | None = None,
     ) -> None:
         self._target, self.into, self.tally = target_of(url), into, Tally()
         self.group = f"{group}:{'+'.join(sorted(set(cameras)))}" if cameras else group
-        self._tell, self._wanted, self._stop = tell, tuple(stations), threading.Event()
+        self._tell, self._wanted, self._cameras, self._stop = tell, tuple(stations), tuple(cameras), threading.Event()
         self._lock = threading.Lock()
         self.line = Line(self._target, lambda level, message: self.tell(level, message))
         self.slot = Slot(into)
@@ -100,6 +103,10 @@ class Receiver:
                 (ImageIntake(self._archives, self.tally, self.tell, cameras), IMAGES_AT_ONCE),
             )
         ]
+        self._keeper: Keeper | None = None
+        if frames_every_s is not None:
+            self._keeper = Keeper(self._target, self.line, self._archives, self.tally, self.tell, name=name, every_s=frames_every_s)
+        self._workers = [*self._consumers, *([self._keeper] if self._keeper else [])]
         self.stations: set[str] = set()
         self._failure: BaseException | None = None
 
@@ -109,24 +116,24 @@ class Receiver:
 
     def problems(self) -> dict[str, str]:
         """By station: why nothing is stored at the moment."""
-        return {station: problem for consumer in self._consumers for station, problem in consumer.problems().items()}
+        return {station: problem for worker in self._workers for station, problem in worker.problems().items()}
 
     def stop(self) -> None:
         """What is under way is stored, and `run` returns."""
         self._stop.set()
-        for consumer in self._consumers:
-            consumer.stop.set()
+        for worker in self._workers:
+            worker.stop.set()
 
     def run(self, every_second: Callable[[], None]) -> None:
         """Until `stop`. Raises what ended a thread, if something did that should not."""
-        threads = [threading.Thread(target=self._consume, args=(consumer,), daemon=True) for consumer in self._consumers]
+        threads = [threading.Thread(target=self._work, args=(worker,), daemon=True) for worker in self._workers]
         self._follow(self._wanted)
         for thread in threads:
             thread.start()
         looked_at: float | None = None
         try:
             while not self._stop.is_set():
-                if not self._wanted and (looked_at is None or time.monotonic() - looked_at >= LOOK_S):
+                if (not self._wanted or self._keeper) and (looked_at is None or time.monotonic() - looked_at >= LOOK_S):
                     self._look()
                     looked_at = time.monotonic()
                 every_second()
@@ -140,9 +147,9 @@ class Receiver:
         if self._failure is not None:
             raise self._failure
 
-    def _consume(self, consumer: Consumer) -> None:
+    def _work(self, worker: Consumer | Keeper) -> None:
         try:
-            consumer.run()
+            worker.run()
         except BaseException as error:
             self._failure = error
             self.stop()
@@ -155,7 +162,7 @@ class Receiver:
             self.tell("info", f"Receiving station {station}.", station)
 
     def _look(self) -> None:
-        """Find stations by their streams."""
+        """Find stations, and cameras whose live pictures there are, by their streams."""
         client = connect(self._target, self.slot.consumer)
         try:
             found: Any = client.scan_iter(match="cupola:{*}:*", count=1000)
@@ -166,4 +173,8 @@ class Receiver:
             return
         finally:
             client.close()
+        places = [place for place in places if not self._wanted or place.station in self._wanted]
         self._follow([place.station for place in places if place.stream in ("log", "images")])
+        for place in places:
+            if self._keeper and place.camera is not None and (not self._cameras or place.camera in self._cameras):
+                self._keeper.follow(place.station, place.camera)

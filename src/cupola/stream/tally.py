@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 @dataclass(slots=True)
 class Count:
     """`again`: came once more, and was stored already. `set_aside`: not as agreed. `gone`: deleted from Redis before it was stored. `taken_over`:
-    from a receiver that is gone.
+    from a receiver that is gone. `frames`: live pictures that were kept.
 
     `bytes`: of what was taken, stored or not.
     """
@@ -22,6 +22,7 @@ class Count:
     set_aside: int = 0
     gone: int = 0
     taken_over: int = 0
+    frames: int = 0
 
 
 class Tally:
