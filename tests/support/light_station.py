@@ -123,8 +123,16 @@ async def _main(args: argparse.Namespace) -> None:
                 task.cancel()
             await asyncio.gather(*tasks[1:], return_exceptions=True)
             await asyncio.sleep(0.5)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(_until_told(station), 10)
             tasks[0].cancel()
     print("live " + json.dumps(station.publisher.live.counts[CAMERA]), flush=True)
+
+
+async def _until_told(station: LightStation) -> None:
+    """Of each live packet whether it was delivered or dropped."""
+    while (now := station.publisher.live.counts[CAMERA])["produced"] != now["delivered"] + now["dropped"]:
+        await asyncio.sleep(0.05)
 
 
 async def _say(heard: Subscription, numbers: TextIO) -> None:

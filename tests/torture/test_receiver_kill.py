@@ -1,61 +1,44 @@
-"""`cupola receive` killed again and again while stations publish, receivers that share the work, and networks that fail: nothing lost, nothing twice.
+"""`cupola receive` killed, or its own disk without power, again and again while a station publishes: nothing lost, nothing twice.
 
-CUPOLA_RECEIVER_KILLS and CUPOLA_NETWORK_CUT_S say how often and how long, 3 and 5 s if unset.
+CUPOLA_RECEIVER_KILLS and CUPOLA_RECEIVER_POWER_CUTS say how often.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import random
-import shutil
-import signal
-import sqlite3
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.receiving import Stored
+from tests.support.ext4 import Disk, missing_feature
+from tests.support.receiving import GROUP, Stored
 from tests.support.redis_server import RedisServer
-from tests.support.station import environment, eventually
+from tests.support.station import eventually
+from tests.torture.streams import DRAINED_S, all_taken, is_whole, receiver, scripted_station
+
+from cupola.stream.format import key, unpack_part
 
 KILLS = int(os.environ.pop("CUPOLA_RECEIVER_KILLS", "3"))  # programs that are started here know no such key
-CUT_S = float(os.environ.pop("CUPOLA_NETWORK_CUT_S", "5"))
-DRAINED_S = 300.0
-pytestmark = [pytest.mark.torture, pytest.mark.timeout(600 + 30 * KILLS + 2 * CUT_S)]
+POWER_CUTS = int(os.environ.pop("CUPOLA_RECEIVER_POWER_CUTS", "2"))
+pytestmark = [pytest.mark.torture, pytest.mark.timeout(600 + 30 * (KILLS + POWER_CUTS))]
+LOG, IMAGES = key("roof", "log"), key("roof", "images")
 
 
-def receiver(url: str, into: Path, folder: Path, inside: list[str] | None = None) -> subprocess.Popen[bytes]:
-    """`inside`: what runs a command in a network namespace."""
-    folder.mkdir(exist_ok=True)
-    command = [*(inside or []), sys.executable, "-m", "cupola", "receive", "--into", str(into), "--claim-after", "3"]
-    with (folder / "output").open("ab") as output:
-        return subprocess.Popen(command, env=environment(folder) | {"CUPOLA_RECEIVE_REDIS": url}, stdout=output, stderr=subprocess.STDOUT)
+def complete(stored: Stored, everything: dict[str, Any]) -> bool:
+    """All of it is there, once: in catalogue and events; whether the disk agrees is looked at when all is over."""
+    listed, numbers = stored.listed, stored.numbers
+    assert len(set(numbers)) == len(numbers), "stored twice"
+    return len(listed) == len(everything["files"]) and len(numbers) == len(everything["events"])
 
 
-def publisher(url: str, station: str, seconds: float, output: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tests.support.redis_station", url, station, "--seconds", str(seconds)]
-    with output.open("wb") as file:
-        return subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=file)
-
-
-def made(output: Path) -> dict[str, Any]:
-    return json.loads(output.read_text())
-
-
-def ended(process: subprocess.Popen[bytes], how: signal.Signals = signal.SIGTERM) -> int:
-    process.send_signal(how)
-    try:
-        return process.wait(60)
-    finally:
-        process.kill()
-        process.wait(10)
+def is_all_there(stored: Stored, printed: str) -> None:
+    everything = json.loads(printed)
+    assert stored.listed == everything["files"] and stored.events == everything["events"]
+    assert stored.arriving == [] and stored.set_aside == []
+    is_whole(stored)
 
 
 def told(folder: Path) -> list[dict[str, Any]]:
@@ -64,195 +47,70 @@ def told(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
 
 
-def complete(stored: list[Stored], everything: dict[str, Any]) -> bool:
-    """All of it is there, once: in catalogue and events; whether the disk agrees is looked at when all is over."""
-    listed = [name for one in stored for name in one.listed]
-    numbers = [number for one in stored for number in one.numbers]
-    assert len(set(listed)) == len(listed) and len(set(numbers)) == len(numbers), "stored twice"
-    return len(listed) == len(everything["files"]) and len(numbers) == len(everything["events"])
-
-
-def is_whole(stored: Stored) -> None:
-    assert stored.files == stored.listed
-    assert stored.numbers == sorted(stored.numbers)
-    assert [row[0] for row in stored.query("PRAGMA integrity_check")] == ["ok"]
-
-
 def test_a_receiver_killed_under_load_loses_nothing_and_stores_nothing_twice(tmp_path: Path) -> None:
-    dice = random.Random(KILLS)
-    into = tmp_path / "archive"
-    with RedisServer(tmp_path / "redis", ["appendfsync no"]) as redis:
-        publishing = publisher(redis.url, "roof", 2.0 * KILLS, tmp_path / "made")
-        process = receiver(redis.url, into, tmp_path / "receiver")
-        try:
-            stored = Stored(into / "roof")
-            for _ in range(KILLS):
+    dice, into = random.Random(KILLS), tmp_path / "archive"
+    stored = Stored(into / "roof")
+    with RedisServer(tmp_path / "redis", ["appendfsync no"]) as redis, scripted_station(redis.url, "roof", 2.0 * KILLS, tmp_path / "made") as station:
+        for _ in range(KILLS):
+            with receiver(redis.url, into, tmp_path / "receiver"):
                 before = len(stored.listed)
-                eventually(lambda before=before: len(stored.listed) > before or publishing.poll() is not None, 60)
+                eventually(lambda before=before: len(stored.listed) > before or not station.runs, 60)
                 time.sleep(dice.uniform(0, 0.3))  # anywhere in its work
-                process.kill()
-                process.wait(10)
-                process = receiver(redis.url, into, tmp_path / "receiver")
-            assert publishing.wait(120) == 0
-            everything = made(tmp_path / "made")
-            eventually(lambda: complete([stored], everything), DRAINED_S)
-            assert ended(process) == 0
-        finally:
-            for one in (process, publishing):
-                one.kill()
-                one.wait(10)
-        client = redis.client()
-        assert all(client.xpending(f"cupola:{{roof}}:{stream}", "archive")["pending"] == 0 for stream in ("log", "images"))
-        assert len(client.xinfo_consumers("cupola:{roof}:images", "archive")) == 1  # the same name after each start
-    is_whole(stored)
-    assert stored.listed == everything["files"] and stored.events == everything["events"]
-    assert stored.arriving == [] and stored.set_aside == []
+        with receiver(redis.url, into, tmp_path / "receiver") as last:
+            everything = station.ended()
+            eventually(lambda: complete(stored, json.loads(everything)) and all_taken(redis), DRAINED_S)
+            last.finish()
+        assert len(redis.client().xinfo_consumers(IMAGES, GROUP)) == 1  # the same name after each start
+    is_all_there(stored, everything)
     ends = [line for line in told(tmp_path / "receiver") if line["event"] == "ended"]
     assert ends and ends[-1]["gone"] == ends[-1]["set_aside"] == 0
 
 
-# Networks. Redis listens on a bridge; each station and receiver has a namespace with one leg on it.
-
-_BRIDGE, _NET = "cupolabr0", "10.94.77"
-
-
-def why_not() -> str | None:
-    """What this machine lacks for networks of one's own."""
-    if sys.platform != "linux" or os.geteuid() != 0:
-        return "network namespaces need Linux and root"
-    if not shutil.which("ip") or not shutil.which("nft"):
-        return "no ip or nft on this machine"
-    probe = "ip link add name cupprobe0 type bridge && ip link del cupprobe0 && nft list tables"
-    done = subprocess.run(["unshare", "--net", "sh", "-c", probe], capture_output=True, text=True)
-    return None if done.returncode == 0 else f"this kernel gives no bridge or no nft in a network namespace ({done.stderr.strip()[:100]})"
-
-
-class Network:
-    """Namespaces around a bridge in this one; `host` is this machine's address for them."""
-
-    host = f"{_NET}.1"
-
-    def __init__(self) -> None:
-        self._members: list[str] = []
-        _run("ip", "link", "add", "name", _BRIDGE, "type", "bridge")
-        _run("ip", "address", "add", f"{self.host}/24", "dev", _BRIDGE)
-        _run("ip", "link", "set", _BRIDGE, "up")
-
-    def member(self, name: str) -> list[str]:
-        """A namespace of its own; what runs a command in it."""
-        self._members.append(name)
-        leg = f"cup{len(self._members)}"
-        _run("ip", "netns", "add", f"cupola-{name}")
-        _run("ip", "link", "add", leg, "type", "veth", "peer", "name", "eth0", "netns", f"cupola-{name}")
-        _run("ip", "link", "set", leg, "master", _BRIDGE, "up")
-        inside = ["ip", "netns", "exec", f"cupola-{name}"]
-        _run(*inside, "ip", "address", "add", f"{_NET}.{len(self._members) + 1}/24", "dev", "eth0")
-        _run(*inside, "ip", "link", "set", "lo", "up")
-        _run(*inside, "ip", "link", "set", "eth0", "up")
-        return inside
-
-    def plug(self, name: str, *, plugged: bool) -> None:
-        _run("ip", "link", "set", f"cup{self._members.index(name) + 1}", "up" if plugged else "down")
-
-    def lose(self, name: str, percent: int) -> None:
-        """Of what comes in there, so much is dropped by chance: TCP sends it again, later and slower."""
-        rules = f"add table inet lossy; add chain inet lossy in {{ type filter hook input priority 0; }}; add rule inet lossy in numgen random mod 100 < {percent} drop"
-        _run("ip", "netns", "exec", f"cupola-{name}", "nft", rules)
-
-    def close(self) -> None:
-        for name in self._members:
-            subprocess.run(["ip", "netns", "del", f"cupola-{name}"], capture_output=True, check=False)
-        subprocess.run(["ip", "link", "del", _BRIDGE], capture_output=True, check=False)
+def acknowledged(redis: RedisServer) -> tuple[dict[str, str], set[int]]:
+    """What the station need not keep any more: sha256 of stills and clips by path, and numbers of events."""
+    client = redis.client()
+    names, numbers = dict[str, str](), set[int]()
+    for stream in (LOG, IMAGES):
+        groups = {group["name"]: group["last-delivered-id"] for group in client.xinfo_groups(stream)} if client.exists(stream) else {}
+        if (upto := groups.get(GROUP.encode())) in (None, b"0-0"):
+            continue
+        pending = {one["message_id"] for one in client.xpending_range(stream, GROUP, "-", "+", 1_000_000)}
+        for id_, raw in client.xrange(stream, max=upto):
+            if id_ in pending:
+                continue
+            if stream == LOG:
+                numbers.add(json.loads(raw[b"event"])["n"])
+            elif (part := unpack_part(stream, id_.decode(), raw)).last:
+                names[part.name] = part.sha256
+    return names, numbers
 
 
-def _run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
-
-
-@contextmanager
-def network() -> Iterator[Network]:
-    net = Network()
-    try:
-        yield net
-    finally:
-        net.close()
-
-
-@pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
-def test_three_stations_and_two_receivers_on_networks_that_fail_lose_nothing(tmp_path: Path) -> None:
-    """One station is unplugged and comes back, one loses 5 % of its packets, one receiver is cut off for a while, the other killed for good."""
-    names = ("roof", "dome", "yard")
-    with ExitStack() as stack:
-        net = stack.enter_context(network())
-        redis = stack.enter_context(RedisServer(tmp_path / "redis", ["appendfsync no", "protected-mode no"], host=net.host))
-        inside = {name: net.member(name) for name in (*names, "house", "office")}
-        for name in ("dome", "house"):
-            net.lose(name, 5)
-        into = {name: tmp_path / f"archive-{name}" for name in ("house", "office")}
-        stations = {name: tmp_path / name for name in names}
-        archive = {name: [Stored(into[place] / name) for place in into] for name in names}
-        processes: list[subprocess.Popen[bytes]] = []
-        try:
-            house, office = (receiver(redis.url, into[name], tmp_path / f"at-{name}", inside[name]) for name in into)
-            publishing = [light_station(redis.url, folder, inside[name], 20, 4) for name, folder in stations.items()]
-            processes += [house, office, *publishing]
-            eventually(lambda: all(one.listed for name in names for one in archive[name]), 90)
-            net.plug("roof", plugged=False)
-            net.plug("house", plugged=False)
-            time.sleep(CUT_S)
-            office.kill()  # for good: what it was handed waits for whoever takes it over
-            office.wait(10)
-            net.plug("house", plugged=True)
-            net.plug("roof", plugged=True)
-            for one in publishing:
-                assert ended(one) == 0
-            processes += [
-                light_station(redis.url, folder, inside[name], 0.001, 0) for name, folder in stations.items()
-            ]  # what is left in their spools
-            for name, folder in stations.items():
-                eventually(lambda name=name, folder=folder: all_there(archive[name], folder), DRAINED_S)
-            assert ended(house) == 0
-        finally:
-            for one in processes:
-                one.kill()
-                one.wait(10)
-    for name, folder in stations.items():
-        at_house, at_office = archive[name]
-        pictures = catalogued(folder)
-        assert at_house.files == at_house.listed
-        # what died between the renaming of a file and its row left that file, and the other one has the record
-        assert at_office.listed.items() <= at_office.files.items() <= pictures.items()
-        assert at_house.set_aside == at_office.set_aside == []
-        assert at_house.listed | at_office.listed == pictures
-        for one in archive[name]:
-            values = heard(one)
-            assert values == sorted(set(values)) and one.listed
-            assert [row[0] for row in one.query("PRAGMA integrity_check")] == ["ok"]
-
-
-def light_station(url: str, folder: Path, inside: list[str], events_per_s: float, stills_per_s: float) -> subprocess.Popen[bytes]:
-    """A station's own spool and publisher; goes on where the one before it in this folder ended."""
-    folder.mkdir(exist_ok=True)
-    rates = ["--events-per-s", str(events_per_s), "--stills-per-s", str(stills_per_s)]
-    command = [*inside, sys.executable, "-m", "tests.support.light_station", str(folder), url, "--name", folder.name, *rates]
-    with (folder / "output").open("ab") as output:
-        return subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=output, stderr=subprocess.STDOUT)
-
-
-def catalogued(folder: Path) -> dict[str, str]:
-    """sha256 of the stills that are in the station's catalogue, by path."""
-    with contextlib.closing(sqlite3.connect(folder / "state" / "catalogue.sqlite", timeout=20)) as connection:
-        return dict(connection.execute("SELECT path, sha256 FROM file").fetchall())
-
-
-def heard(stored: Stored) -> list[float]:
-    """The numbered events of a station, in the order of the archive."""
-    return [event["value"] for event in map(json.loads, stored.events) if event["kind"] == "sensor_reading"]
-
-
-def all_there(stored: list[Stored], folder: Path) -> bool:
-    """All that the station has told to anybody. In two folders a record may be twice: stored by a receiver that was killed before it could say so."""
-    told = {float(number) for number in (folder / "events").read_text().split()}
-    values = {value for one in stored for value in heard(one)}
-    return told <= values and {name for one in stored for name in one.listed} == catalogued(folder).keys()
+@pytest.mark.skipif(missing_feature() is not None, reason=str(missing_feature()))
+def test_nothing_that_was_acknowledged_is_lost_when_the_power_of_the_receivers_disk_is_cut(tmp_path: Path) -> None:
+    dice, disk, caught = random.Random(POWER_CUTS), Disk(tmp_path, 100 + 50 * POWER_CUTS), 0
+    into = disk.folder / "archive"
+    stored = Stored(into / "roof")
+    with (
+        RedisServer(tmp_path / "redis", ["appendfsync no"]) as redis,
+        scripted_station(redis.url, "roof", 3.0 * POWER_CUTS, tmp_path / "made") as station,
+    ):
+        for _ in range(POWER_CUTS):
+            before = len(acknowledged(redis)[0])
+            with disk.mounted(), receiver(redis.url, into, tmp_path / "receiver"):
+                eventually(lambda before=before: len(acknowledged(redis)[0]) > before or not station.runs, 60)
+                time.sleep(dice.uniform(0, 0.3))
+                disk.cut_power()
+                time.sleep(dice.uniform(0, 0.2))  # it may try to go on
+            names, numbers = acknowledged(redis)
+            caught += len(names) - before
+            with disk.mounted():
+                files = stored.files
+                assert {name: files.get(name) for name in names} == names, "a still or clip is lost, or not whole"
+                assert names.items() <= stored.listed.items() and numbers <= set(stored.numbers), "a row is lost"
+        with disk.mounted(), receiver(redis.url, into, tmp_path / "receiver") as last:
+            everything = station.ended()
+            eventually(lambda: complete(stored, json.loads(everything)) and all_taken(redis), DRAINED_S)
+            last.finish()
+            is_all_there(stored, everything)
+    print(f"\n{POWER_CUTS} cuts, {caught} stills and clips acknowledged before them")
+    assert caught >= POWER_CUTS
