@@ -10,8 +10,10 @@ import numpy as np
 import simplejpeg
 from tests.support.light_station import CAMERA, PLACE, LightStation
 from tests.support.publishing import IMAGES, LOG, NOWHERE, all_sent, events, numbers, sent, stills, until
+from tests.support.receiving import Stored, readings, receiving
 from tests.support.redis_server import RedisServer
 
+from cupola.core.clock import utc_now
 from cupola.storage.reconcile import reconcile
 
 
@@ -21,41 +23,55 @@ async def test_a_stream_that_is_deleted_is_sent_again_as_far_as_no_receiver_has_
         for number in range(1, 11):
             station.event(number)
         await all_sent(station, 10)
+        names = [await station.still(size) for size in (1000, 2_500_000)]
+        await all_sent(station, 12, 4)
         client.xgroup_create(LOG, "archive", "0")
         ids = [id_ for _, entries in client.xreadgroup("archive", "one", {LOG: ">"}, count=4) for id_, _ in entries]
         client.xack(LOG, "archive", *ids)
         await until(lambda: station.publisher.journal.spool.freed == 4)
-        client.delete(LOG)
+        client.delete(LOG, IMAGES)
         station.event(11)
-        await until(lambda: numbers(redis) == [5, 6, 7, 8, 9, 10, 11])
-        assert [id_ for id_, _ in events(redis)] == [f"1-{count}" for count in range(5, 12)]
-        assert any("is gone" in words for _, words in station.logged)
+        names.append(await station.still())
+        await all_sent(station, 14, 5)
+        await until(lambda: (numbers(redis), stills(redis)) == ([5, 6, 7, 8, 9, 10, 11], names))
+        assert [id_ for id_, _ in events(redis)] == [f"1-{count}" for count in range(5, 15)]
+        assert len([words for _, words in station.logged if "is gone" in words]) == 2
 
 
-async def test_a_station_restored_from_a_backup_goes_on_as_a_new_incarnation(redis: RedisServer, tmp_path: Path) -> None:
-    folder, backup = tmp_path / "station", tmp_path / "backup"
-    async with LightStation(folder, redis.url, "roof") as station:
-        for number in range(1, 6):
+async def test_a_station_restored_from_a_backup_goes_on_as_a_new_incarnation_and_a_receiver_has_it_all(redis: RedisServer, tmp_path: Path) -> None:
+    folder, backup, names = tmp_path / "station", tmp_path / "backup", list[str]()
+
+    async def work(station: LightStation, first: int, last: int) -> None:
+        for number in range(first, last + 1):
             station.event(number)
-        await all_sent(station, 5)
+        names.append(await station.still())
+
+    async with LightStation(folder, redis.url, "roof") as station:
+        await work(station, 1, 5)
+        await all_sent(station, 6, 1)
     shutil.copytree(folder, backup)
     async with LightStation(folder, redis.url, "roof") as station:
-        for number in range(6, 11):
-            station.event(number)
-        await all_sent(station, 10)
+        await work(station, 6, 10)
+        await all_sent(station, 12, 2)
     shutil.rmtree(folder)
     backup.rename(folder)
     async with LightStation(folder, redis.url, "roof") as station:
-        for number in (101, 102):
-            station.event(number)
-        await until(lambda: station.publisher.journal.spool.incarnation == 2 and sent(station))
+        # the number of the next still was given before: its name has to tell another second
+        await until(lambda: f"{utc_now():%Y%m%dT%H%M%SZ}" > Path(names[-1]).name[:16])
+        await work(station, 101, 102)
+        await until(lambda: station.publisher.journal.spool.incarnation == station.publisher.images.spool.incarnation == 2 and sent(station))
         assert numbers(redis) == [*range(1, 11), 101, 102]
-        assert [id_ for id_, _ in events(redis)][-2:] == ["2-1", "2-2"]
-        assert any("restored from a backup" in words for _, words in station.logged)
+        assert [id_ for id_, _ in events(redis)][-3:] == ["2-1", "2-2", "2-3"]
+        assert len([words for _, words in station.logged if "restored from a backup" in words]) == 2
     async with LightStation(folder, redis.url, "roof") as station:
         station.event(103)
-        await all_sent(station, 8)
-        assert events(redis)[-1][0] == "2-3"
+        await all_sent(station, 10, 2)
+        assert events(redis)[-1][0] == "2-4" and stills(redis) == names and len(set(names)) == 3
+        stored = Stored(tmp_path / "archive" / "roof")
+        with receiving(redis.url, tmp_path / "archive"):
+            await until(lambda: station.publisher.journal.spool.depth == station.publisher.images.spool.depth == 0)
+    assert readings(stored) == [*range(1, 11), 101, 102, 103]
+    assert stored.files == stored.listed and list(stored.listed) == names
 
 
 async def test_a_restored_station_that_went_further_than_redis_before_they_met_loses_nothing(redis: RedisServer, tmp_path: Path) -> None:

@@ -120,3 +120,8 @@ def pending(redis: RedisServer, station: str = "roof") -> int:
     """Records that were handed out and not acknowledged."""
     client = redis.client()
     return sum(client.xpending(f"cupola:{{{station}}}:{stream}", GROUP)["pending"] for stream in ("log", "images"))
+
+
+def readings(stored: Stored) -> list[int]:
+    """The numbered events of a light station, in the order of the archive."""
+    return [int(event["value"]) for event in map(json.loads, stored.events) if event["kind"] == "sensor_reading"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import signal
 import sqlite3
 import subprocess
@@ -91,11 +90,6 @@ def catalogued(folder: Path) -> dict[str, str]:
     """sha256 of the stills that are in the catalogue of a light station, by path."""
     with contextlib.closing(sqlite3.connect(folder / "state" / "catalogue.sqlite", timeout=20)) as connection:
         return dict(connection.execute("SELECT path, sha256 FROM file").fetchall())
-
-
-def readings(stored: Stored) -> list[int]:
-    """The numbered events of a light station, in the order of the archive."""
-    return [int(event["value"]) for event in map(json.loads, stored.events) if event["kind"] == "sensor_reading"]
 
 
 def all_taken(redis: RedisServer, station: str = "roof") -> bool:

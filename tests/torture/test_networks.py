@@ -15,10 +15,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from tests.support.receiving import Stored
+from tests.support.receiving import Stored, readings
 from tests.support.redis_server import RedisServer
 from tests.support.station import eventually
-from tests.torture.streams import DRAINED_S, all_taken, catalogued, light_station, readings, receiver
+from tests.torture.streams import DRAINED_S, all_taken, catalogued, light_station, receiver
 
 CUT_S = float(os.environ.pop("CUPOLA_NETWORK_CUT_S", "5"))  # programs that are started here know no such key
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(600 + 2 * CUT_S)]

@@ -17,10 +17,10 @@ import pytest
 from tests.support.ext4 import Disk, missing_feature
 from tests.support.light_station import CAMERA
 from tests.support.live_reader import LiveReader
-from tests.support.receiving import Stored, receiving
+from tests.support.receiving import Stored, readings, receiving
 from tests.support.redis_server import RedisServer
 from tests.support.station import eventually
-from tests.torture.streams import DRAINED_S, Process, all_taken, is_whole, light_station, readings, told_by, up
+from tests.torture.streams import DRAINED_S, Process, all_taken, is_whole, light_station, told_by, up
 
 from cupola.stream.format import frames_key
 
