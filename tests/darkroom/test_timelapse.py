@@ -100,6 +100,19 @@ def test_each_fragment_on_disk_is_a_video_of_its_own(tmp_path: Path) -> None:
         assert len(frames(tmp_path / name)) == EVERY
 
 
+def test_where_much_moves_the_next_fragment_is_coarser_and_every_frame_is_still_right(tmp_path: Path) -> None:
+    rng, movie, pictures = np.random.default_rng(3), Timelapse(PLAIN, tmp_path), list[np.ndarray]()
+    for number in range(2 * EVERY + 2):
+        pictures.append(np.kron(rng.integers(0, 256, (20, 30)), np.ones((8, 8))).astype(np.uint8)[:, :, np.newaxis].repeat(3, axis=2))
+        movie.add(pictures[-1], Shot(number + 1, tmp_path / f"{number}.jpg", AT, 1.0))
+        facts, _ = movie.state()
+    first, second = (fragment["quantizer"] for fragment in facts["fragments"])
+    assert (first, second > first) == (25, True)
+    movie.write(tmp_path / "out.mp4")
+    away = [np.abs(frame.astype(float) - picture[..., 0]).mean() for frame, picture in zip(frames(tmp_path / "out.mp4"), pictures, strict=True)]
+    assert max(away) < 6, "frames of a fragment do not fit to the file's parameters"
+
+
 def test_colours_and_brightness_are_those_of_the_images(tmp_path: Path) -> None:
     movie = Timelapse(Settings(True, 25, None, 15), tmp_path)
     picture = np.zeros((64, 96, 3), np.uint8)

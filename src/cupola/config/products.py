@@ -47,7 +47,7 @@ class Timelapse(Block):
     width: Int | None = key(
         None, "Width", "Width of the video; null: that of the images, but at most 2160 lines and what phones play.", unit="px", ge=64, le=16384
     )
-    crf: Int = key(25, "Quality", "x264's constant rate factor: smaller looks better and needs more space and time.", ge=10, le=40)
+    crf: Int = key(25, "Quality", "As x264's constant rate factor: smaller looks better and needs more space and time.", ge=10, le=40)
 
 
 class Products(Block):

@@ -12,9 +12,9 @@ import hashlib
 import io
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
-from math import ceil, sqrt
+from math import ceil, log2, sqrt
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -29,8 +29,12 @@ SIDE_BLOCKS = int(sqrt(8 * FRAME_BLOCKS))
 # One frame in, one packet out, no frame kept back: what keeps x264 small (about 100 MB at 6.4 megapixels).
 CODEC = "libx264"
 # The wide dead zone leaves out the noise of a night sky, which is three fifths of the bytes and a quarter of the time. Faint stars lose a little light (0.73 for
-# 0.78 of it at 20 to 40 levels).
-X264 = {"preset": "ultrafast", "tune": "zerolatency", "bf": "0", "g": str(EVERY), "x264-params": "deadzone-inter=32:deadzone-intra=32"}
+# 0.78 of it at 20 to 40 levels). `stitchable`: what a file says once of all its frames does not name the quantizer, in which fragments differ.
+X264 = {"preset": "ultrafast", "tune": "zerolatency", "bf": "0", "g": str(EVERY), "x264-params": "deadzone-inter=32:deadzone-intra=32:stitchable=1"}
+# Bytes of a macroblock at quantizer 25 in a night with noise. Where a scene has more, the quantizer rises with the 0.4th power of it, as that of x264's own
+# constant rate factor does; x264 would look at each frame at half size for that, which is a quarter to a third of its time.
+USUAL_BYTES, USUAL_QUANTIZER, COARSER = 6.0, 25, 0.4
+QUANTIZER_MAX = 45
 INDEX_BYTES = 32  # of a frame in the file's index, at most; what is not used stays empty
 
 
@@ -44,24 +48,27 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """One on disk. `images`: the paths its frames were made of."""
+    """One on disk. `images`: the paths its frames were made of; `quantizer`: x264's step for them, six more of which double it."""
 
     name: str
     sha256: str
     images: list[str]
+    quantizer: int
+    bytes: int
 
 
 class Encoder:
     """Makes one fragment, in memory: `content` may be taken at any time, `close` adds what is missing to its end."""
 
-    def __init__(self, size: tuple[int, int], settings: Settings) -> None:
+    def __init__(self, size: tuple[int, int], settings: Settings, quantizer: int) -> None:
         import av
 
         self.images: list[str] = []
+        self.quantizer = quantizer
         self._size, self._buffer, self._pace = size, io.BytesIO(), Fraction(1, settings.fps)
         movie = {"movflags": "frag_every_frame+empty_moov+default_base_moof", "fflags": "+bitexact"}
         self._container = av.open(self._buffer, "w", format="mp4", options=movie)
-        self._stream = self._container.add_stream(CODEC, rate=settings.fps, options={**X264, "crf": str(settings.crf)})
+        self._stream = self._container.add_stream(CODEC, rate=settings.fps, options={**X264, "qp": str(quantizer)})
         self._stream.width, self._stream.height, self._stream.pix_fmt = *size, "yuv420p"
         context = self._stream.codec_context
         context.thread_count, context.time_base = 1, self._pace
@@ -121,13 +128,19 @@ class Timelapse:
         elif picture.shape != self._shape:
             raise LeftOut(f"it has {picture.shape[1]} x {picture.shape[0]} pixels, not {self._shape[1]} x {self._shape[0]} as those before")
         if self._open is None:
-            self._open = _encoder(self._size, self._settings)
+            self._open = _encoder(self._size, self._settings, self._quantizer)
         self._open.add(picture, shot.path)
 
     @property
     def _size(self) -> tuple[int, int]:
         assert self._shape is not None
         return video_size(self._shape[1], self._shape[0], self._settings.width, self._settings.fps)
+
+    @property
+    def _quantizer(self) -> int:
+        """Of the fragment that comes next."""
+        before = self._fragments[-1] if self._fragments else None
+        return quantizer_after(before, self._settings.crf, self._size)
 
     def state(self) -> tuple[dict[str, Any], None]:
         """Closes the open fragment if it is full, and writes it; frames of one that is not full are not part of the state. Raises StorageFull,
@@ -138,7 +151,7 @@ class Timelapse:
                 self._tail = self._open.close()
             name = f"{len(self._fragments):06d}.mp4"
             written = write_durable(self._folder / name, self._tail)
-            self._fragments.append(Fragment(name, written.sha256, self._open.images))
+            self._fragments.append(Fragment(name, written.sha256, self._open.images, self._open.quantizer, written.bytes))
             self._open = self._tail = None
         return {"shape": self._shape, "fragments": [asdict(fragment) for fragment in self._fragments]}, None
 
@@ -207,13 +220,13 @@ class Timelapse:
     def _mend(self, number: int) -> bytes:
         """A fragment's content, made again from those of its images that are still there; empty without any."""
         fragment = self._fragments[number]
-        encoder = _encoder(self._size, self._settings)
+        encoder = _encoder(self._size, self._settings, fragment.quantizer)
         for path in map(Path, fragment.images):
             with suppress(LeftOut):
                 encoder.add(read_picture(path), path)
         content = encoder.close() if encoder.images else b""
         written = write_durable(self._folder / fragment.name, content)
-        self._fragments[number] = Fragment(fragment.name, written.sha256, encoder.images)
+        self._fragments[number] = replace(fragment, sha256=written.sha256, images=encoder.images)
         return content
 
 
@@ -240,13 +253,21 @@ class _Sink:
             raise self._failure
 
 
-def _encoder(size: tuple[int, int], settings: Settings) -> Encoder:
+def quantizer_after(before: Fragment | None, crf: int, size: tuple[int, int]) -> int:
+    """For the frames after a fragment of that size: `crf`, or more where much moves, as far as the bytes of those before tell."""
+    if before is None or not before.images:
+        return crf
+    bytes_a_block = before.bytes / len(before.images) / _blocks(*size) * 2 ** ((before.quantizer - USUAL_QUANTIZER) / 6)
+    return max(crf, min(crf + round(6 * COARSER * log2(max(bytes_a_block / USUAL_BYTES, 1.0))), QUANTIZER_MAX))
+
+
+def _encoder(size: tuple[int, int], settings: Settings, quantizer: int) -> Encoder:
     """Raises LeftOut where PyAV came without x264, as its wheel for armv7 does."""
     import av
 
     if CODEC not in av.codecs_available:
         raise LeftOut(f"PyAV has no {CODEC} on this machine, so there is no video; set products.timelapse.make: false")
-    return Encoder(size, settings)
+    return Encoder(size, settings, quantizer)
 
 
 def video_size(width: int, height: int, wanted: int | None, fps: int) -> tuple[int, int]:
