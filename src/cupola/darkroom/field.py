@@ -9,7 +9,9 @@ cache holds: nothing of a frame's size is kept in float.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -38,6 +40,7 @@ BALANCE_LIMIT = 4.0  # strongest factor between two colours
 DARK_RATIO = 4.0  # the open sky is so many times brighter than what stands before it, else nothing stands before it
 VALLEY = 0.1  # share of the nodes whose brightness may be near the border between the two
 ISLAND = 0.02  # of the frame: a piece of sky that is smaller is a gap between leaves, a lamp, or lettering
+THREADS = min(2, os.cpu_count() or 1)  # a picture is developed meanwhile, in less time than one thread would take to measure it
 _NEVER = np.float32(1e9)
 
 
@@ -193,25 +196,33 @@ def _scan(pixels: Pixels, gains: Floats, offsets: Floats, background: Floats, sk
     seen = sky[:, left // COARSE : right // COARSE]
     height, width = part.shape
     noise = np.full((-(-height // CELL), -(-pixels.shape[1] // CELL)), np.nan, np.float32)
-    found: list[tuple[Indices, Indices, Floats]] = []
     bands = [(top, min(top + CELL, height)) for top in range(0, height, CELL)]
     bands = [(top, end) for top, end in bands if seen[top // COARSE : end // COARSE].any()]
-    grounds = np.empty((CELL + 2 * COARSE, width + 2 * COARSE), np.float32)
-    for (first, answer), (top, end) in zip(_smoothed(part, gains, offsets, bands), bands, strict=True):
-        whole, sees = answer[top - first : end - first], seen[top // COARSE : end // COARSE]
-        halves = cv2.resize(whole, (width // 2, (end - top) // 2), interpolation=cv2.INTER_AREA)  # twice by 2 is quicker than by 4
-        size = (width // BLOCK, (end - top) // BLOCK)
-        blocks[top // BLOCK : end // BLOCK, left // BLOCK : right // BLOCK] = cv2.resize(halves, size, interpolation=cv2.INTER_AREA)
-        nodes, ground = around[top // COARSE : end // COARSE + 2], grounds[: end - top + 2 * COARSE]
-        cv2.resize(nodes, ground.shape[::-1], ground, interpolation=cv2.INTER_LINEAR)
-        cv2.subtract(answer, ground[COARSE - (top - first) :, COARSE:-COARSE][: len(answer)], answer)
-        here = _noise(whole, sees)
-        noise[top // CELL, left // CELL : left // CELL + len(here)] = here
-        least = cv2.erode(np.where(np.isnan(here), _NEVER, here)[None], np.ones((1, 3), np.uint8))[0]
-        limit = np.where(sees, np.repeat(PEAK_SNR * NEARBY * least, CELL // COARSE)[: sees.shape[1]], _NEVER)
-        out = whole.reshape(-1, COARSE, width) > np.repeat(limit, COARSE, axis=1)[:, None]
-        x, y, value = _peaks(answer, out.reshape(end - top, width), top - first, edges=(top == 0, end == height))
-        found.append((x + left, y + first, value))
+
+    def through(bands: list[tuple[int, int]]) -> list[tuple[Indices, Indices, Floats]]:
+        found: list[tuple[Indices, Indices, Floats]] = []
+        grounds = np.empty((CELL + 2 * COARSE, width + 2 * COARSE), np.float32)
+        for (first, answer), (top, end) in zip(_smoothed(part, gains, offsets, bands), bands, strict=True):
+            whole, sees = answer[top - first : end - first], seen[top // COARSE : end // COARSE]
+            halves = cv2.resize(whole, (width // 2, (end - top) // 2), interpolation=cv2.INTER_AREA)  # twice by 2 is quicker than by 4
+            size = (width // BLOCK, (end - top) // BLOCK)
+            blocks[top // BLOCK : end // BLOCK, left // BLOCK : right // BLOCK] = cv2.resize(halves, size, interpolation=cv2.INTER_AREA)
+            nodes, ground = around[top // COARSE : end // COARSE + 2], grounds[: end - top + 2 * COARSE]
+            cv2.resize(nodes, ground.shape[::-1], ground, interpolation=cv2.INTER_LINEAR)
+            cv2.subtract(answer, ground[COARSE - (top - first) :, COARSE:-COARSE][: len(answer)], answer)
+            here = _noise(whole, sees)
+            noise[top // CELL, left // CELL : left // CELL + len(here)] = here
+            least = cv2.erode(np.where(np.isnan(here), _NEVER, here)[None], np.ones((1, 3), np.uint8))[0]
+            limit = np.where(sees, np.repeat(PEAK_SNR * NEARBY * least, CELL // COARSE)[: sees.shape[1]], _NEVER)
+            out = whole.reshape(-1, COARSE, width) > np.repeat(limit, COARSE, axis=1)[:, None]
+            x, y, value = _peaks(answer, out.reshape(end - top, width), top - first, edges=(top == 0, end == height))
+            found.append((x + left, y + first, value))
+        return found
+
+    share = -(-len(bands) // THREADS) or 1
+    with ThreadPoolExecutor(THREADS, "field") as threads:
+        parts = threads.map(through, [bands[at : at + share] for at in range(0, len(bands), share)])
+        found = [one for part in parts for one in part]
     known = np.isfinite(noise)
     noise[~known] = np.median(noise[known]) if known.any() else 1.0
     noise = np.maximum(cv2.medianBlur(noise, 3), np.float32(1e-3))
