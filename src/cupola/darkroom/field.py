@@ -9,10 +9,10 @@ cache holds: nothing of a frame's size is kept in float.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -40,7 +40,6 @@ BALANCE_LIMIT = 4.0  # strongest factor between two colours
 DARK_RATIO = 4.0  # the open sky is so many times brighter than what stands before it, else nothing stands before it
 VALLEY = 0.1  # share of the nodes whose brightness may be near the border between the two
 ISLAND = 0.02  # of the frame: a piece of sky that is smaller is a gap between leaves, a lamp, or lettering
-THREADS = min(2, os.cpu_count() or 1)  # a picture is developed meanwhile, in less time than one thread would take to measure it
 _NEVER = np.float32(1e9)
 
 
@@ -219,15 +218,20 @@ def _scan(pixels: Pixels, gains: Floats, offsets: Floats, background: Floats, sk
             found.append((x + left, y + first, value))
         return found
 
-    share = -(-len(bands) // THREADS) or 1
-    with ThreadPoolExecutor(THREADS, "field") as threads:
-        parts = threads.map(through, [bands[at : at + share] for at in range(0, len(bands), share)])
-        found = [one for part in parts for one in part]
+    half = len(bands) // 2
+    lower = _beside().submit(through, bands[half:])  # a picture is developed meanwhile, but in less time than one thread needs to measure it
+    found = through(bands[:half]) + lower.result()
     known = np.isfinite(noise)
     noise[~known] = np.median(noise[known]) if known.any() else 1.0
     noise = np.maximum(cv2.medianBlur(noise, 3), np.float32(1e-3))
     found.append((np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0, np.float32)))
     return Peaks(*(np.concatenate(parts) for parts in zip(*found, strict=True))), noise
+
+
+@cache
+def _beside() -> ThreadPoolExecutor:
+    """One thread for the process's life: what a new one each time leaves in the heap is never the same, and adds up to 15 MB."""
+    return ThreadPoolExecutor(1, "field")
 
 
 def _noise(excess: Floats, sees: npt.NDArray[np.bool_]) -> Floats:
