@@ -118,8 +118,11 @@ class Field:
 
     def samples(self, x: Indices, y: Indices, reach: int) -> Pixels:
         """As `patches`, but as they lie in the file."""
-        size = 2 * reach + 1
-        return cast("Pixels", np.lib.stride_tricks.sliding_window_view(self.pixels, (size, size))[y - reach, x - reach])
+        size, width = 2 * reach + 1, self.pixels.shape[1]
+        step = self.pixels.itemsize
+        rows = np.ndarray(self.pixels.size - size + 1, f"V{size * step}", self.pixels.data, strides=(step,))  # a patch's row is copied in one piece
+        first = ((y - reach) * width + x - reach)[:, None]
+        return cast("Pixels", rows[first + width * np.arange(size)].view(self.pixels.dtype).reshape(-1, size, size))
 
     def sites(self, x: Indices, y: Indices) -> list[Indices]:
         """Which of pixels (N,) lie in each of the four sites of the mosaic: by row, then column."""
