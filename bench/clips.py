@@ -118,7 +118,8 @@ def _film(path: Path, seconds: int) -> Path:
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream("libx264", rate=FPS)
         stream.width, stream.height, stream.pix_fmt, stream.bit_rate = WIDTH, HEIGHT, "yuv420p", 6_000_000
-        stream.options = {"preset": "ultrafast", "tune": "zerolatency", "g": str(FPS), "sc_threshold": "0"}
+        # one slice a picture: GStreamer's payloader puts parameter sets before each slice of a keyframe, which makes two pictures of it
+        stream.options = {"preset": "ultrafast", "tune": "zerolatency", "g": str(FPS), "sc_threshold": "0", "x264-params": "sliced-threads=0"}
         drawn = [av.VideoFrame.from_ndarray(picture(WIDTH, HEIGHT, number), format="rgb24").reformat(format="yuv420p") for number in range(PICTURES)]
         for number in range(seconds * FPS):
             frame = drawn[number % PICTURES]

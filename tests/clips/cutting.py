@@ -143,6 +143,16 @@ def film(path: Path, seconds: int, codec: str = "libx264", size: tuple[int, int]
     return path
 
 
+def assert_grown(content: bytes) -> None:
+    """This MP4 was written while its packets came: behind its index lies what is left of the room that was kept for it."""
+    boxes, at = list[tuple[bytes, int]](), 0
+    while at < len(content):
+        size = int.from_bytes(content[at : at + 4], "big")
+        boxes.append((content[at + 4 : at + 8], size))
+        at += size
+    assert [kind for kind, _ in boxes[:3]] == [b"ftyp", b"moov", b"free"] and boxes[-1][0] == b"mdat" and boxes[2][1] > 1000, boxes
+
+
 def gaps(found: list[int | None], *, turning: bool = True) -> list[tuple[int | None, int | None]]:
     """Neighbours whose numbers do not follow each other. `turning`: they begin anew after FRAMES, as the JPEG camera's do, and a film's do not."""
     return [(a, b) for a, b in pairwise(found) if a is None or b is None or b != ((a + 1) % FRAMES if turning else a + 1)]

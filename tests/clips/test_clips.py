@@ -17,7 +17,7 @@ from typing import Any
 import av
 import psutil
 import pytest
-from tests.clips.cutting import FPS, FRAMES, Cutting, busy_machine, cutting, due, film, gaps, moment, numbered
+from tests.clips.cutting import FPS, FRAMES, Cutting, assert_grown, busy_machine, cutting, due, film, gaps, moment, numbered
 from tests.drivers.sources import rtsp_camera
 from tests.support import ext4
 from tests.support.station import as_owner, cupola, eventually
@@ -99,6 +99,7 @@ def test_h264_begins_at_the_keyframe_before_and_has_every_frame(yard: Cutting) -
     begun_at = list[float]()
     for done, before, after, _ in asked_of(yard, random.Random(8)):
         found = yard.frames(done["id"])
+        assert_grown((yard.folder / "clip.mp4").read_bytes())
         assert done["codec"] == "h264" and gaps(found, turning=False) == [] and done["missing"] == [] and done["frames"] == len(found)
         assert found[0] is not None and found[0] % FPS == 0, "a keyframe"
         assert before <= done["before_got_s"] < before + 1.8 and after <= done["after_got_s"] < after + 1

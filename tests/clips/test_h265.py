@@ -7,7 +7,7 @@ from typing import Any
 
 import av
 import pytest
-from tests.clips.cutting import FPS, Cutting, cutting, film, gaps, numbers
+from tests.clips.cutting import FPS, Cutting, assert_grown, cutting, film, gaps, numbers
 from tests.drivers.sources import rtsp_camera
 from tests.support.station import eventually
 
@@ -43,6 +43,7 @@ def test_h265_is_kept_untouched_as_hvc1_with_every_frame(clip: tuple[Cutting, di
     path = station.video(done["id"])
     content = path.read_bytes()
     assert content.index(b"moov") < content.index(b"hvc1") < content.index(b"mdat") and b"hev1" not in content
+    assert_grown(content)
     with av.open(str(path)) as container:
         context = container.streams.video[0].codec_context
         assert (context.name, context.width, context.height) == ("hevc", 320, 180)

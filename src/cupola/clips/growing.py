@@ -95,14 +95,15 @@ class Growing(threading.Thread):
             return *self._mux(packets, container, file, mp4), []
 
     def _mux(self, packets: Iterator[tuple[Head, bytes]], container: Any, file: BinaryIO, mp4: Any) -> tuple[list[Head], list[int]]:
-        clock, stream, last = mp4.Clock(), None, -1
+        clock, stream, last, shown = mp4.Clock(), None, -1, -1
         heads, stamps = list[Head](), list[int]()
         synced = time.monotonic()
         for head, data in packets:
             stream = stream or mp4.add_stream(container, head["codec"], data)
-            if (stamp := clock.stamp(head)) <= last:
+            if (stamp := clock.stamp(head)) < last:
                 raise Unfit("pictures are not shown in the order they came")
-            mp4.mux(container, stream, data, stamp, stamp, keyframe=head["keyframe"])
+            shown = max(stamp, shown + 1)  # a picture that comes in two packets has one time, and MP4 wants two
+            mp4.mux(container, stream, data, shown, shown, keyframe=head["keyframe"])
             heads.append(head)
             stamps.append(stamp)
             last = stamp
