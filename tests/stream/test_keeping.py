@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import simplejpeg
 from tests.support.live_packets import h264, jpegs, packet, publish, shows
 from tests.support.receiving import SOON_S, Stored, receiving
@@ -57,7 +58,8 @@ def test_the_newest_of_each_camera_is_kept_now_and_then(redis: RedisServer, into
     assert not (into / "none" / "roof").exists()
 
 
-def test_what_cannot_be_kept_is_told_once_and_holds_nothing_else_up(redis: RedisServer, into: Path) -> None:
+def test_what_cannot_be_kept_is_told_once_and_holds_nothing_else_up(redis: RedisServer, into: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cupola.stream.keeping.REFUSED_S", 0.3)
     client = redis.client()
     client.set(YARD, "no stream")
     publish(redis, [packet(1, b"\xff\xd8 no picture")])
@@ -71,6 +73,13 @@ def test_what_cannot_be_kept_is_told_once_and_holds_nothing_else_up(redis: Redis
     with receiving(redis.url, into, frames_every_s=0.0) as work:
         work.until(stills=1, events=1)
         eventually(lambda: len([1 for level, message, _ in work.told if level == "error" and "are not kept: " in message]) == 3, SOON_S)
-        assert work.receiver.problems().keys() == {"roof", "dome"}
+        assert work.receiver.problems().keys() == {"roof", "dome"} and work.total["frames"] == 0
+        client.delete(YARD)
+        (into / "dome" / "sky").unlink()
+        for key in (YARD, frames_key("dome", "sky")):
+            publish(redis, jpegs([2]), key)
+        publish(redis, jpegs([2]))
+        work.until(frames=3)
+        work.until_told("Live pictures of yard are kept again", "info")
     assert work.heard("Live pictures of sky are not kept: cupola:{roof}:sky:frames") and work.heard("field data is damaged")
-    assert work.total["frames"] == 0 and Stored(into / "roof").listed == roof.files
+    assert Stored(into / "roof").listed == roof.files

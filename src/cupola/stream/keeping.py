@@ -42,6 +42,7 @@ class _Camera:
     key: str
     after: bytes = b"0-0"
     resume_at: float = 0.0
+    told_at: float = 0.0
     problem: str | None = None
 
 
@@ -105,12 +106,19 @@ class Keeper:
         return bool(entries)
 
     def _newest(self, client: Redis, camera: _Camera) -> _Entries:
-        """The newest packet that stands by itself, if it is new."""
-        entries: Any = client.xrevrange(camera.key, count=1)
-        if entries and entries[0][0] != camera.after and not _stands_alone(entries[0][1]):
-            back: Any = client.xrevrange(camera.key, count=LOOK_BACK)
-            entries = [entry for entry in back if _stands_alone(entry[1])][:1]
-        return [entry for entry in entries if entry[0] != camera.after]
+        """The newest packet that stands by itself, if it is new. Of video, that may be some packets back."""
+        upto, count = "+", 1
+        for _ in range(LOOK_BACK // AT_ONCE):
+            entries: Any = client.xrevrange(camera.key, max=upto, count=count)
+            for entry in entries:
+                if entry[0] == camera.after:
+                    return []
+                if _stands_alone(entry[1]):
+                    return [entry]
+            if len(entries) < count:
+                break
+            upto, count = f"({entries[-1][0].decode()}", AT_ONCE
+        return []
 
     def _following(self, client: Redis, camera: _Camera) -> _Entries:
         """The next few."""
@@ -132,12 +140,13 @@ class Keeper:
         name = f"{camera.name}/{packet.time:%Y/%m/%d}/frames/{image_stem(packet.time, packet.sequence)}.jpg"
         self._archives.of(camera.station).add_frame(name, data)
         self._tally.add(camera.station, frames=1, bytes=len(data))
-        if camera.problem is not None:
+        if camera.problem is not None and time.monotonic() >= camera.told_at + REFUSED_S:  # who sends good and bad ones is told of now and then
             self._tell("info", f"Live pictures of {camera.name} are kept again.", camera.station)
             camera.problem = None
 
     def _trouble(self, camera: _Camera, problem: str, pause_s: float) -> None:
         if camera.problem is None:
+            camera.told_at = time.monotonic()
             self._tell("error", f"Live pictures of {camera.name} are not kept: {problem}", camera.station)
         camera.problem, camera.resume_at = problem, time.monotonic() + pause_s
 
