@@ -13,7 +13,7 @@ import sys
 
 import pytest
 
-FEW = 5
+FEW = 10
 
 
 class Watch:

@@ -229,8 +229,9 @@ async def test_a_stream_that_stops_is_interrupted_and_reopened(rig):
     async with rig(**simulator(faults={"stall_after_frames": 5})) as r:
         viewer = await watched(r, 0.02, 100)
         pid = r.camera._child.pid
-        await r.until(lambda: events(r, "camera_recovered"))
-        assert [event.rung for event in events(r, "camera_recovery")][:2] == ["interrupt", "reopen"]
+        await r.until(lambda: events(r, "camera_recovered") and "reopen" in (event.rung for event in events(r, "camera_recovery")))
+        rungs = [event.rung for event in events(r, "camera_recovery")]
+        assert set(rungs[: rungs.index("reopen")]) == {"interrupt"}  # more than one where the machine is slow
         assert events(r, "camera_lost")[0].cause == "hang"
         assert r.camera._child.pid == pid
         r.camera.hub.leave(viewer)

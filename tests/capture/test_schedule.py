@@ -224,7 +224,11 @@ def altitude_deg(body: str, at: datetime, place: tuple[float, float, str]) -> fl
     from astropy.time import Time
     from astropy.utils import iers
 
-    with iers.conf.set_temp("auto_download", False), iers.conf.set_temp("iers_degraded_accuracy", "ignore"):
+    with (
+        iers.conf.set_temp("auto_download", False),
+        iers.conf.set_temp("auto_max_age", None),  # a table older than a month does well, and nothing is to fail by its date
+        iers.conf.set_temp("iers_degraded_accuracy", "ignore"),
+    ):
         u: Any = units
         here = EarthLocation(lat=place[0] * u.deg, lon=place[1] * u.deg, height=400 * u.m)
         moment = Time(at.replace(tzinfo=None))

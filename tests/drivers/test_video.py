@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import urllib.request
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -119,9 +120,11 @@ def test_chunked_transfer_and_parts_of_another_kind_are_no_problem() -> None:
     def script(connection: socket.socket, request: bytes) -> None:
         connection.sendall(MULTIPART.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n"))
         stream = (part(b'{"motion": 1}', kind=b"application/json") + part(jpeg())) * 40
-        for at in range(0, len(stream), 1000):
-            piece = stream[at : at + 1000]
-            connection.sendall(b"%x\r\n%s\r\n" % (len(piece), piece))
+        with suppress(OSError):  # until whoever reads has had enough
+            while True:
+                for at in range(0, len(stream), 1000):
+                    piece = stream[at : at + 1000]
+                    connection.sendall(b"%x\r\n%s\r\n" % (len(piece), piece))
 
     with ScriptedServer(script) as server:
         assert [packet.data for packet in taken(video(server.url), 3)] == [jpeg()] * 3
