@@ -211,7 +211,7 @@ class App:
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            with contextlib.suppress(NotImplementedError):  # Windows
+            with contextlib.suppress(NotImplementedError):  # an event loop of Windows takes no signal handlers
                 loop.add_signal_handler(number, self.stop)
         for problem in (self.catalogue.problem, self.watch.telemetry.problem):
             if problem:

@@ -20,7 +20,7 @@ from tests.support.station import config, environment, free_port
 
 from cupola.watchdog import ServiceManager
 
-pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no Unix sockets")
+pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="this system has no Unix sockets")
 
 
 @pytest.fixture

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import simplejpeg
 from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError
+from tests.support.live_packets import again_and_again, jpegs
 from tests.support.receiving import SOON_S, Stored, receiving
 from tests.support.redis_server import RedisServer
-from tests.support.redis_station import NIGHT, PublishedStation
+from tests.support.redis_station import PublishedStation
 from tests.support.station import eventually
 
 from cupola.stream import frames
-from cupola.stream.format import FramePacket, frames_key, pack_frame
+from cupola.stream.format import frames_key, pack_frame
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 USERS = ("admin", "roof", "dome", "archive", "viewer")
@@ -60,26 +60,10 @@ def test_stations_publish_a_receiver_stores_and_a_viewer_looks(deployed: RedisSe
     assert all(Stored(tmp_path / station.name).listed == station.files for station in made)
     assert [message for level, message, _ in work.told if level != "info"] == []
 
-    picture = np.full((16, 16, 3), 100, np.uint8)
-    packet = FramePacket(1, 1, "1.1", NIGHT, "jpeg", True, 16, 16, 0, simplejpeg.encode_jpeg(picture))
     watching = frames(deployed.url_of("viewer", "secret-of-viewer"), station="roof", camera="sky")
-    import threading
-
-    station = as_user(deployed, "roof")
-    over = threading.Event()
-
-    def shoot() -> None:
-        while not over.wait(0.05):
-            station.xadd(frames_key("roof", "sky"), pack_frame(packet), maxlen=10)  # type: ignore[arg-type]
-
-    shooting = threading.Thread(target=shoot)
-    shooting.start()
-    try:
-        assert next(watching).array.shape == (16, 16, 3)
-    finally:
-        over.set()
-        shooting.join(10)
-        watching.close()
+    station, fields = as_user(deployed, "roof"), pack_frame(jpegs([2])[0])
+    with closing(watching), again_and_again(lambda: station.xadd(frames_key("roof", "sky"), fields, maxlen=10)):  # type: ignore[arg-type]
+        assert next(watching).array.shape == (48, 64, 3)
 
 
 MAY_NOT: list[tuple[str, str, Callable[[Any], Any]]] = [

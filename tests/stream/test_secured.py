@@ -1,14 +1,14 @@
 """A publisher and the check from outside, with a Redis that has TLS and the users that lie in deploy/."""
 
 import asyncio
-import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from redis import Redis
 from tests.support.light_station import LightStation
-from tests.support.live_packets import jpegs, publish
+from tests.support.live_packets import again_and_again, jpegs, publish
 from tests.support.receiving import Stored, receiving
 from tests.support.redis_server import RedisServer
 from tests.support.redis_station import PublishedStation
@@ -85,20 +85,8 @@ def test_a_receiver_and_a_viewer_get_it_all_by_tls_with_their_own_users(secured:
     with receiving(url_of(secured, "archive"), tmp_path, stations=["dome"]) as work:  # without the authority
         work.until_told("certificate", "error")
     watching = frames(secured.url_of("viewer", "secret-of-viewer"), station="dome", camera="sky")
-    over = threading.Event()
-
-    def shoot() -> None:
-        while not over.wait(0.05):
-            publish(secured, jpegs([2]), frames_key("dome", "sky"))
-
-    shooting = threading.Thread(target=shoot)
-    shooting.start()
-    try:
+    with closing(watching), again_and_again(lambda: publish(secured, jpegs([2]), frames_key("dome", "sky"))):
         assert next(watching).array.shape == (48, 64, 3)
-    finally:
-        over.set()
-        shooting.join()
-        watching.close()
 
 
 async def test_a_station_that_may_only_write_another_name_is_told_so(secured: RedisServer, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import av
@@ -59,3 +61,21 @@ def publish(redis: RedisServer, packets: list[FramePacket], key: str = KEY) -> N
     client = redis.client()
     for one in packets:
         client.xadd(key, pack_frame(one), maxlen=1000)
+
+
+@contextmanager
+def again_and_again(publish_one: Callable[[], object]) -> Iterator[None]:
+    """So that a viewer who begins at any moment gets one."""
+    over = threading.Event()
+
+    def shoot() -> None:
+        while not over.wait(0.05):
+            publish_one()
+
+    shooting = threading.Thread(target=shoot)
+    shooting.start()
+    try:
+        yield
+    finally:
+        over.set()
+        shooting.join(10)

@@ -71,8 +71,8 @@ class Consumer:
 
     def follow(self, station: str) -> None:
         """From now on, also this one. Any thread."""
-        if station not in self._sources:
-            stream_key = key(station, self._intake.stream)
+        stream_key = key(station, self._intake.stream)
+        if stream_key not in self._sources:
             self._sources = self._sources | {stream_key: Source(station, stream_key)}
 
     def problems(self) -> dict[str, str]:

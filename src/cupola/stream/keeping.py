@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from cupola.core.errors import StorageFailed, StorageFull
 from cupola.storage.files import image_stem
 from cupola.stream.archive import Archives
-from cupola.stream.format import FramePacket, Malformed, frames_key, unpack_frame
+from cupola.stream.format import FramePacket, Id, Malformed, frames_key, unpack_frame
 from cupola.stream.intake import Tell
 from cupola.stream.line import Line
 from cupola.stream.link import Pause, Target, connect, failures
@@ -125,7 +125,7 @@ class Keeper:
         entries: Any = client.xrange(camera.key, min=f"({camera.after.decode()}", count=AT_ONCE)
         if not entries and camera.after != b"0-0":
             newest: Any = client.xrevrange(camera.key, count=1)
-            if newest and _order(newest[0][0]) < _order(camera.after):
+            if newest and Id.parse(newest[0][0]) < Id.parse(camera.after):
                 camera.after = b"0-0"  # the stream was deleted, and begun anew by a clock that is behind
         return entries
 
@@ -176,8 +176,3 @@ def _jpeg_of(key: str, id_: bytes, packet: FramePacket) -> bytes:
     if frame is None:
         raise Malformed(key, id_.decode(), "data", "is no keyframe that can be decoded")
     return encode_plain(frame, QUALITY)
-
-
-def _order(id_: bytes) -> tuple[int, int]:
-    first, _, second = id_.partition(b"-")
-    return int(first), int(second)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from cupola.stream.format import FramePacket, Malformed, frames_key, unpack_frame
+from cupola.stream.format import FramePacket, Id, Malformed, frames_key, unpack_frame
 from cupola.stream.line import target_of
 from cupola.stream.link import Pause, connect, failures, words_of
 
@@ -99,7 +99,7 @@ class _Reader:
         entries: list[tuple[bytes, dict[bytes, bytes]]] = answer[0][1] if answer else []
         if not entries:
             last = self._last(client)
-            if last is not None and _order(last) < _order(self._after):
+            if last is not None and Id.parse(last) < Id.parse(self._after):
                 self._after = b"0-0"  # the stream was deleted, and begun anew by a clock that is behind
             return _none()
         behind = self._newest and len(entries) == AT_ONCE
@@ -203,11 +203,6 @@ def _jpeg(packet: FramePacket) -> tuple[npt.NDArray[np.uint8], FramePacket] | No
         return None
     array.flags.writeable = False
     return array, packet
-
-
-def _order(id_: bytes) -> tuple[int, int]:
-    first, _, second = id_.partition(b"-")
-    return int(first), int(second)
 
 
 def _none() -> Generator[Frame, None, None]:
