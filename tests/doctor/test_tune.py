@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -96,19 +99,30 @@ def test_what_is_too_much_names_the_key_and_a_value_that_fits(
 QUICK = """
 import sys
 from cupola.doctor import tuning
-tuning.EACH_S, tuning.SIZES = 0.0, tuning.SIZES if "every" in sys.argv else ((320, 240),)
-sys.argv = ["cupola", "tune", "--json", "--config", "cupola.yaml"]
+tuning.EACH_S, tuning.DISK_S, tuning.SIZES = 0.0, 10.0, tuning.SIZES if "every" in sys.argv else ((320, 240),)
+if "slow" in sys.argv:
+    import cupola.camera.render, cupola.darkroom.job, cv2
+    tuning.EACH_S, tuning.DISK_RUNS, tuning.DISK_S = 1.0, 16, 100.0
+sys.argv = ["cupola", "tune", *(word for word in sys.argv[1:] if word not in ("every", "slow")), "--config", "cupola.yaml"]
 from cupola.__main__ import main
 main()
 """
 
 
-def tune(folder: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """The command, whose runs are as short as can be: what is measured is not judged here."""
+def command(folder: Path, *words: str) -> list[str]:
+    """Its runs are as short as can be: what is measured is not judged here."""
     (folder / "home").mkdir(exist_ok=True)
-    return subprocess.run(
-        [sys.executable, "-c", QUICK, *words], cwd=folder, env=environment(folder) | more, capture_output=True, text=True, timeout=300
-    )
+    return [sys.executable, "-c", QUICK, *words]
+
+
+def tune(folder: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(folder, "--json", *words), cwd=folder, env=environment(folder) | more, capture_output=True, text=True, timeout=300)
+
+
+def asked_too_much(done: subprocess.CompletedProcess[str], key: str) -> bool:
+    """Of the last camera."""
+    advice = json.loads(done.stdout)["advice"][-1]
+    return done.returncode == 1 and advice["fits"] is False and any(f"set {key}: " in line for line in advice["words"])
 
 
 def test_the_command_measures_this_machine_and_says_it_in_json(tmp_path: Path) -> None:
@@ -123,8 +137,7 @@ def test_the_command_measures_this_machine_and_says_it_in_json(tmp_path: Path) -
 def test_a_configuration_that_asks_for_too_much_ends_with_1_and_the_key_to_change(tmp_path: Path) -> None:
     (tmp_path / "cupola.yaml").write_text(CAMERA.replace("FPS", "1").replace("INTERVAL", "0.001"))
     done = tune(tmp_path)
-    advice = json.loads(done.stdout)["advice"][-1]
-    assert (done.returncode, advice["camera"], advice["fits"]) == (1, "sky", False) and any("set interval_s: " in line for line in advice["words"])
+    assert asked_too_much(done, "interval_s"), done.stdout
 
 
 @pytest.mark.parametrize(
@@ -144,6 +157,58 @@ def test_a_library_that_does_not_load_is_named(tmp_path: Path, library: str) -> 
     (tmp_path / "broken" / f"{library}.py").write_text(f"raise ImportError('{library} is broken')\n")
     done = tune(tmp_path, PYTHONPATH=f"{tmp_path / 'broken'}{os.pathsep}{os.environ['PYTHONPATH']}")
     assert done.returncode == 1 and f"{library} is broken" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_too_little_memory_is_told_in_place_of_figures(tmp_path: Path) -> None:
+    (tmp_path / "cupola.yaml").write_text("cameras: []\n")
+    limited = ["prlimit", "--as=300000000", *command(tmp_path, "--json")]
+    done = subprocess.run(limited, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout) == (1, "") and "memory" in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
+def test_images_whose_folder_is_a_file_are_told_in_place_of_another_disk(tmp_path: Path) -> None:
+    (tmp_path / "cupola.yaml").write_text("storage: {root: images}\ncameras: []\n")
+    (tmp_path / "images").write_text("not a folder")
+    done = tune(tmp_path)
+    assert (done.returncode, done.stdout) == (1, "") and f"{tmp_path / 'images'} cannot be written (Not a directory)" in done.stderr
+
+
+def test_a_slow_processor_carries_fewer_live_pictures(tmp_path: Path) -> None:
+    """The same configuration fits without it. Its processor: stopped for nine tenths of the time, from when the pictures are measured."""
+    (tmp_path / "cupola.yaml").write_text(CAMERA.replace("FPS", "60").replace("INTERVAL", "60").replace("max_mb: 4", "max_mb: 400"))
+    assert tune(tmp_path).returncode == 0
+    with subprocess.Popen(
+        command(tmp_path, "slow"), cwd=tmp_path, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        try:
+            while "live picture" not in (line := process.stderr.readline()):
+                assert line, process.stdout.read()
+            for _ in range(3000):
+                if process.poll() is not None:
+                    break
+                process.send_signal(signal.SIGSTOP)
+                time.sleep(0.09)
+                process.send_signal(signal.SIGCONT)
+                time.sleep(0.01)
+            printed = process.stdout.read()
+        finally:
+            process.kill()
+    assert process.returncode == 1 and re.search(r"set\s+live.fps_max: ", printed), printed
+
+
+@pytest.mark.skipif(bool(missing := ext4.missing_feature()), reason=str(missing))
+def test_a_slow_disk_carries_fewer_stills_and_one_that_hangs_is_told(tmp_path: Path) -> None:
+    disk = ext4.Disk(tmp_path, 256)
+    with disk.mounted() as mount:
+        (tmp_path / "cupola.yaml").write_text(CAMERA.replace("root: images", f"root: {mount}").replace("FPS", "1").replace("INTERVAL", "0.5"))
+        assert tune(tmp_path).returncode == 0
+        with disk.slow(0.3):
+            slow = tune(tmp_path, "slow")
+        assert asked_too_much(slow, "interval_s"), slow.stdout or slow.stderr
+        with disk.stalled():
+            hung = tune(tmp_path)
+    assert (hung.returncode, hung.stdout) == (1, "") and f"{mount} did not end within 10 s" in hung.stderr, hung.stderr
 
 
 @pytest.mark.skipif(bool(missing := ext4.missing_feature()), reason=str(missing))

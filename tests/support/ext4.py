@@ -5,6 +5,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -68,6 +69,25 @@ class Disk:
                 fcntl.ioctl(descriptor, _THAW, 0)
         finally:
             os.close(descriptor)
+
+    @contextmanager
+    def slow(self, wait_s: float) -> Generator[None]:
+        """Every write waits up to so long, as on a worn-out card. Mounted only."""
+        over = threading.Event()
+
+        def stutter() -> None:
+            while not over.is_set():
+                with self.stalled():
+                    over.wait(wait_s)
+                over.wait(0.001)
+
+        thread = threading.Thread(target=stutter)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
 
 @cache

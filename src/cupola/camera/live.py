@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 
 BACKLOG = 120  # packets of an inter-coded stream, or encoded pictures that are all wanted
 BACKLOG_RAW = 4  # pictures that are all wanted and still have to be encoded
+TOLD_AGAIN_S = 60.0
 STILL_WIDTH = 1920  # a still of 24 megapixels is shown at this width, unless the configuration says less
+
+
+class _ServerGone(Exception):
+    """Nobody takes what is sent."""
 
 
 class LiveWorker(threading.Thread):
@@ -54,6 +59,7 @@ class LiveWorker(threading.Thread):
         self._closed = False
         self.dropped = 0
         self.encoded = 0
+        self._told, self._told_at = "", 0.0
         self._renderer = None
         self._decoder = None
         self.of_exposures = False  # the camera makes no video: its live pictures are test shots, as large as stills
@@ -130,11 +136,26 @@ class LiveWorker(threading.Thread):
                 codecs, focus = self._codecs, self._focus
             try:
                 self._publish(picture, mode, codecs, focus)
-            except OSError:
-                return  # the server is gone; the main thread notices too
-            except (CupolaError, ValueError, MemoryError) as error:
+            except _ServerGone:  # the main thread notices too, and closes
+                self.set_focus(None)
+                self.set_codecs(frozenset())
+            except Exception as error:  # no picture may end the live view of all later ones
                 self.dropped += 1
-                self._log("WARNING", "capture", f"a live picture could not be encoded: {error}")
+                self._could_not(error)
+
+    def _could_not(self, error: Exception) -> None:
+        """The same again and again is told once a minute: the log has room for the rest of the night."""
+        expected = isinstance(error, CupolaError | ValueError | MemoryError)
+        words, now = str(error) if expected else repr(error), time.monotonic()
+        if words != self._told or now > self._told_at + TOLD_AGAIN_S:
+            self._told, self._told_at = words, now
+            self._log("WARNING" if expected else "ERROR", "capture", f"A live picture could not be encoded: {words}")
+
+    def _deliver(self, head: Head, data: Payload) -> None:
+        try:
+            self._send(head, data)
+        except OSError as error:
+            raise _ServerGone from error
 
     def _publish(self, picture: Frame | Packet, mode: Stream, codecs: frozenset[Codec], focus: FocusView | None) -> None:
         due = focus is not None and focus.due(time.monotonic())
@@ -145,16 +166,16 @@ class LiveWorker(threading.Thread):
             return
         if focus is not None and due:
             head, jpeg = focus.look(frame)
-            self._send({"type": "focus", **facts_of(frame), **head}, jpeg)
+            self._deliver({"type": "focus", **facts_of(frame), **head}, jpeg)
         if "jpeg" in codecs and (isinstance(picture, Frame) or (inter and self._due())):
             packet = self._encode(frame)
-            self._send(packet_head(packet, mode), packet.data)
+            self._deliver(packet_head(packet, mode), packet.data)
 
     def _pass_through(self, packet: Packet, mode: Stream, codecs: frozenset[Codec], pixels: bool) -> Frame | None:
         """Send a packet to those who take it as it is; its pixels if there is somebody else, or `pixels` are needed."""
         if packet.codec in codecs:
             sent = self._shrunk(packet) if packet.codec == "jpeg" and (mode == "still" or self.of_exposures) else packet
-            self._send(packet_head(sent, mode), sent.data)
+            self._deliver(packet_head(sent, mode), sent.data)
         if packet.codec == "jpeg":
             return self._decode(packet) if pixels else None
         if pixels or "jpeg" in codecs:

@@ -30,7 +30,7 @@ from cupola.camera.live import LiveWorker
 from cupola.camera.messages import BEAT_S, EXIT_LOST, IDLE_BUDGET_S, MODES, Mode, Plan, failure_facts, info_head
 from cupola.camera.orders import Sinks, Snap, Still
 from cupola.camera.storer import Storer
-from cupola.core.errors import CameraBusy, CupolaError
+from cupola.core.errors import CameraBusy, CameraLost, CupolaError
 from cupola.core.frame import Camera, CameraInfo, Capability, Codec, Controls, Frame, Generation, KeepsStills, Packet, Station, native_of
 from cupola.process.wire import Head, Link, WireError
 from cupola.storage.space import Lock, Thrift
@@ -218,7 +218,12 @@ class CameraProcess:
 
     @property
     def running(self) -> bool:
-        return all(exposer.is_alive() for exposer in self._exposers)
+        return all(exposer.is_alive() for exposer in self._exposers) and self._dead is None
+
+    @property
+    def _dead(self) -> str | None:
+        """A worker that ended by itself: a mistake that would leave a camera without live pictures, or without images, that seems well."""
+        return next((worker.name for worker in (self._storer, self._live, self._record) if worker is not None and not worker.is_alive()), None)
 
     def _beat(self) -> Head:
         """The phase with the least time left is the one that counts."""
@@ -249,6 +254,7 @@ class CameraProcess:
 
     def close(self) -> int:
         """Let the device go, store what was taken, say why if something failed. The process's exit code."""
+        dead = self._dead
         for exposer in self._exposers:
             exposer.close_soon(finish=self.finish)
         patience = time.monotonic() + (ORPHAN_FINISHES_S + DRAIN_S if self.finish else DRAIN_S)
@@ -260,6 +266,8 @@ class CameraProcess:
         self._storer.close()
         self._storer.join(DRAIN_S)
         failure = next((exposer.failure for exposer in self._exposers if exposer.failure is not None), None)
+        if failure is None and dead is not None:
+            failure = CameraLost(f'The thread "{dead}" of the camera process ended. What it printed is in the log.')
         if failure is not None:
             self._outbox.tell({"type": "lost", **failure_facts(failure)})
         self._outbox.close()

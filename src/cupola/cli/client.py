@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -65,9 +66,17 @@ def _asked(method: str, path: str, body: dict[str, Any] | None, timeout_s: float
     except TimeoutError:
         raise CupolaError(f"The server at {url} did not answer within {timeout_s:.0f} s. See its log: cupola-error.log") from None
     except (OSError, HTTPException) as error:
-        raise CupolaError(f"The server that was at {url} is gone ({error}). Start it again with: cupola run") from None
+        raise _gone(url, error) from None
     finally:
         connection.close()
+
+
+def _gone(url: str, error: Exception) -> CupolaError:
+    if isinstance(error, OSError) and error.errno in (errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EPERM, errno.EACCES):
+        return CupolaError(
+            f"This machine does not let {url} be reached ({error.strerror}): look at its loopback interface (ip link set lo up) and its firewall."
+        )
+    return CupolaError(f"The server that was at {url} is gone ({error}). Start it again with: cupola run")
 
 
 def _refusal(answer: HTTPResponse, method: str, path: str) -> Refused:
@@ -95,7 +104,7 @@ def _connection(server: Announced, timeout_s: float) -> HTTPConnection:
     try:
         connection.connect()
     except OSError as error:
-        raise CupolaError(f"The server that was at {server.url} is gone ({error}). Start it again with: cupola run") from None
+        raise _gone(server.url, error) from None
     shown = connection.sock.getpeercert(binary_form=True) or b""
     if hashlib.sha256(shown).hexdigest() != server.fingerprint:
         connection.close()

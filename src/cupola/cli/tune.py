@@ -33,7 +33,10 @@ def tune(file: Path | None, as_json: bool) -> None:
             settings, {**wanted_sizes(settings), **_open_ones()}, lambda words: None if as_json else click.echo(f"measuring: {words}", err=True)
         )
     except ImportError as error:
-        raise CupolaError(f"A library that is needed cannot be loaded: {error}. Install Cupola anew; see: cupola doctor versions") from None
+        advice = "Install Cupola anew or, where memory is short, free some; see: cupola doctor"
+        raise CupolaError(f"A library that is needed cannot be loaded: {error}. {advice}") from None
+    except MemoryError:
+        raise CupolaError("The memory is not enough for the largest of these pictures; see: cupola doctor memory") from None
     if as_json:
         click.echo(json.dumps(found.to_dict(), indent=2))
     else:

@@ -36,10 +36,11 @@ from cupola.core.errors import CupolaError
 from cupola.storage.files import ORIGINAL_SUFFIX
 from cupola.web.endpoint import Announced, announced
 
-START_S, DEVELOP_S, CLIP_S, NIGHT_S, END_S = 180.0, 180.0, 120.0, 300.0, 30.0
+START_S, DEVELOP_S, PREROLL_WAIT_S, CLIP_S, NIGHT_S, END_S = 180.0, 180.0, 60.0, 120.0, 300.0, 30.0
 PREROLL_S, BEFORE_S, AFTER_S = 4.0, 2.0, 1.0
 INTERVAL_S, IMAGES = 2.0, 4
 LOOK_S = 0.1
+RESTARTS = 3  # of the camera process, while it is waited for
 HOPELESS = ("unreachable", "busy", "failed")  # causes, as camera.recovery names them
 TOLD, ERRORS = 600, 5  # characters of what a server that does not start has printed; records of its log
 SKY: dict[str, Any] = {
@@ -99,9 +100,11 @@ class Trial:
     def opened(self) -> str:
         """Wait until the camera is open, unless it is told that waiting does not help."""
 
+        before = self.get(self.at)["restarts"]
+
         def look() -> Any:
             now = self.get(self.at)
-            if now["problem"] is not None and now["problem"]["kind"] in HOPELESS:
+            if now["problem"] is not None and (now["problem"]["kind"] in HOPELESS or now["restarts"] >= before + RESTARTS):
                 raise Failed(now["problem"]["message"])
             return now["state"] == "running" and now
 
@@ -120,16 +123,16 @@ class Trial:
         def look() -> Any:
             now = self.get(f"/api/captures/{image['id']}")
             if not now["developed"] and self.get("/api/status")["darkroom"]["state"] == "waiting":
-                raise Failed(f"It was taken, but the darkroom cannot work. {self._log()}")
+                raise Failed(f"It was taken, but the darkroom cannot work.{self._log()}")
             return now["developed"] and now
 
         image = _until(look, DEVELOP_S, lambda: "it was taken, but not developed")
         return ", ".join(self._looked_at(file) for file in image["files"])
 
     def _log(self) -> str:
-        """The last errors: the log itself goes with the server."""
+        """The last errors, if there are any: the log itself goes with the server."""
         told = [json.loads(line)["message"] for line in self.get(f"/logs?lines={ERRORS}&level=error").decode().splitlines()]
-        return f"The log says: {' · '.join(dict.fromkeys(told))}"[-TOLD:]
+        return f" The log says: {' · '.join(dict.fromkeys(told))}"[:TOLD] if told else ""
 
     def _looked_at(self, file: dict[str, Any]) -> str:
         path = self.root / file["path"]
@@ -153,11 +156,19 @@ class Trial:
             return "left out: this camera keeps no pre-roll"
         self.opened()
         before_s = min(BEFORE_S, status["preroll"]["seconds"] or BEFORE_S)
-        _until(lambda: (self.get(self.at)["preroll"] or {}).get("seconds", 0) >= before_s, CLIP_S, lambda: "no live pictures come to the pre-roll")
+        _until(
+            lambda: (self.get(self.at)["preroll"] or {}).get("seconds", 0) >= before_s,
+            PREROLL_WAIT_S,
+            lambda: f"no live pictures come to the pre-roll.{self._log()}",
+        )
         clip = self.post(f"{self.at}/trigger", {"before_s": before_s, "after_s": AFTER_S, "label": "selftest"})
-        clip = _until(lambda: (now := self.get(f"/api/clips/{clip['id']}"))["state"] != "recording" and now, CLIP_S, lambda: "it does not end")
+        clip = _until(
+            lambda: (now := self.get(f"/api/clips/{clip['id']}"))["state"] != "recording" and now,
+            CLIP_S,
+            lambda: f"the clip does not end.{self._log()}",
+        )
         if clip["state"] != "saved":
-            raise Failed(f"The clip failed: {clip['message']} {self._log()}")
+            raise Failed(f"The clip failed: {clip['message']}{self._log()}")
         frames = _frames(self.get(f"/api/clips/{clip['id']}/video"))
         self.delete(f"/api/clips/{clip['id']}")
         if frames != clip["frames"]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from statistics import median
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -26,11 +26,14 @@ from cupola.config.model import Settings
 from cupola.config.products import Products
 from cupola.core.errors import StorageFailed
 from cupola.core.frame import CameraInfo, Controls, Frame, PixelFormat, PixelKind, Station
+from cupola.doctor.bounded import Check, examined
+from cupola.doctor.finding import Told
+from cupola.doctor.patient import Patient
 
 SIZES = ((640, 480), (1280, 720), (1920, 1080), (3096, 2080))
 SHARE = 0.6
 LEAST_RUNS, MOST_RUNS, EACH_S = 2, 20, 1.5
-DISK_BYTES, DISK_RUNS = 4 << 20, 8
+DISK_BYTES, DISK_RUNS, DISK_S = 4 << 20, 8, 120.0
 STATION = Station("tune", 47.0, 8.0, 400.0, "UTC")
 AT = datetime(2026, 10, 10, 21, 30, tzinfo=UTC)
 EXPOSURE_S, GAIN = 4.0, 200.0
@@ -38,7 +41,7 @@ EXPOSURE_S, GAIN = 4.0, 200.0
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Seconds of one run, the median; `bytes`: of what came out."""
+    """Seconds of one run, the mean; `bytes`: of what came out."""
 
     what: str
     width: int
@@ -88,13 +91,12 @@ def wanted_sizes(settings: Settings) -> dict[str, tuple[int, int]]:
 
 
 def measure(settings: Settings, sizes: dict[str, tuple[int, int]], tell: Callable[[str], None]) -> Found:
-    """Takes about a minute. `sizes`: of the cameras whose size is known. Raises StorageFull and StorageFailed for a disk that cannot be written."""
+    """Takes about a minute. `sizes`: of the cameras whose size is known. Raises StorageFailed for a disk that cannot be written, or hangs."""
     import psutil
 
-    tell(f"disk of {settings.storage.root}")  # before it is touched: one that hangs is the last that was said
-    folder = _folder(settings)
+    tell(f"disk of {settings.storage.root}")
+    folder, rate, sync_s = _disk_of(settings.storage.root)
     try:
-        rate, sync_s = _disk(folder)
         every = sorted({*SIZES, *sizes.values()}, key=lambda size: size[0] * size[1])
         memory = psutil.virtual_memory()
         if memory.available < 1_500_000_000:
@@ -114,25 +116,45 @@ def measure(settings: Settings, sizes: dict[str, tuple[int, int]], tell: Callabl
     return Found(os.cpu_count() or 1, memory.total >> 20, str(folder.parent), round(rate, 1), round(sync_s, 4), measured, advice)
 
 
-def _folder(settings: Settings) -> Path:
-    """On the disk of the images, if that is there yet."""
-    root = settings.storage.root
+def _disk_of(root: Path) -> tuple[Path, float, float]:
+    """A folder on the disk of the images, and what that does; in a process of its own, since nothing ends a wait for a disk that hangs."""
+
+    def look(_: object, told: Told) -> None:
+        folder = _folder(root)
+        try:
+            told.facts = {"folder": str(folder), "figures": _disk(folder)}
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+    check = Check(f"the disk of {root}", look, DISK_S, "See: cupola doctor disk")
+    (told,) = examined([check], Patient(ask=lambda path: None))
+    if told.findings:
+        raise StorageFailed(f"{told.findings[0].what} {told.findings[0].fix}")
+    rate, sync_s = told.facts["figures"]
+    return Path(told.facts["folder"]), rate, sync_s
+
+
+def _folder(root: Path) -> Path:
+    """Where the images are or, before the first, will be."""
+    there = next(path for path in (root, *root.absolute().parents) if path.exists())
     try:
-        return Path(tempfile.mkdtemp(prefix=".cupola-tune-", dir=root)) if root.is_dir() else Path(tempfile.mkdtemp(prefix="cupola-tune-"))
+        return Path(tempfile.mkdtemp(prefix=".cupola-tune-", dir=there))
     except OSError as error:
         raise StorageFailed(
-            f"{root} cannot be written ({error.strerror}), so that it cannot be measured. Run it as the service's user; see: cupola doctor disk"
+            f"{there} cannot be written ({error.strerror}), so that it cannot be measured. Run it as the service's user; see: cupola doctor disk"
         ) from None
 
 
 def _disk(folder: Path) -> tuple[float, float]:
-    """MB/s of large files and seconds of a small one, as images are stored: written, synced, renamed, the folder synced."""
+    """MB/s of large files and seconds of a small one, as images are stored: written, synced, renamed, the folder synced. Means: a worn card stands
+    still now and then, and a series has to wait for that too."""
     from cupola.storage.files import write_durable
 
     data = os.urandom(DISK_BYTES)
     large = [_timed_once(lambda n=number: write_durable(folder / f"large-{n}", data)) for number in range(DISK_RUNS)]
     small = [_timed_once(lambda n=number: write_durable(folder / f"small-{n}", data[:4096])) for number in range(DISK_RUNS)]
-    return DISK_BYTES / 1e6 / max(median(large), 1e-6), median(small)
+    return DISK_BYTES / 1e6 / max(fmean(large), 1e-6), fmean(small)
 
 
 def _pictures(folder: Path, width: int, height: int) -> Iterator[Measured]:
@@ -196,13 +218,13 @@ def _frame(width: int, height: int) -> tuple[Frame, CameraInfo]:
 
 
 def _timed(do: Callable[[], Any]) -> tuple[float, Any]:
-    """The median of some runs after a first one, which loads what is needed; and what the last gave."""
+    """The mean of some runs after a first one, which loads what is needed; and what the last gave."""
     result, times, began = do(), list[float](), time.monotonic()
     while len(times) < LEAST_RUNS or (len(times) < MOST_RUNS and time.monotonic() - began < EACH_S):
         start = time.perf_counter()
         result = do()
         times.append(time.perf_counter() - start)
-    return median(times), result
+    return fmean(times), result
 
 
 def _timed_once(do: Callable[[], Any]) -> float:
