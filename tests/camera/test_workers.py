@@ -19,10 +19,10 @@ class Unencodable(TestCard):
         super().__init__(options, station)
         encode, left = LiveWorker._encode, iter(range(5))
 
-        def broken(worker, frame):
+        def broken(self, frame):
             if next(left, None) is not None:
                 raise ImportError("libssl: failed to map segment from shared object")
-            return encode(worker, frame)
+            return encode(self, frame)
 
         LiveWorker._encode = broken
 
