@@ -63,7 +63,7 @@ test-deps: ## install the Debian packages that only tests need
 
 test: setup $(STAMP)/test test-deps ## run everything: unit, contract, browser and torture tests
 	@$(BIN)/python tools/build_ui.py --run test
-	@$(BIN)/python tools/run_tests.py -ra -n $(WORKERS) --dist loadfile --session-timeout=$(TEST_LIMIT) $(ARGS)
+	@$(BIN)/python tools/run_tests.py -ra -n $(WORKERS) --dist loadfile --no-loadscope-reorder --session-timeout=$(TEST_LIMIT) $(ARGS)
 
 test-vm: setup ## try webcams on a real kernel's /dev/video0, in a virtual machine; nightly
 	@tests/vm/run.sh

@@ -144,4 +144,4 @@ def take(page: Page) -> None:
 
 
 def master(station: RunningStation) -> str | None:
-    return station.http.get("/api/health").json()["masters"]["sky"]
+    return station.http.get("/api/health").json()["master"]["sky"]

@@ -51,7 +51,7 @@ class Evening:
         return answer.raise_for_status().json()
 
     def master(self) -> str | None:
-        return self.ask("GET", "/api/health")["masters"]["sky"]
+        return self.ask("GET", "/api/health")["master"]["sky"]
 
     def enter(self, user: str, machine: dict[str, Any]) -> Page:
         """Somebody logs in with a browser of their own."""

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -81,9 +82,9 @@ def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Patient]:
         if not ext4.missing_feature():
             disk = ext4.Disk(tmp_path_factory.mktemp("disk"), 100)
             storage["root"] = str(stack.enter_context(disk.mounted()) / "images")
-        station = Station(
-            folder, sky(), *faulty, absent, bare, storage=storage, more={"alarms": {"processing_s": 0.001}}, environment={"TMPDIR": str(folder)}
-        )
+        midnight = f"MID{datetime.now(UTC).hour}"  # where it is some minutes past midnight now: a new file is begun at noon
+        own = {"TMPDIR": str(folder), "TZ": midnight}
+        station = Station(folder, sky(), *faulty, absent, bare, storage=storage, more={"alarms": {"processing_s": 0.001}}, environment=own)
         station.root = Path(storage.get("root", station.root))
         stack.enter_context(station)
         station.running()

@@ -86,7 +86,7 @@ async def test_before_the_claim_only_the_page_and_health_answer(unclaimed: Runni
     with _browser(unclaimed) as http:
         _refused_everywhere(http, 403)
         assert http.get("/api/health").json() == {"status": "ok", "claimed": False} | dict.fromkeys(
-            ("version", "uptime_s", "viewers", "max_viewers", "cameras", "masters")
+            ("version", "uptime_s", "viewers", "max_viewers", "cameras", "master")
         )
         assert http.get("/api/me").json()["claimed"] is False
         assert http.post("/api/login", json={"user": "admin", "passphrase": "x"}).json()["unclaimed"] is True

@@ -286,7 +286,7 @@ class Health(_Answer):
     viewers: int | None = None
     max_viewers: int | None = None
     cameras: dict[str, LifeState] | None = None
-    masters: dict[str, str | None] | None = Field(default=None, description="Who controls each camera.")
+    master: dict[str, str | None] | None = Field(default=None, description="Who controls each camera.")
 
 
 class DarkroomStatus(_Answer):

@@ -2042,10 +2042,10 @@ export interface components {
                 [key: string]: "stopped" | "starting" | "running" | "recovering" | "degraded" | "stopping";
             } | null;
             /**
-             * Masters
+             * Master
              * @description Who controls each camera.
              */
-            masters?: {
+            master?: {
                 [key: string]: string | null;
             } | null;
         };

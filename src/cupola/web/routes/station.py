@@ -38,7 +38,7 @@ async def health(request: Request) -> models.Health:
         viewers=runtime.viewers,
         max_viewers=runtime.settings.web.max_viewers,
         cameras=states,
-        masters={name: lease.who.user if lease else None for name, lease in holders.items()},
+        master={name: lease.who.user if lease else None for name, lease in holders.items()},
     )
 
 
