@@ -53,10 +53,11 @@ def logs(recent_errors: bool, hours: float | None, files: tuple[Path, ...], conf
         raise CupolaError(
             f"{error.filename or 'The log'} cannot be read: {error.strerror}. Run it as the service's user, or name a --file."
         ) from None
-    if catalogue is not None and since is not None and catalogue.is_file() and not recent_errors:
+    if catalogue is not None and since is not None and not recent_errors:
         try:
-            found.gaps.extend(gaps_of_images(catalogue, since))
-        except sqlite3.Error as error:
+            if catalogue.is_file():
+                found.gaps.extend(gaps_of_images(catalogue, since))
+        except (OSError, sqlite3.Error) as error:
             click.echo(f"The catalogue {catalogue} cannot be read ({error}): gaps in the images are not looked for.", err=True)
     told = found.to_dict()
     if as_json:

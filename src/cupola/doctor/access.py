@@ -32,7 +32,7 @@ def secrets(patient: Patient, told: Told) -> None:
     if settings is None:
         return
     state = settings.storage.state_folder
-    private = [state / "secrets", state / "access.sqlite", *sorted((state / "secrets").glob("*"))]
+    private = [state / "secrets", state / "access.sqlite", *_inside(state / "secrets")]
     if settings.web.tls.key is not None:
         private.append(settings.web.tls.key)
     looked = 0
@@ -45,6 +45,14 @@ def secrets(patient: Patient, told: Told) -> None:
         if _mode(folder) & 0o002 and not _mode(folder) & stat.S_ISVTX:
             told.warning(f"Everybody on this machine may write in {folder}.", f"chmod o-w {folder}")
     told.saw(f"{looked} secret files and folders are their owner's only" if looked else "no secrets yet")
+
+
+def _inside(folder: Path) -> list[Path]:
+    """None where we may not look: it is its owner's only, then."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
 
 
 def _mode(path: Path) -> int:
@@ -65,13 +73,16 @@ def certificate(patient: Patient, told: Told) -> None:
     path = settings.storage.state_folder / "secrets" / "certificate.pem" if own else tls.certificate
     assert path is not None
     renew = f"Delete {path} and restart Cupola: it makes another one." if own else f"Renew it (certbot renew), then restart Cupola. It is {path}."
-    if own and not path.exists():
-        told.saw("made at the first start")
-        return
     from cryptography import x509
 
     try:
         found = x509.load_pem_x509_certificates(path.read_bytes())[0]
+    except (FileNotFoundError, PermissionError) as error:
+        if own:
+            told.saw("made at the first start" if isinstance(error, FileNotFoundError) else f"not looked at: this user may not read {path}")
+        else:
+            told.error(f"The certificate {path} cannot be read: {error.strerror}.", renew)
+        return
     except (OSError, ValueError, IndexError) as error:
         told.error(f"The certificate {path} cannot be read: {error}.", "It has to be PEM. " + renew)
         return

@@ -136,7 +136,7 @@ def _reached(camera: Camera, told: Told) -> None:
     options, name = Settings.driver_options(camera), camera.name
     if camera.driver == "indi":
         _connect(name, str(options["host"]), int(options["port"]), f"Start it there: indiserver -p {options['port']} DRIVER", told)
-    elif camera.driver == "replay" and not Path(options["path"]).exists():
+    elif camera.driver == "replay" and not os.path.exists(options["path"]):
         told.error(f"{name}: {options['path']} is not there.", f"Change cameras[].replay.path of {name}.", camera=name)
     elif camera.driver == "picamera" and options["backend"] == "picamera2" and not os.access(options["python"], os.X_OK):
         told.error(f"{name}: there is no Python at {options['python']}.", "Install python3-picamera2, or set picamera.python.", camera=name)
@@ -151,7 +151,7 @@ def _reached(camera: Camera, told: Told) -> None:
 
 
 def _device(name: str, path: Path, told: Told) -> None:
-    if not path.exists():
+    if not os.path.exists(path):
         told.error(f"{name}: there is no {path}.", FIXES["camera_not_found"], camera=name)
     elif not os.access(path, os.R_OK | os.W_OK):
         told.error(f"{name}: {path} may not be used by this user.", "sudo usermod -aG video $(id -un), then log in again.", camera=name)

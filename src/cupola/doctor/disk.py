@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -43,12 +44,24 @@ class Mount:
         return found[1] or found[2]
 
 
+def nearest(folder: Path) -> Path:
+    """The folder or, before it is made, the nearest one above it that there is. Raises OSError where none can be made: below a link that leads nowhere,
+    or where this user may not look.
+    """
+    for place in (folder.absolute(), *folder.absolute().parents):
+        try:
+            place.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if place.is_symlink() and not os.path.exists(place):
+            raise FileNotFoundError(errno.ENOENT, f"it is a link to {os.readlink(place)}, which is not there", str(place))
+        return place
+    return Path(folder.anchor or os.sep)
+
+
 def mount_of(patient: Patient, folder: Path) -> Mount | None:
     """Where a folder, or the nearest one above it that there is, is mounted from."""
-    place = folder.absolute()
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    place, best = place.resolve(), None
+    place, best = nearest(folder).resolve(), None
     for line in (patient.text("proc/self/mountinfo") or "").splitlines():
         own, dash, rest = line.partition(" - ")
         fields, kind = own.split(" "), rest.split(" ")
@@ -100,9 +113,12 @@ def _folders(settings: Settings) -> Iterator[tuple[str, Path]]:
 
 def _usable(key: str, folder: Path, told: Told) -> bool:
     """A folder that is not there yet is made at the start, if what is above it lets."""
-    place = folder.absolute()
-    while not place.exists() and place != place.parent:
-        place = place.parent
+    try:
+        place = nearest(folder)
+    except OSError as error:
+        fix = f"Mount what the link leads to, or give this user the folder above, or change {key}; or run doctor as the service's user."
+        told.error(f"{key}: {error.filename} cannot be used: {error.strerror}.", fix)
+        return False
     if not place.is_dir():
         told.error(f"{key}: {place} is no folder.", f"Move that file away, or change {key}.")
     elif not os.access(place, os.W_OK | os.X_OK):

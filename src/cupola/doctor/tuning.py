@@ -27,6 +27,7 @@ from cupola.config.products import Products
 from cupola.core.errors import StorageFailed
 from cupola.core.frame import CameraInfo, Controls, Frame, PixelFormat, PixelKind, Station
 from cupola.doctor.bounded import Check, examined
+from cupola.doctor.disk import nearest
 from cupola.doctor.finding import Told
 from cupola.doctor.patient import Patient
 
@@ -137,12 +138,13 @@ def _disk_of(root: Path) -> tuple[Path, float, float]:
 
 def _folder(root: Path) -> Path:
     """Where the images are or, before the first, will be."""
-    there = next(path for path in (root, *root.absolute().parents) if path.exists())
+    there = root
     try:
+        there = nearest(root)
         return Path(tempfile.mkdtemp(prefix=".cupola-tune-", dir=there))
     except OSError as error:
         raise StorageFailed(
-            f"{there} cannot be written ({error.strerror}), so that it cannot be measured. Run it as the service's user; see: cupola doctor disk"
+            f"{there} cannot be written ({error.strerror}), so that it cannot be measured. Run it as the service's user; see: cupola doctor disk."
         ) from None
 
 
