@@ -33,7 +33,12 @@ def request(method: str, path: str, body: dict[str, Any] | None = None, *, timeo
         content, kind = answer.read(), answer.headers.get_content_type()
     if not content:
         return None
-    return json.loads(content) if kind == "application/json" else content
+    if kind != "application/json":
+        return content
+    try:
+        return json.loads(content)
+    except ValueError:
+        raise CupolaError(f"The answer to {method} {path} is no JSON: another program is where Cupola should be. See: cupola doctor server") from None
 
 
 def lines(path: str, *, timeout_s: float = TIMEOUT_S) -> Iterator[Any]:

@@ -56,9 +56,9 @@ def _open_ones() -> dict[str, tuple[int, int]]:
         return {}
     try:
         cameras = request("GET", "/api/cameras", timeout_s=5)["items"]
-    except CupolaError:
+        return {one["name"]: (one["info"]["width"], one["info"]["height"]) for one in cameras if one["info"]}
+    except (CupolaError, KeyError, TypeError):  # it hangs, or another program or version answers
         return {}
-    return {one["name"]: (one["info"]["width"], one["info"]["height"]) for one in cameras if one["info"]}
 
 
 def _drawn(found: Found) -> RenderableType:

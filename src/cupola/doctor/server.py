@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import socket
 import sys
 import time
 from http.client import HTTPConnection, HTTPException
-from typing import Any
 
 import psutil
 
@@ -29,14 +29,19 @@ def server(patient: Patient, told: Told) -> None:
 
     found = announced()
     if found is None:
-        _absent(told)
+        _absent(patient, told)
         return
     try:
-        told.facts = {"status": patient.ask("/api/status"), "notify": patient.ask("/api/notify"), "url": found.url}
+        status, notify = patient.ask("/api/status"), patient.ask("/api/notify")
+        if not (isinstance(status, dict) and isinstance(notify, dict)):
+            raise CupolaError(f"What answers at {found.url} is not Cupola.")
     except CupolaError as error:
-        _silent(told, found.pid, str(error))
+        if _is_other_program(found.pid):
+            _absent(patient, told)
+        else:
+            _silent(told, found.pid, str(error))
         return
-    status: dict[str, Any] = told.facts["status"]
+    told.facts = {"status": status, "notify": notify, "url": found.url}
     told.saw(f"runs at {found.url}, version {status['version']}, for {_span(status['uptime_s'])}")
     if status["version"] != __version__:
         told.warning(f"The server that runs is version {status['version']}; {__version__} is installed.", _again("restart"))
@@ -53,7 +58,21 @@ def server(patient: Patient, told: Told) -> None:
         )
 
 
-def _absent(told: Told) -> None:
+def _is_other_program(pid: int) -> bool:
+    """After a crash, or a restart of the machine, the number of a server's process may be another program's."""
+    with contextlib.suppress(psutil.Error, OSError):
+        words = psutil.Process(pid).cmdline()
+        return bool(words) and not any("cupola" in word for word in words)
+    return False
+
+
+def _absent(patient: Patient, told: Told) -> None:
+    if patient.settings is not None and _taken(patient.settings.web.host, patient.settings.web.port):
+        port = patient.settings.web.port
+        told.error(
+            f"Port {port} (web.port), where Cupola should be, is in use by another program, or by Cupola of another user.",
+            f"See which: sudo ss -ltnp 'sport = :{port}'. End it, or change web.port.",
+        )
     document = files.read(files.runtime_folder(), files.DOCUMENT)
     start = _again("start")
     if document is None:
@@ -65,6 +84,17 @@ def _absent(told: Told) -> None:
         )
     else:
         told.error(f"Cupola does not run: it was stopped at {document['updated_at']}.", start)
+
+
+def _taken(host: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        if sys.platform != "win32":  # there, it would be given to us too
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
 
 
 def _silent(told: Told, pid: int, error: str) -> None:
