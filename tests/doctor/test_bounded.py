@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from cupola.core.errors import CupolaError
 from cupola.doctor.bounded import Check, examined
@@ -89,3 +92,21 @@ def test_the_worst_comes_first_and_causes_before_what_follows() -> None:
     disk.error("full", "delete")
     camera.error("no image", "look")
     assert [finding.what for finding in worst_first([disk, camera])] == ["full", "no image", "slow"]
+
+
+def test_a_machine_that_starts_no_further_process_is_the_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left() -> int:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    before = psutil.Process().num_fds()
+    monkeypatch.setattr(os, "fork", none_left)
+    told = run(well, fails)
+    assert [one.findings[0].what for one in told.values()] == [
+        f"No process can be started to look at {part} (Resource temporarily unavailable)." for part in ("well", "fails")
+    ]
+    assert psutil.Process().num_fds() == before
+
+
+def test_what_a_server_of_another_version_leaves_out_is_no_mistake() -> None:
+    (told,) = examined([Check("mistaken", mistaken, 30.0, "")], replace(PATIENT, facts={"status": {"version": "0.0.1"}}))
+    assert "What version 0.0.1, which runs, says about mistaken is not understood." in told.findings[0].what

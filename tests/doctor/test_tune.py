@@ -224,3 +224,18 @@ def test_a_disk_that_takes_nothing_is_told_in_place_of_another_ones_figures(tmp_
         read_only = tune(tmp_path)
     for done, words in ((full, "full"), (read_only, "Read-only")):
         assert (done.returncode, done.stdout) == (1, "") and words in done.stderr and str(mount) in done.stderr, done.stderr
+
+
+def test_ended_in_the_middle_it_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "cupola.yaml").write_text("storage: {root: images}\ncameras: []\n")
+    (tmp_path / "images").mkdir()
+    with subprocess.Popen(command(tmp_path, "every"), cwd=tmp_path, env=environment(tmp_path), stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            assert "disk of" in process.stderr.readline() and "live picture" in process.stderr.readline()
+            assert list((tmp_path / "images").iterdir())
+            process.terminate()
+            assert process.wait(30) == 1
+        finally:
+            process.kill()
+    assert list((tmp_path / "images").iterdir()) == []

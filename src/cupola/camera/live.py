@@ -59,7 +59,8 @@ class LiveWorker(threading.Thread):
         self._closed = False
         self.dropped = 0
         self.encoded = 0
-        self._told, self._told_at = "", 0.0
+        self._told: type[Exception] | None = None
+        self._told_at = 0.0
         self._renderer = None
         self._decoder = None
         self.of_exposures = False  # the camera makes no video: its live pictures are test shots, as large as stills
@@ -144,11 +145,12 @@ class LiveWorker(threading.Thread):
                 self._could_not(error)
 
     def _could_not(self, error: Exception) -> None:
-        """The same again and again is told once a minute: the log has room for the rest of the night."""
-        expected = isinstance(error, CupolaError | ValueError | MemoryError)
-        words, now = str(error) if expected else repr(error), time.monotonic()
-        if words != self._told or now > self._told_at + TOLD_AGAIN_S:
-            self._told, self._told_at = words, now
+        """Of one kind, told once a minute: the log has room for the rest of the night."""
+        now = time.monotonic()
+        if type(error) is not self._told or now > self._told_at + TOLD_AGAIN_S:
+            self._told, self._told_at = type(error), now
+            expected = isinstance(error, CupolaError | ValueError | MemoryError)
+            words = str(error) if expected else repr(error)
             self._log("WARNING" if expected else "ERROR", "capture", f"A live picture could not be encoded: {words}")
 
     def _deliver(self, head: Head, data: Payload) -> None:

@@ -25,13 +25,15 @@ def tune(file: Path | None, as_json: bool) -> None:
     Exit 1 when the configuration asks for more.
     """
     from cupola.cli.settings import settings_for
+    from cupola.doctor.selftest import terminated
     from cupola.doctor.tuning import measure, wanted_sizes
 
     settings = settings_for(file, demo=False)
     try:
-        found = measure(
-            settings, {**wanted_sizes(settings), **_open_ones()}, lambda words: None if as_json else click.echo(f"measuring: {words}", err=True)
-        )
+        with terminated():
+            found = measure(
+                settings, {**wanted_sizes(settings), **_open_ones()}, lambda words: None if as_json else click.echo(f"measuring: {words}", err=True)
+            )
     except ImportError as error:
         advice = "Install Cupola anew or, where memory is short, free some; see: cupola doctor"
         raise CupolaError(f"A library that is needed cannot be loaded: {error}. {advice}") from None

@@ -56,7 +56,7 @@ def find(path: Path | str | None = None, env: Mapping[str, str] | None = None) -
         return Path(named)
     usual = [Path("cupola.yaml"), user_file(env)]
     for candidate in usual:
-        if candidate.is_file():
+        if os.path.exists(candidate):  # not Path's: a folder above that this user may not look into is no reason to end
             return candidate
     raise ConfigNotFound(f"no configuration: neither {usual[0]} here nor {usual[1]} exists. Make one with cupola init, or try cupola run --demo")
 

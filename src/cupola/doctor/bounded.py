@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from cupola import __version__
 from cupola.core.errors import CupolaError
 from cupola.doctor.finding import Told
 from cupola.doctor.patient import Patient
@@ -52,8 +53,12 @@ def examined(checks: Sequence[Check], patient: Patient) -> Iterator[Told]:
     try:
         while waiting or running:
             while waiting and len(running) < AT_ONCE:
-                running.append(_start(waiting.pop(0), patient, running))
-            for one in _ended(running):
+                check = waiting.pop(0)
+                try:
+                    running.append(_start(check, patient, running))
+                except OSError as error:
+                    yield _not_started(check, error)
+            for one in _ended(running) if running else ():
                 running.remove(one)
                 yield _read(one)
     finally:
@@ -69,7 +74,11 @@ def look(check: Check, patient: Patient) -> Told:
     except CupolaError as error:
         told.error(str(error), "Do what it says, then look again.")
     except Exception as error:
-        told.warning(f"Looking at {check.part} failed: {error!r}.", "This is a mistake in Cupola. Please report it with this line.")
+        running = {**patient.facts, **told.facts}.get("status", {}).get("version", __version__)
+        if running == __version__:
+            told.warning(f"Looking at {check.part} failed: {error!r}.", "This is a mistake in Cupola. Please report it with this line.")
+        else:
+            told.warning(f"What version {running}, which runs, says about {check.part} is not understood.", "Restart Cupola, then look again.")
     told.took_s = round(time.monotonic() - began, 2)
     return told
 
@@ -77,7 +86,12 @@ def look(check: Check, patient: Patient) -> Told:
 def _start(check: Check, patient: Patient, others: Sequence[_Running]) -> _Running:
     reading, writing = os.pipe()
     began = time.monotonic()
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError:
+        os.close(reading)
+        os.close(writing)
+        raise
     if pid:
         os.close(writing)
         return _Running(check, pid, reading, began)
@@ -131,6 +145,12 @@ def _read(one: _Running) -> Told:
 def _hung(check: Check) -> Told:
     told = Told(check.part, took_s=check.limit_s)
     told.error(f"Looking at {check.part} did not end within {check.limit_s:g} s: what it looks at hangs.", check.fix)
+    return told
+
+
+def _not_started(check: Check, error: OSError) -> Told:
+    told = Told(check.part)
+    told.error(f"No process can be started to look at {check.part} ({error.strerror}).", "End what runs too often (ps -e), or restart the machine.")
     return told
 
 

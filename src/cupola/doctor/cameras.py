@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -50,9 +51,12 @@ def check(patient: Patient, told: Told) -> None:
     unknown = [camera for camera in patient.settings.cameras if (patient.camera_status(camera.name) or {}).get("state") in (None, "stopped")]
     looks = {one.driver: one for one in asyncio.run(discover(_modules(unknown)))}
     configured = [Configured(camera.name, camera.driver, Settings.driver_options(camera)) for camera in patient.settings.cameras]
-    for camera in unknown:
+    reached = [Told(told.part) for _ in unknown]
+    with ThreadPoolExecutor(len(unknown) or 1) as pool:  # addresses that do not answer take seconds each
+        list(pool.map(_reached, unknown, reached))
+    for camera, own in zip(unknown, reached, strict=True):
         _looked_for(camera, looks[camera.driver], configured, told)
-        _reached(camera, told)
+        told.findings += own.findings
     if not patient.settings.cameras:
         told.note("No camera is configured.", "cupola cameras shows what is attached, and the lines for the configuration.")
 

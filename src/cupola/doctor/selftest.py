@@ -209,7 +209,11 @@ def steps(ask: Ask, settings: Settings | None, camera: Camera | None) -> Iterato
         trial = Trial(ask, running, camera.name, settings.storage.root)
         yield from _tried([("camera", trial.opened), ("capture", trial.capture), ("clip", trial.clip)])
         return
-    folder = Path(tempfile.mkdtemp(prefix="cupola-selftest-"))
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="cupola-selftest-"))
+    except OSError as error:
+        yield Step("start", False, f"No temporary folder can be made ({error}). Make room, or name another place: TMPDIR")
+        return
     server = _Server(folder, ask, _camera(camera))
     try:
         yield from _tried(

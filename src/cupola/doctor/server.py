@@ -33,7 +33,7 @@ def server(patient: Patient, told: Told) -> None:
         return
     try:
         status, notify = patient.ask("/api/status"), patient.ask("/api/notify")
-        if not (isinstance(status, dict) and isinstance(notify, dict)):
+        if not (isinstance(status, dict) and isinstance(notify, dict) and "version" in status):
             raise CupolaError(f"What answers at {found.url} is not Cupola.")
     except CupolaError as error:
         if _is_other_program(found.pid):
@@ -42,9 +42,9 @@ def server(patient: Patient, told: Told) -> None:
             _silent(told, found.pid, str(error))
         return
     told.facts = {"status": status, "notify": notify, "url": found.url}
-    told.saw(f"runs at {found.url}, version {status['version']}, for {_span(status['uptime_s'])}")
     if status["version"] != __version__:
         told.warning(f"The server that runs is version {status['version']}; {__version__} is installed.", _again("restart"))
+    told.saw(f"runs at {found.url}, version {status['version']}, for {_span(status['uptime_s'])}")
     _older_than_config(patient, told, status["uptime_s"])
     for alarm in status["alarms"]:
         if alarm["what"] not in OWN:

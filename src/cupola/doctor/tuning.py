@@ -6,10 +6,10 @@ each camera's live encoder one. Of a thread no more than `SHARE` is given to wha
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -119,33 +119,42 @@ def measure(settings: Settings, sizes: dict[str, tuple[int, int]], tell: Callabl
 
 def _disk_of(root: Path) -> tuple[Path, float, float]:
     """A folder on the disk of the images, and what that does; in a process of its own, since nothing ends a wait for a disk that hangs."""
+    name = f".cupola-tune-{os.getpid()}"
 
     def look(_: object, told: Told) -> None:
-        folder = _folder(root)
-        try:
-            told.facts = {"folder": str(folder), "figures": _disk(folder)}
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
+        folder = _folder(root, name)
+        told.facts = {"folder": str(folder), "figures": _disk(folder)}
 
     check = Check(f"the disk of {root}", look, DISK_S, "See: cupola doctor disk")
-    (told,) = examined([check], Patient(ask=lambda path: None))
+    try:
+        (told,) = examined([check], Patient(ask=lambda path: None))
+    except BaseException:  # Ctrl-C
+        _clear(root, name)
+        raise
     if told.findings:
+        if told.took_s < DISK_S:  # else it hangs, and so would this
+            _clear(root, name)
         raise StorageFailed(f"{told.findings[0].what} {told.findings[0].fix}")
     rate, sync_s = told.facts["figures"]
     return Path(told.facts["folder"]), rate, sync_s
 
 
-def _folder(root: Path) -> Path:
+def _folder(root: Path, name: str) -> Path:
     """Where the images are or, before the first, will be."""
     there = root
     try:
         there = nearest(root)
-        return Path(tempfile.mkdtemp(prefix=".cupola-tune-", dir=there))
+        (there / name).mkdir(mode=0o700)
+        return there / name
     except OSError as error:
         raise StorageFailed(
             f"{there} cannot be written ({error.strerror}), so that it cannot be measured. Run it as the service's user; see: cupola doctor disk."
         ) from None
+
+
+def _clear(root: Path, name: str) -> None:
+    with contextlib.suppress(OSError):
+        shutil.rmtree(nearest(root) / name, ignore_errors=True)
 
 
 def _disk(folder: Path) -> tuple[float, float]:
