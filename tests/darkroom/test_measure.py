@@ -82,6 +82,14 @@ def test_a_picture_too_small_to_have_a_background_has_no_numbers() -> None:
     assert {numbers[name] for name in ("stars", "hfr", "sky", "sharpness")} == {None}
 
 
+@pytest.mark.parametrize("value", [0, 100])
+def test_a_picture_without_any_light_or_contrast_is_measured_without_a_warning(value: int) -> None:
+    """What numpy warns of is an error in the station's log."""
+    with np.errstate(all="raise"):
+        numbers = measure(np.full((480, 640), value, np.uint16), MONO, 1.0, Previous())
+    assert not numbers["stars"] and not numbers["streaks"]
+
+
 def test_every_streak_gets_a_crop_beside_the_image(tmp_path: Path) -> None:
     measurer = Measurer()
     measurer.measure(Sky().points(STARS).samples(BAYER), BAYER, camera="north", exposure_s=10.0)

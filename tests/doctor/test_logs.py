@@ -184,3 +184,15 @@ def test_the_command_says_it_and_ends_with_1_for_errors_only(tmp_path: Path) -> 
     errors = cupola(tmp_path, "logs", "--recent-errors", "--file", str(bad))
     assert errors.returncode == 1 and "did not answer within # s" in errors.stdout and "Starts" not in errors.stdout
     assert cupola(tmp_path, "logs", "--file", "nowhere.log").returncode == 2
+
+
+def test_what_is_no_log_is_told_and_a_folder_among_rotated_ones_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "cupola.yaml").write_text("logging: {folder: logs}\nstorage: {root: images}\ncameras: []\n")
+    (tmp_path / "home").mkdir()
+    (tmp_path / "logs" / "cupola.2026-11-21_12-00-00_123456.log").mkdir(parents=True)
+    log = tmp_path / "logs" / "cupola.log"
+    log.write_bytes(os.urandom(10_000))
+    done = cupola(tmp_path, "logs")
+    assert done.returncode == 1 and "no record of Cupola's" in done.stderr and str(log) in done.stderr, done
+    log.write_text("".join(night()))
+    assert cupola(tmp_path, "logs", "--hours", "1").returncode == 0  # all of it is older: nothing is wrong

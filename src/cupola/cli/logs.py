@@ -42,13 +42,19 @@ def logs(recent_errors: bool, hours: float | None, files: tuple[Path, ...], conf
     catalogue: Path | None = None
     try:
         if files:
-            found = analyse(list(files), since)
+            there = list(files)
+            found = analyse(there, since)
         else:
             from cupola.cli.settings import settings_for
 
             settings = settings_for(config, demo=False)
-            found = analyse(log_files(settings.logging.folder, since), since)
+            there = log_files(settings.logging.folder, since)
+            found = analyse(there, since)
             catalogue = settings.storage.state_folder / "catalogue.sqlite"
+        if not found.is_log and any(file.stat().st_size for file in there):
+            raise CupolaError(
+                f"There is no record of Cupola's in {', '.join(map(str, there))}: damaged, or another program's. See: cupola doctor disk"
+            )
     except OSError as error:
         raise CupolaError(
             f"{error.filename or 'The log'} cannot be read: {error.strerror}. Run it as the service's user, or name a --file."

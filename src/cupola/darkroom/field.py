@@ -282,7 +282,7 @@ def _open_sky(coarse: Floats) -> npt.NDArray[np.bool_]:
     coarse = cv2.medianBlur(coarse, 3)
     bright = float(np.quantile(coarse[::3, ::3], 0.8))
     floor = max(0.01 * bright, 3 * float(np.median(np.abs(np.diff(coarse[::3], axis=1)))))
-    if bright < 4 * floor:
+    if bright <= 4 * floor:  # also of a black picture, where both are 0
         return everywhere
     levels = np.log(np.clip(coarse, floor, 4 * bright))
     low, spread = float(levels.min()), float(np.ptp(levels))

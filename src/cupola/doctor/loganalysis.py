@@ -195,6 +195,11 @@ class Analysis:
         return sorted(self.groups.values(), key=lambda group: (group.level == "WARNING", -group.count, group.first))
 
     @property
+    def is_log(self) -> bool:
+        """Whether there was any record, however old."""
+        return bool(self._last_kept)
+
+    @property
     def errors(self) -> int:
         """How many records there were of ERROR or worse."""
         return self.levels.get("ERROR", 0) + self.levels.get("CRITICAL", 0)

@@ -39,6 +39,7 @@ def rotations(folder: str, name: str) -> list[str]:
     old = [
         file for file in os.listdir(folder) if file.startswith(stem) and _ROTATED.match(file, len(stem)) and file.endswith((suffix, f"{suffix}.gz"))
     ]
+    old = [file for file in old if os.path.isfile(os.path.join(folder, file))]
     old = [file for file in old if file.removesuffix(".gz") == file or file.removesuffix(".gz") not in old]
     now = [name] if os.path.exists(os.path.join(folder, name)) else []
     return [os.path.join(folder, file) for file in sorted(old) + now]
