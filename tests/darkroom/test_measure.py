@@ -82,7 +82,7 @@ def test_a_picture_too_small_to_have_a_background_has_no_numbers() -> None:
     assert {numbers[name] for name in ("stars", "hfr", "sky", "sharpness")} == {None}
 
 
-@pytest.mark.parametrize("value", [0, 100])
+@pytest.mark.parametrize("value", [0, 200, 300])  # 200: the black level
 def test_a_picture_without_any_light_or_contrast_is_measured_without_a_warning(value: int) -> None:
     """What numpy warns of is an error in the station's log."""
     with np.errstate(all="raise"):
